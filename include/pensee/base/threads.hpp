@@ -1,0 +1,148 @@
+// The pool of worker threads that one loaded model owns and its sessions share.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+#include "pensee/base/result.hpp"
+
+#if defined(__x86_64__) || defined(__i386__)
+#define PENSEE_CPU_RELAX() __builtin_ia32_pause()
+#else
+#define PENSEE_CPU_RELAX() std::this_thread::yield()
+#endif
+
+namespace pensee {
+
+// parallel_for hands tasks out by an atomic counter. The calling thread works too, and waits only
+// for workers that joined: a worker that the operating system has not yet woken is never waited
+// for. Workers spin briefly after a job, then sleep, so that an idle pool costs nothing.
+//
+// Thread rule: any thread may call parallel_for; calls are served one at a time. A task must not
+// call parallel_for on the same pool.
+class ThreadPool {
+ public:
+  // `n_threads` counts the caller: 1 starts no thread.
+  static Result<std::unique_ptr<ThreadPool>> create(int n_threads) {
+    if (n_threads < 1 || n_threads > kMaxThreads) {
+      return invalid_argument("threads: expected 1 to " + std::to_string(kMaxThreads) + ", found " +
+                              std::to_string(n_threads));
+    }
+    std::unique_ptr<ThreadPool> pool(new ThreadPool);
+    try {
+      pool->workers_.reserve(static_cast<size_t>(n_threads - 1));
+      for (int i = 1; i < n_threads; ++i) {
+        pool->workers_.emplace_back([p = pool.get(), i] { p->work(i); });
+      }
+    } catch (const std::system_error& e) {
+      return Error{Status::kInternal, std::string("cannot start a thread: ") + e.what()};
+    }
+    return pool;
+  }
+
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  ~ThreadPool() {
+    stop_.store(true, std::memory_order_relaxed);
+    gate_.fetch_add(kEpochUnit, std::memory_order_release);
+    gate_.notify_all();
+    for (std::thread& worker : workers_) worker.join();
+  }
+
+  [[nodiscard]] int size() const noexcept { return static_cast<int>(workers_.size()) + 1; }
+
+  // Calls f(task, thread) for every task in [0, n_tasks), thread in [0, size()). Returns when all
+  // are done. `f` must not throw.
+  template <class F>
+  void parallel_for(int64_t n_tasks, F&& f) {
+    if (n_tasks <= 0) return;
+    if (workers_.empty() || n_tasks == 1) {
+      const std::lock_guard<std::mutex> lock(callers_);
+      for (int64_t task = 0; task < n_tasks; ++task) f(task, 0);
+      return;
+    }
+    using Function = std::remove_reference_t<F>;
+    const std::lock_guard<std::mutex> lock(callers_);
+    call_ = [](void* context, int64_t task, int thread) {
+      (*static_cast<Function*>(context))(task, thread);
+    };
+    context_ = const_cast<void*>(static_cast<const void*>(&f));
+    n_tasks_ = n_tasks;
+    next_.store(0, std::memory_order_relaxed);
+    const uint32_t epoch = (gate_.load(std::memory_order_relaxed) & kEpochMask) + kEpochUnit;
+    gate_.store(epoch | kOpen, std::memory_order_release);
+    gate_.notify_all();
+    take_tasks(0);
+    // Close the gate; a worker that has not joined by now has nothing left to do.
+    uint32_t gate = gate_.fetch_and(~kOpen, std::memory_order_acq_rel) & ~kOpen;
+    for (int spins = 0; (gate & kActiveMask) != 0; ++spins) {
+      if (spins < kSpins) {
+        PENSEE_CPU_RELAX();
+      } else {
+        gate_.wait(gate, std::memory_order_acquire);
+      }
+      gate = gate_.load(std::memory_order_acquire);
+    }
+  }
+
+ private:
+  ThreadPool() = default;
+
+  static constexpr int kMaxThreads = 1024;
+  static constexpr int kSpins = 4000;  // some ten microseconds: the gap between two operations
+  // gate_: bit 0 open, bits 1..11 workers inside, the rest counts jobs.
+  static constexpr uint32_t kOpen = 1;
+  static constexpr uint32_t kActiveUnit = 2;
+  static constexpr uint32_t kEpochUnit = 1U << 12;
+  static constexpr uint32_t kEpochMask = ~(kEpochUnit - 1);
+  static constexpr uint32_t kActiveMask = kEpochUnit - kActiveUnit;
+
+  void take_tasks(int thread) {
+    for (;;) {
+      const int64_t task = next_.fetch_add(1, std::memory_order_relaxed);
+      if (task >= n_tasks_) return;
+      call_(context_, task, thread);
+    }
+  }
+
+  void work(int thread) {
+    uint32_t done = 0;  // the job last worked on
+    int spins = 0;
+    while (!stop_.load(std::memory_order_relaxed)) {
+      uint32_t gate = gate_.load(std::memory_order_acquire);
+      if ((gate & kOpen) != 0 && (gate & kEpochMask) != done) {
+        if (gate_.compare_exchange_weak(gate, gate + kActiveUnit, std::memory_order_acq_rel)) {
+          take_tasks(thread);
+          done = gate & kEpochMask;
+          gate_.fetch_sub(kActiveUnit, std::memory_order_release);
+          gate_.notify_all();
+          spins = 0;
+        }
+      } else if (spins < kSpins) {
+        ++spins;
+        PENSEE_CPU_RELAX();
+      } else {
+        gate_.wait(gate, std::memory_order_relaxed);
+        spins = 0;
+      }
+    }
+  }
+
+  std::vector<std::thread> workers_;
+  std::mutex callers_;
+  std::atomic<uint32_t> gate_{0};
+  std::atomic<int64_t> next_{0};
+  std::atomic<bool> stop_{false};
+  void (*call_)(void*, int64_t, int) = nullptr;
+  void* context_ = nullptr;
+  int64_t n_tasks_ = 0;
+};
+
+}  // namespace pensee

@@ -1,0 +1,58 @@
+/* The kernel table: plain function pointers, one set for each instruction set.
+ *
+ * Files compiled with their own instruction-set flags include this header, the intrinsics and
+ * <stdint.h>, and nothing else, so that no inline function of the library is ever compiled with
+ * flags that the machine may lack.
+ */
+#pragma once
+
+#include <stdint.h>
+
+namespace pensee {
+
+/* A weight matrix as a kernel sees it. Row r, column c of a matrix with scales has the value
+ * element(r, c) * scales[(r / 128) * scale_stride + c / 128]. Only FP8 matrices have scales;
+ * without them (null) the value is the element. */
+struct KernelMatrix {
+  const void* data;      /* row 0; any alignment */
+  const float* scales;   /* (ceil(rows/128), scale_stride) or null */
+  int64_t row_bytes;     /* distance between rows, bytes */
+  int64_t scale_stride;  /* floats between rows of blocks */
+  int64_t cols;
+};
+
+/* y[i * ldy + (r - row_begin)] = sum over c of x[i * ldx + c] * W[r, c]
+ * for r in [row_begin, row_end) and i in [0, n). n >= 1. Every (i, r) is summed in an order that
+ * depends on cols alone, so a result never depends on n, on the partition or on the thread. */
+typedef void (*DotRowsFn)(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const float* x,
+                          int64_t ldx, int64_t n, float* y, int64_t ldy);
+
+/* y[i * ldy + c] += sum over r in [row_begin, row_end) of a[i * lda + (r - row_begin)] * W[r, c]
+ * for i in [0, n) and c in [0, cols): the product with the transpose. Rows are added in order. */
+typedef void (*AddRowsFn)(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const float* a,
+                          int64_t lda, int64_t n, float* y, int64_t ldy);
+
+/* out[(r - row_begin) * ldo + c] = W[r, c]: rows as float32. */
+typedef void (*UnpackRowsFn)(const KernelMatrix* w, int64_t row_begin, int64_t row_end, float* out,
+                             int64_t ldo);
+
+enum { kKernelF32 = 0, kKernelF16 = 1, kKernelBF16 = 2, kKernelF8E4M3 = 3, kKernelTypes = 4 };
+
+struct KernelTable {
+  const char* name; /* "reference", "avx2", "avx512" */
+
+  /* Indexed by weight type, in the order of PENSEE_DTYPE_LIST. */
+  DotRowsFn dot_rows[kKernelTypes];
+  AddRowsFn add_rows[kKernelTypes];
+  UnpackRowsFn unpack_rows[kKernelTypes];
+
+  /* y[i] = weight[i] * x[i] / sqrt(mean(x^2) + eps); y may be x. */
+  void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* y);
+  /* y[i] = silu(gate[i]) * up[i], silu(v) = v / (1 + exp(-v)); y may be gate or up. */
+  void (*silu_mul)(const float* gate, const float* up, int64_t n, float* y);
+  /* x[i] = exp(scale * x[i] - max) / sum, in place; n >= 1. An element of -infinity becomes 0;
+   * at least one element must be finite. */
+  void (*softmax)(float* x, float scale, int64_t n);
+};
+
+} /* namespace pensee */
