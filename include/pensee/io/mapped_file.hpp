@@ -1,0 +1,99 @@
+// A file mapped read-only into memory.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "pensee/base/result.hpp"
+
+namespace pensee {
+
+// Owns the mapping. The bytes stay where they are when the MappedFile is moved. The file must not
+// be shortened while it is mapped: the operating system then ends a process that reads past the
+// new end (SIGBUS).
+//
+// Thread rule: immutable after open; any thread may read.
+class MappedFile {
+ public:
+  // kNotFound if there is no such file, kIoError for directories, pipes and devices and for what
+  // the operating system refuses, kOutOfMemory if the address space is too small.
+  static Result<MappedFile> open(const std::string& path) {
+    if (path.empty() || path.find('\0') != path.npos) {
+      return invalid_argument("file path: expected a path, found an empty one or a NUL byte");
+    }
+    // Non-blocking, so that a pipe without a writer is refused below and not waited for.
+    int fd = -1;
+    do {
+      fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    } while (fd < 0 && errno == EINTR);
+    if (fd < 0) return system_error(path, "open", errno);
+    Result<MappedFile> mapped = map(path, fd);
+    ::close(fd);  // the mapping keeps the file
+    return mapped;
+  }
+
+  MappedFile(MappedFile&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  MappedFile& operator=(MappedFile&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~MappedFile() {
+    if (data_ != nullptr) ::munmap(data_, size_);
+  }
+
+  // The whole file; empty for an empty one.
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
+    return {static_cast<const std::byte*>(data_), size_};
+  }
+
+  // Asks the operating system to begin reading the whole file into memory. A hint: returns at
+  // once, and a refusal changes nothing but speed.
+  void read_ahead() const noexcept {
+    if (data_ != nullptr) static_cast<void>(::madvise(data_, size_, MADV_WILLNEED));
+  }
+
+ private:
+  MappedFile(void* data, size_t size) noexcept : data_(data), size_(size) {}
+
+  static Result<MappedFile> map(const std::string& path, int fd) {
+    struct stat status {};
+    if (::fstat(fd, &status) != 0) return system_error(path, "read the size of", errno);
+    if (!S_ISREG(status.st_mode)) {
+      const char* found = S_ISDIR(status.st_mode) ? "a directory" : "a pipe, socket or device";
+      return Error{Status::kIoError, path + ": expected a regular file, found " + found};
+    }
+    if (status.st_size == 0) return MappedFile(nullptr, 0);
+    const auto size = static_cast<uint64_t>(status.st_size);
+    if (size > std::numeric_limits<size_t>::max()) return system_error(path, "map", ENOMEM);
+    void* data =
+        ::mmap(nullptr, static_cast<size_t>(size), PROT_READ, MAP_PRIVATE, fd, /*offset=*/0);
+    if (data == MAP_FAILED) return system_error(path, "map", errno);
+    return MappedFile(data, static_cast<size_t>(size));
+  }
+
+  static Error system_error(const std::string& path, const char* verb, int code) {
+    Status status = Status::kIoError;
+    if (code == ENOENT || code == ENOTDIR) status = Status::kNotFound;
+    if (code == ENOMEM) status = Status::kOutOfMemory;
+    return {status,
+            path + ": cannot " + verb + " the file: " + std::generic_category().message(code)};
+  }
+
+  void* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+}  // namespace pensee
