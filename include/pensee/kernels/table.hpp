@@ -14,10 +14,10 @@ namespace pensee {
  * element(r, c) * scales[(r / 128) * scale_stride + c / 128]. Only FP8 matrices have scales;
  * without them (null) the value is the element. */
 struct KernelMatrix {
-  const void* data;      /* row 0; any alignment */
-  const float* scales;   /* (ceil(rows/128), scale_stride) or null */
-  int64_t row_bytes;     /* distance between rows, bytes */
-  int64_t scale_stride;  /* floats between rows of blocks */
+  const void* data;     /* row 0; any alignment */
+  const float* scales;  /* (ceil(rows/128), scale_stride) or null */
+  int64_t row_bytes;    /* distance between rows, bytes */
+  int64_t scale_stride; /* floats between rows of blocks */
   int64_t cols;
 };
 
@@ -50,8 +50,8 @@ struct KernelTable {
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* y);
   /* y[i] = silu(gate[i]) * up[i], silu(v) = v / (1 + exp(-v)); y may be gate or up. */
   void (*silu_mul)(const float* gate, const float* up, int64_t n, float* y);
-  /* x[i] = exp(scale * x[i] - max) / sum, in place; n >= 1. An element of -infinity becomes 0;
-   * at least one element must be finite. */
+  /* x[i] = exp(scale * x[i] - max) / sum, in place; n >= 1, scale > 0. An element of -infinity
+   * becomes 0; at least one element must be finite. */
   void (*softmax)(float* x, float scale, int64_t n);
 };
 
