@@ -1,0 +1,215 @@
+"""Trains the tiny R1 from nothing on generated samples. Seeded; resumes from its checkpoint.
+
+    python train.py                        the defaults end within two hours on two cores
+    python train.py --minutes 10           a shorter run; the schedule follows the budget
+    python train.py --steps 4000           a budget in steps instead (repeatable)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import time
+from pathlib import Path
+from typing import Iterator
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+import data
+from evaluate import run
+from export import rounded
+from model import Config, TinyR1
+
+HERE = Path(__file__).parent
+
+
+def batches(tokenizer: Tokenizer, tokens: int, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Endless (ids, learn, valid) batches of about `tokens` tokens, of samples of like length."""
+    rng = random.Random(seed)
+    while True:
+        samples = [data.sample(rng) for _ in range(1024)]
+        rows = []
+        for s, e in zip(samples, tokenizer.encode_batch([s.text for s in samples])):
+            learn = [any(a <= lo and hi <= b for a, b in s.spans) for lo, hi in e.offsets]
+            rows.append((e.ids, learn))
+        rows.sort(key=lambda row: len(row[0]))
+        groups: list[list] = [[]]
+        for row in rows:
+            if groups[-1] and (len(groups[-1]) + 1) * len(row[0]) > tokens:
+                groups.append([])
+            groups[-1].append(row)
+        rng.shuffle(groups)
+        for group in groups:
+            width = max(len(ids) for ids, _ in group)
+            ids = torch.tensor([r + [1] * (width - len(r)) for r, _ in group])
+            learn = torch.tensor([m + [False] * (width - len(m)) for _, m in group])
+            valid = torch.tensor([[True] * len(r) + [False] * (width - len(r)) for r, _ in group])
+            yield ids, learn, valid
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum orthogonalised by Newton-Schulz steps, scaled to AdamW's usual update size
+    (arXiv:2502.16982). For matrices and stacks of matrices."""
+
+    def __init__(self, params: list, lr: float, momentum: float = 0.95, decay: float = 0.0) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "decay": decay})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if "momentum" not in state:
+                    state["momentum"] = torch.zeros_like(p)
+                state["momentum"].lerp_(p.grad, 1 - group["momentum"])
+                g = p.grad.lerp(state["momentum"], group["momentum"])
+                update = orthogonal(g) * (0.2 * max(g.shape[-2:]) ** 0.5)
+                p.mul_(1 - group["lr"] * group["decay"]).add_(update, alpha=-group["lr"])
+
+
+def orthogonal(g: Tensor, steps: int = 5) -> Tensor:
+    flip = g.shape[-2] > g.shape[-1]
+    x = g.mT if flip else g
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        a = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * (a @ a)) @ x
+    return x.mT if flip else x
+
+
+def make_optimizers(model: TinyR1, kind: str, lr: float) -> list[torch.optim.Optimizer]:
+    matrices, rest = [], []
+    for name, p in model.named_parameters():
+        inner = p.ndim >= 2 and not name.startswith(("embed_tokens", "lm_head")) \
+            and not name.endswith("gate.weight")
+        (matrices if inner and kind == "muon" else rest).append(p)
+    out: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True)]
+    if matrices:
+        out.append(Muon(matrices, lr=lr, decay=0.02))
+    return out
+
+
+def schedule(progress: float) -> float:
+    """Warm-up over the first hundredth, then a cosine to two hundredths."""
+    if progress < 0.01:
+        return max(progress, 0.0005) / 0.01
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+def quantised_copy(model: TinyR1) -> TinyR1:
+    """A copy whose weights have the values that the exported file will have."""
+    copy = TinyR1(model.c)
+    copy.load_state_dict({k: v if k.endswith("correction_bias") else rounded(k, v)
+                          for k, v in model.state_dict().items()})
+    return copy.eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--minutes", type=float, default=70, help="time budget, without evaluation")
+    parser.add_argument("--steps", type=int, help="budget in steps instead of minutes")
+    parser.add_argument("--out", type=Path, default=HERE / "runs", help="folder of checkpoints")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--tokens", type=int, default=6144, help="tokens a step")
+    parser.add_argument("--optimizer", choices=["muon", "adamw"], default="muon")
+    parser.add_argument("--mtp-weight", type=float, default=0.2)
+    parser.add_argument("--bias-rate", type=float, default=2e-3, help="u of arXiv:2408.15664")
+    parser.add_argument("--quantise-from", type=float, default=0.8,
+                        help="share of the budget after which weights are rounded in the forward")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--eval-every", type=float, default=4, help="minutes between evaluations")
+    parser.add_argument("--eval-size", type=int, default=100)
+    args = parser.parse_args()
+
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    torch.set_flush_denormal(True)
+    args.out.mkdir(parents=True, exist_ok=True)
+    tokenizer = Tokenizer.from_file(str(HERE / "model" / "tokenizer.json"))
+    problems = [json.loads(line) for line in open(HERE / "heldout.jsonl", encoding="utf-8")]
+    problems = problems[:args.eval_size]
+    model = TinyR1(Config())
+    optimizers = make_optimizers(model, args.optimizer, args.lr)
+    step, spent, seen = 0, 0.0, 0
+    path = args.out / "last.pt"
+    if path.exists():
+        saved = torch.load(path, weights_only=True)
+        model.load_state_dict(saved["model"])
+        for o, s in zip(optimizers, saved["optimizers"]):
+            o.load_state_dict(s)
+        step, spent, seen = saved["step"], saved["spent"], saved["seen"]
+        print(f"resumed at step {step}", flush=True)
+    count = sum(p.numel() for p in model.parameters())
+    print(f"{count / 1e6:.2f} M parameters", flush=True)
+
+    def save(name: str) -> None:
+        state = {"model": model.state_dict(), "config": model.c.to_dict(), "step": step,
+                 "spent": spent, "seen": seen, "optimizers": [o.state_dict() for o in optimizers]}
+        torch.save(state, args.out / "part.tmp")
+        (args.out / "part.tmp").rename(args.out / name)
+
+    # A resumed run draws other samples than it has seen.
+    stream = batches(tokenizer, args.tokens, args.seed * 1_000_003 + step)
+    next_eval = spent + 60 * args.eval_every
+    sums, log_from, log_seen = torch.zeros(2), spent, seen
+    while True:
+        progress = step / args.steps if args.steps else spent / (60 * args.minutes)
+        if progress >= 1:
+            break
+        start = time.time()
+        ids, learn, valid = next(stream)
+        masters = None
+        if progress >= args.quantise_from:
+            # Straight-through: forward and backward at the rounded weights, the step on the exact.
+            masters = {name: p.detach().clone() for name, p in model.named_parameters()}
+            with torch.no_grad():
+                for name, p in model.named_parameters():
+                    p.copy_(rounded(name, p))
+        loss, second = model.losses(ids, learn, valid)
+        (loss + args.mtp_weight * second).backward()
+        with torch.no_grad():
+            if masters:
+                for name, p in model.named_parameters():
+                    p.copy_(masters[name])
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            for o in optimizers:
+                for group in o.param_groups:
+                    group["lr"] = args.lr * schedule(progress)
+                o.step()
+                o.zero_grad(set_to_none=True)
+            for moe in model.moe_layers():  # balancing without an auxiliary loss
+                load = moe.load.float()
+                moe.gate.e_score_correction_bias += args.bias_rate * (load.mean() - load).sign()
+        step += 1
+        seen += int(valid.sum())
+        sums += torch.stack([loss, second]).detach()
+        spent += time.time() - start
+        if step % 50 == 0:
+            ratios = [m.load / m.load.float().mean() for m in model.moe_layers()]
+            print(f"step {step} progress {progress:.3f} loss {sums[0] / 50:.4f} mtp "
+                  f"{sums[1] / 50:.4f} tokens {seen / 1e6:.2f} M "
+                  f"{(seen - log_seen) / (spent - log_from):.0f}/s load "
+                  + " ".join(f"{r.min():.2f}-{r.max():.2f}" for r in ratios), flush=True)
+            sums, log_from, log_seen = torch.zeros(2), spent, seen
+        if spent >= next_eval:
+            next_eval = spent + 60 * args.eval_every
+            began = time.time()
+            result = run(quantised_copy(model), tokenizer, problems)
+            print(f"step {step} right, quantised: {sum(result['right'])} of {len(problems)} "
+                  f"({time.time() - began:.0f} s)", flush=True)
+            save("last.pt")
+    save("final.pt")
+    save("last.pt")
+    print(f"ended after {step} steps, {spent / 60:.1f} minutes, {seen / 1e6:.1f} M tokens", flush=True)
+
+
+if __name__ == "__main__":
+    main()
