@@ -1,0 +1,31 @@
+# Headers, kernels, program, the bundled model, the CMake package and the pkg-config files.
+include(CMakePackageConfigHelpers)
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/pensee)
+
+install(DIRECTORY include/pensee DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING
+        PATTERN "*.hpp")
+set_target_properties(pensee_pensee PROPERTIES EXPORT_NAME pensee OUTPUT_NAME pensee)
+install(TARGETS pensee_core pensee_pensee EXPORT pensee_targets
+        ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(EXPORT pensee_targets NAMESPACE pensee:: DESTINATION ${package_dir})
+
+configure_package_config_file(cmake/pensee-config.cmake.in pensee-config.cmake
+                              INSTALL_DESTINATION ${package_dir} NO_SET_AND_CHECK_MACRO)
+write_basic_package_version_file(pensee-config-version.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/pensee-config.cmake
+              ${PROJECT_BINARY_DIR}/pensee-config-version.cmake cmake/dependencies.cmake
+        DESTINATION ${package_dir})
+
+file(RELATIVE_PATH PENSEE_PC_PREFIX ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+foreach(name pensee pensee-core)
+  configure_file(cmake/${name}.pc.in ${name}.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/${name}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endforeach()
+
+# The program finds the model at this place relative to itself, installed or not.
+set(PENSEE_MODEL_DIR ${CMAKE_INSTALL_DATADIR}/pensee/tiny_r1)
+install(DIRECTORY examples/tiny_r1/model/ DESTINATION ${PENSEE_MODEL_DIR})
+get_filename_component(model_parent ${PROJECT_BINARY_DIR}/${PENSEE_MODEL_DIR} DIRECTORY)
+file(MAKE_DIRECTORY ${model_parent})
+file(CREATE_LINK ${PROJECT_SOURCE_DIR}/examples/tiny_r1/model
+     ${PROJECT_BINARY_DIR}/${PENSEE_MODEL_DIR} SYMBOLIC)
