@@ -2,11 +2,9 @@
 include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/pensee)
 
-install(DIRECTORY include/pensee DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING
-        PATTERN "*.hpp")
 set_target_properties(pensee_pensee PROPERTIES EXPORT_NAME pensee OUTPUT_NAME pensee)
 install(TARGETS pensee_core pensee_pensee EXPORT pensee_targets
-        ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+        ARCHIVE LIBRARY FILE_SET HEADERS)
 install(EXPORT pensee_targets NAMESPACE pensee:: DESTINATION ${package_dir})
 
 configure_package_config_file(cmake/pensee-config.cmake.in pensee-config.cmake
