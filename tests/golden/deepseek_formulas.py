@@ -1,0 +1,142 @@
+"""DeepSeek-V3's forward pass written out in float64, as a second opinion on transformers.
+
+The formulas follow DeepSeek's inference/model.py and the papers (arXiv:2405.04434, 2412.19437,
+2309.00071). One point is open there: model.py knows a single mscale, the checkpoints two
+(`mscale`, `mscale_all_dim`). `Yarn.score_scale` and `Yarn.rope_scale` follow the checkpoints'
+meaning; both agree wherever the two numbers are equal, as they are in every published model.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+LATENT_EPS = 1e-6  # the norms of the latents do not take rms_norm_eps
+
+
+@dataclass
+class Yarn:
+    """What the rotary embedding needs: angular frequencies of the pairs, the factor on cos and
+    sin, and the factor on the softmax scale."""
+
+    frequencies: Tensor  # (qk_rope_head_dim / 2)
+    rope_scale: float
+    score_scale: float
+
+
+def magnitude(factor: float, mscale: float) -> float:
+    return 0.1 * mscale * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+
+def yarn(config: dict) -> Yarn:
+    dim = config["qk_rope_head_dim"]
+    s = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    theta = float(s.get("rope_theta", config.get("rope_theta", 10000.0)))
+    plain = theta ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
+    if s.get("type", s.get("rope_type", "default")) == "default":
+        return Yarn(plain, 1.0, 1.0)
+
+    def pair_with(turns: float) -> float:  # that turns so often within the original context
+        length = s["original_max_position_embeddings"] / turns
+        return dim * math.log(length / (2 * math.pi)) / (2 * math.log(theta))
+
+    first = max(math.floor(pair_with(s["beta_fast"])), 0)
+    last = min(math.ceil(pair_with(s["beta_slow"])), dim - 1)
+    width = last - first if last != first else 0.001
+    slow = ((torch.arange(dim // 2, dtype=torch.float64) - first) / width).clamp(0, 1)
+    mixed = plain * (1 - slow) + plain / s["factor"] * slow
+    everywhere = magnitude(s["factor"], s["mscale_all_dim"])
+    return Yarn(mixed, magnitude(s["factor"], s["mscale"]) / everywhere, everywhere ** 2)
+
+
+def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    return x / (x.square().mean(-1, keepdim=True) + eps).sqrt() * weight
+
+
+def mlp(x: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
+    g = x @ gate.T
+    return (g / (1 + (-g).exp()) * (x @ up.T)) @ down.T
+
+
+def rotate(x: Tensor, angles: Tensor, scale: float) -> Tensor:
+    """Dimensions (2i, 2i + 1) of the last axis are one complex number turned by angles[..., i]."""
+    turn = torch.polar(torch.full_like(angles, scale), angles)
+    return torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous())
+                              * turn).flatten(-2)
+
+
+def attention(config: dict, w: dict[str, Tensor], at: str, x: Tensor) -> Tensor:
+    """x (tokens, hidden_size), already normed -> (tokens, hidden_size). `at` is the prefix of the
+    layer's attention tensors. Written in the absorbed form; transformers uses the expanded one."""
+    heads, nope = config["num_attention_heads"], config["qk_nope_head_dim"]
+    rope, rank = config["qk_rope_head_dim"], config["kv_lora_rank"]
+    r = yarn(config)
+    angles = torch.arange(x.shape[0], dtype=torch.float64)[:, None] * r.frequencies
+    if config["q_lora_rank"] is None:
+        q = x @ w[at + "q_proj.weight"].T
+    else:
+        latent_q = norm(x @ w[at + "q_a_proj.weight"].T, w[at + "q_a_layernorm.weight"], LATENT_EPS)
+        q = latent_q @ w[at + "q_b_proj.weight"].T
+    q_nope, q_pe = q.unflatten(-1, (heads, nope + rope)).split([nope, rope], dim=-1)
+    latent, k_pe = (x @ w[at + "kv_a_proj_with_mqa.weight"].T).split([rank, rope], dim=-1)
+    latent = norm(latent, w[at + "kv_a_layernorm.weight"], LATENT_EPS)
+    q_pe = rotate(q_pe, angles[:, None].expand(-1, heads, -1), r.rope_scale)
+    k_pe = rotate(k_pe, angles, r.rope_scale)
+    up = w[at + "kv_b_proj.weight"].unflatten(0, (heads, nope + config["v_head_dim"]))
+    w_uk, w_uv = up.split([nope, config["v_head_dim"]], dim=1)  # (heads, nope | v, rank)
+    scores = torch.einsum("thn,hnr,sr->hts", q_nope, w_uk, latent) \
+        + torch.einsum("thd,sd->hts", q_pe, k_pe)
+    scores = scores * ((nope + rope) ** -0.5 * r.score_scale)
+    future = torch.ones(x.shape[0], x.shape[0]).triu(1).bool()
+    share = scores.masked_fill(future, -math.inf).softmax(-1)
+    out = torch.einsum("hts,sr,hvr->thv", share, latent, w_uv)
+    return out.flatten(1) @ w[at + "o_proj.weight"].T
+
+
+def route(config: dict, weight: Tensor, bias: Tensor, x: Tensor, excluded: float = -math.inf
+          ) -> tuple[Tensor, Tensor]:
+    """Chosen experts in ascending order and their weights, both (tokens, num_experts_per_tok).
+    `excluded` is what the choice of experts outside the best groups becomes."""
+    affinity = 1 / (1 + (-(x @ weight.T)).exp())
+    choice = affinity + bias
+    groups = choice.unflatten(-1, (config["n_group"], -1))
+    group_score = groups.sort(-1, descending=True)[0][..., :2].sum(-1)
+    best = group_score.argsort(-1, descending=True)[..., :config["topk_group"]]
+    kept = torch.zeros_like(group_score).scatter(-1, best, 1.0).bool()
+    choice = groups.masked_fill(~kept[..., None], excluded).flatten(-2)
+    chosen = choice.argsort(-1, descending=True)[..., :config["num_experts_per_tok"]].sort(-1)[0]
+    share = affinity.gather(-1, chosen)
+    if config["norm_topk_prob"]:
+        share = share / (share.sum(-1, keepdim=True) + 1e-20)
+    return chosen, share * config["routed_scaling_factor"]
+
+
+def forward(config: dict, stored: dict[str, Tensor], ids: list[int]) -> Tensor:
+    """Logits (tokens, vocab_size) from the dequantised tensors of a checkpoint."""
+    w = {name: tensor.double() for name, tensor in stored.items()}
+    eps = config["rms_norm_eps"]
+
+    def gated(prefix: str, x: Tensor) -> Tensor:
+        return mlp(x, *(w[f"{prefix}{part}_proj.weight"] for part in ("gate", "up", "down")))
+
+    x = w["model.embed_tokens.weight"][ids]
+    for i in range(config["num_hidden_layers"]):
+        at = f"model.layers.{i}."
+        x = x + attention(config, w, at + "self_attn.",
+                          norm(x, w[at + "input_layernorm.weight"], eps))
+        h = norm(x, w[at + "post_attention_layernorm.weight"], eps)
+        if i < config["first_k_dense_replace"]:
+            x = x + gated(at + "mlp.", h)
+            continue
+        chosen, share = route(config, w[at + "mlp.gate.weight"],
+                              w[at + "mlp.gate.e_score_correction_bias"], h)
+        y = gated(at + "mlp.shared_experts.", h)
+        for t in range(len(ids)):
+            for e, a in zip(chosen[t].tolist(), share[t]):
+                y[t] += a * gated(f"{at}mlp.experts.{e}.", h[t])
+        x = x + y
+    head = "model.embed_tokens.weight" if config["tie_word_embeddings"] else "lm_head.weight"
+    return norm(x, w["model.norm.weight"], eps) @ w[head].T

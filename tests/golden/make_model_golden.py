@@ -1,0 +1,337 @@
+"""Makes the expected values of the model tests with torch and transformers. See README.md.
+
+    python make_model_golden.py random [NAME ...]   models/NAME: checkpoints and what they compute
+    python make_model_golden.py parts               models/parts: router and YaRN by themselves
+    python make_model_golden.py tiny_r1             models/tiny_r1: the bundled model
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import DeepseekV3Config, DeepseekV3ForCausalLM, logging
+from transformers.models.deepseek_v3 import modeling_deepseek_v3 as hf
+
+import deepseek_formulas as formulas
+from model_fixtures import FIXTURES, Fixture, dequantised, write, write_json
+
+HERE = Path(__file__).parent
+MODELS = HERE / "models"
+TINY_R1 = HERE.parent.parent / "examples" / "tiny_r1"
+PROMPT, GREEDY = 48, 32  # tokens of the random checkpoints
+TINY_PROMPT, TINY_GREEDY = 200, 128
+ROUTE_MARGIN = 1e-3  # a choice of experts may not hang on less than this
+LOGIT_MARGIN = 1e-2  # nor a greedy token (the bundled model: 1e-3)
+
+
+class Reference:
+    """transformers in float32, eager attention, loaded through from_pretrained."""
+
+    def __init__(self, folder: Path) -> None:
+        self.config = json.loads((folder / "config.json").read_text())
+        self.weights = dequantised(folder)
+        with tempfile.TemporaryDirectory() as scratch:
+            if "quantization_config" in self.config:
+                folder = self._dequantise_into(Path(scratch))
+            self.model = self._load(folder, "eager")
+            self.sdpa = self._load(folder, "sdpa")
+        self.margins: list[Tensor] = []
+        for module in self.model.modules():
+            if isinstance(module, hf.DeepseekV3TopkRouter):
+                module.register_forward_hook(self._watch)
+
+    def _dequantise_into(self, folder: Path) -> Path:
+        plain = {k: v for k, v in self.config.items() if k != "quantization_config"}
+        write_json(folder / "config.json", plain)
+        save_file(self.weights, folder / "model.safetensors", metadata={"format": "pt"})
+        return folder
+
+    def _load(self, folder: Path, attention: str) -> DeepseekV3ForCausalLM:
+        model, info = DeepseekV3ForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation=attention,
+            experts_implementation="eager", output_loading_info=True)
+        mtp = f"model.layers.{self.config['num_hidden_layers']}."
+        left = [key for key in info["unexpected_keys"] if not key.startswith(mtp)]
+        assert not left and not info["missing_keys"] and not info["mismatched_keys"], info
+        return model.eval()
+
+    def _watch(self, router: torch.nn.Module, inputs: tuple, outputs: tuple) -> None:
+        """Keeps, for each token, by how much the choice of groups and experts was decided."""
+        choice = outputs[0].sigmoid() + router.e_score_correction_bias
+        groups = choice.unflatten(-1, (router.num_group, -1))
+        ranked = groups.topk(2, -1)[0].sum(-1).sort(-1, descending=True)
+        margin = torch.full(choice.shape[:1], torch.inf)
+        if router.topk_group < router.num_group:
+            margin = ranked[0][:, router.topk_group - 1] - ranked[0][:, router.topk_group]
+        kept = ranked[1][:, :router.topk_group, None].expand(-1, -1, groups.shape[-1])
+        best = groups.gather(1, kept).flatten(1).sort(-1, descending=True)[0]
+        if router.top_k < best.shape[1]:
+            margin = margin.minimum(best[:, router.top_k - 1] - best[:, router.top_k])
+        self.margins.append(margin)
+
+    def logits(self, ids: list[int]) -> tuple[Tensor, Tensor]:
+        """(tokens, vocab_size), and the smallest margin of each token's routing (tokens)."""
+        self.margins.clear()
+        with torch.inference_mode():
+            out = self.model(torch.tensor([ids]), use_cache=False).logits[0]
+        margins = [torch.full((len(ids),), torch.inf), *self.margins]
+        return out, torch.stack(margins).amin(0)
+
+    def check(self, ids: list[int], logits: Tensor) -> dict[str, float]:
+        """How far other computations of the same logits are; fails if one is not the same."""
+        with torch.inference_mode():
+            others = {
+                "sdpa": self.sdpa(torch.tensor([ids]), use_cache=False).logits[0],
+                "formulas_float64": formulas.forward(self.config, self.weights, ids),
+            }
+        gaps = {name: (other - logits).abs().max().item() for name, other in others.items()}
+        assert max(gaps.values()) < 1e-4, gaps
+        return gaps
+
+
+def greedy(reference: Reference, prompt: list[int], count: int, route: float, gap: float
+           ) -> list[int] | None:
+    """`count` greedy tokens, or None where a choice of experts or a token is decided by less than
+    the given margins."""
+    ids = list(prompt)
+    for _ in range(count):
+        logits, margins = reference.logits(ids)
+        first, second = logits[-1].topk(2)[0].tolist()
+        if margins[-1] < route or first - second < gap:
+            return None
+        ids.append(int(logits[-1].argmax()))
+    return ids[len(prompt):]
+
+
+def decided_prompt(reference: Reference, seed: int) -> tuple[list[int], list[int]]:
+    """A random prompt and its greedy tokens, in which nothing hangs on rounding."""
+    draw = random.Random(seed)
+    vocab = reference.config["vocab_size"]
+    prompt = [0]
+    for _ in range(400):
+        while len(prompt) < PROMPT:
+            candidate = prompt + [draw.randrange(2, vocab)]
+            if reference.logits(candidate)[1][-1] >= ROUTE_MARGIN:
+                prompt = candidate
+        tokens = greedy(reference, prompt, GREEDY, ROUTE_MARGIN, LOGIT_MARGIN)
+        if tokens is not None and len(set(tokens)) >= 6:
+            return prompt, tokens
+        prompt = prompt[:-6]
+    raise RuntimeError("no decided prompt: choose another seed")
+
+
+def save(folder: Path, reference: Reference, prompt: list[int], tokens: list[int], rows: int
+         ) -> dict:
+    """expected.json and logits.npy: the logits after each of the first `rows` of prompt + tokens."""
+    logits, margins = reference.logits(prompt + tokens)
+    best = logits[len(prompt) - 1:-1].topk(2)[0]
+    route = margins.min().item()
+    facts = {"logits_std": logits.std().item(),
+             "smallest_greedy_gap": (best[:, 0] - best[:, 1]).min().item(),
+             "smallest_routing_margin": route if route < torch.inf else None,
+             "largest_difference": reference.check(prompt + tokens, logits)}
+    np.save(folder / "logits.npy", logits[:rows].numpy())
+    shape = {"file": "logits.npy", "shape": [rows, logits.shape[1]], "dtype": "float32"}
+    (folder / "expected.json").write_text(json.dumps(
+        {"prompt": prompt, "greedy": tokens, "logits": shape, **facts}) + "\n")
+    return facts
+
+
+def attention_example(reference: Reference, folder: Path, seed: int) -> None:
+    """Input (after the norm) and output of layer 0's attention for positions 0 to 23."""
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(1, 24, reference.config["hidden_size"], generator=g)
+    places = torch.arange(x.shape[1])[None]
+    future = torch.full((x.shape[1], x.shape[1]), -torch.inf).triu(1)
+    with torch.inference_mode():
+        rope = reference.model.model.rotary_emb(x, places)
+        y = reference.model.model.layers[0].self_attn(x, rope, future[None, None])[0]
+    double = {k: v.double() for k, v in reference.weights.items()}
+    other = formulas.attention(reference.config, double, "model.layers.0.self_attn.", x[0].double())
+    assert (other - y[0]).abs().max() < 1e-5
+    np.save(folder / "attention_input.npy", x[0].numpy())
+    np.save(folder / "attention_output.npy", y[0].numpy())
+
+
+def layer_outputs(reference: Reference, folder: Path, prompt: list[int]) -> None:
+    """The residual stream after each layer: (num_hidden_layers, tokens, hidden_size)."""
+    seen: list[Tensor] = []
+    hooks = [layer.register_forward_hook(lambda m, i, out: seen.append(out[0]))
+             for layer in reference.model.model.layers]
+    reference.logits(prompt)
+    for hook in hooks:
+        hook.remove()
+    np.save(folder / "layer_outputs.npy", torch.stack(seen).numpy())
+
+
+def make_random(fixture: Fixture) -> None:
+    folder = MODELS / fixture.name
+    shutil.rmtree(folder, ignore_errors=True)
+    write(fixture, folder)
+    reference = Reference(folder)
+    prompt, tokens = decided_prompt(reference, fixture.seed)
+    facts = save(folder, reference, prompt, tokens, PROMPT + GREEDY)
+    attention_example(reference, folder, fixture.seed)
+    if fixture.form == "f32":
+        layer_outputs(reference, folder, prompt)
+    size = sum(f.stat().st_size for f in folder.iterdir())
+    print(f"{fixture.name}: {size / 1000:.0f} kB, {len(set(tokens))} different tokens, {facts}")
+
+
+ROUTERS = [  # experts, groups, groups kept, experts a token, normalised, factor, hidden, bias range
+    (16, 4, 2, 4, True, 2.5, 24, (-1.2, -0.2)),
+    (15, 5, 3, 5, False, 0.9, 21, (-0.4, 0.4)),
+    (12, 1, 1, 3, True, 1.0, 17, (-0.3, 0.3)),
+    (32, 8, 4, 8, True, 2.5, 40, (-1.5, 0.0)),
+    (6, 3, 1, 2, True, 1.7, 9, (-2.0, -1.0)),
+]
+ROUTER_TOKENS = 12
+
+
+def router_case(row: tuple, seed: int) -> dict:
+    experts, groups, kept, picks, normal, factor, hidden, (low, high) = row
+    c = {"n_routed_experts": experts, "n_group": groups, "topk_group": kept,
+         "num_experts_per_tok": picks, "norm_topk_prob": normal, "routed_scaling_factor": factor,
+         "hidden_size": hidden}
+    g = torch.Generator().manual_seed(seed)
+    router = hf.DeepseekV3TopkRouter(DeepseekV3Config(**c))
+    router.weight.data = torch.randn(experts, hidden, generator=g) * (2 * hidden ** -0.5)
+    router.e_score_correction_bias = low + (high - low) * torch.rand(experts, generator=g)
+    x = torch.randn(400, hidden, generator=g)
+    inputs = (router.weight.data.double(), router.e_score_correction_bias.double(), x.double())
+    with torch.inference_mode():
+        weights, chosen = router(x)[1:]
+    chosen, order = chosen.sort(-1)
+    weights = weights.gather(-1, order)
+    other, share = formulas.route(c, *inputs)
+    assert (chosen == other).all() and (weights - share).abs().max() < 1e-6
+    # The tokens that tell wrong routers from right ones come first.
+    zero = (formulas.route(c, *inputs, excluded=0.0)[0] != chosen).any(-1)
+    unbiased = (formulas.route(c, inputs[0], 0 * inputs[1], inputs[2])[0] != chosen).any(-1)
+    assert unbiased.any() and (groups == kept or not (high <= 0) or zero.any())
+    take = (2 * zero.int() + unbiased.int()).argsort(descending=True, stable=True)
+    take = take[:ROUTER_TOKENS]
+    return c | {"tokens": ROUTER_TOKENS, "mask_of_zero_would_differ": int(zero[take].sum()),
+                "no_bias_would_differ": int(unbiased[take].sum()),
+                "weight": router.weight.data.flatten().tolist(),
+                "e_score_correction_bias": router.e_score_correction_bias.tolist(),
+                "x": x[take].flatten().tolist(), "experts": chosen[take].flatten().tolist(),
+                "weights": weights[take].flatten().tolist()}
+
+
+def scaling(factor: float, original: int, fast: float, slow: float, **mscales: float) -> dict:
+    return {"type": "yarn", "factor": factor, "original_max_position_embeddings": original,
+            "beta_fast": fast, "beta_slow": slow, **mscales}
+
+
+ROPES = [  # name, qk_nope_head_dim, qk_rope_head_dim, rope_theta, max_position_embeddings, scaling
+    ("r1", 128, 64, 10000, 163840, scaling(40, 4096, 32, 1, mscale=1.0, mscale_all_dim=1.0)),
+    ("two_mscales", 14, 6, 500, 128, scaling(8, 16, 4, 0.25, mscale=0.707, mscale_all_dim=1.0)),
+    ("v2_lite", 128, 64, 10000, 163840,
+     scaling(40, 4096, 32, 1, mscale=0.707, mscale_all_dim=0.707)),
+    ("no_mscale", 40, 32, 1000000, 32768, scaling(4, 8192, 32, 1)),
+    ("one_pair_ramp", 10, 20, 10000, 96, scaling(3, 32, 2.6, 2.4, mscale=1.0, mscale_all_dim=1.0)),
+    ("off", 9, 12, 5000, 128, None),
+]
+
+
+def rope_case(name: str, nope: int, rope: int, theta: float, longest: int, scale: dict | None
+              ) -> dict:
+    keys = {"qk_nope_head_dim": nope, "qk_rope_head_dim": rope, "rope_theta": theta,
+            "max_position_embeddings": longest, "rope_scaling": scale}
+    config = DeepseekV3Config(num_attention_heads=2, hidden_size=8, q_lora_rank=4, kv_lora_rank=4,
+                              v_head_dim=4, **json.loads(json.dumps(keys)))
+    table = hf.DeepseekV3RotaryEmbedding(config)
+    softmax = hf.DeepseekV3Attention(config, 0).scaling
+    if scale is None or "mscale" in scale:
+        other = formulas.yarn(keys)
+        assert (other.frequencies / table.inv_freq - 1).abs().max() < 1e-6
+        assert abs(other.rope_scale - table.attention_scaling) < 1e-12
+        assert abs((nope + rope) ** -0.5 * other.score_scale - softmax) < 1e-12
+    return {"name": name, **keys, "inv_freq": table.inv_freq.tolist(),
+            "attention_factor": float(table.attention_scaling), "softmax_scale": softmax}
+
+
+def make_parts() -> None:
+    folder = MODELS / "parts"
+    folder.mkdir(parents=True, exist_ok=True)
+    router = [router_case(row, seed) for seed, row in enumerate(ROUTERS)]
+    rope = [rope_case(*row) for row in ROPES]
+    (folder / "router.json").write_text(json.dumps({"cases": router}) + "\n")
+    (folder / "yarn.json").write_text(json.dumps({"cases": rope}) + "\n")
+    for case in router:
+        print({k: v for k, v in case.items() if not isinstance(v, list)})
+    for case in rope:
+        print({k: v for k, v in case.items() if k != "inv_freq"}, case["inv_freq"][:4])
+
+
+def conversations(folder: Path) -> list[list[int]]:
+    """Chats about held-out problems, of TINY_PROMPT tokens each, that end where a thought opens."""
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    tokenizer.bos_token = "<｜begin▁of▁sentence｜>"
+    problems = [json.loads(line) for line in (TINY_R1 / "heldout.jsonl").read_text().splitlines()]
+    draw, found = random.Random(7), []
+    while len(found) < 24:
+        turns: list[dict] = []
+        for problem in draw.sample(problems, 40):
+            turns.append({"role": "user", "content": problem["prompt"]})
+            text = tokenizer.apply_chat_template(turns, settings["chat_template"], tokenize=False,
+                                                 add_generation_prompt=True)
+            ids = tokenizer.encode(text, add_special_tokens=False)
+            if len(ids) >= TINY_PROMPT:
+                break
+            answer = f"The answer is \\boxed{{{problem['answer']}}}."
+            turns.append({"role": "assistant", "content": answer})
+        if len(ids) == TINY_PROMPT:
+            found.append(ids)
+    return found
+
+
+def make_tiny_r1(model: Path, out: Path) -> None:
+    reference = Reference(model)
+    out.mkdir(parents=True, exist_ok=True)
+    for number, prompt in enumerate(conversations(model)):
+        tokens = greedy(reference, prompt, TINY_GREEDY, 0.0, 1e-3)
+        if tokens is not None:
+            break
+    else:
+        raise RuntimeError("every conversation has a greedy token that hangs on rounding")
+    facts = save(out, reference, prompt, tokens, TINY_PROMPT)
+    print(f"tiny_r1: conversation {number}, {facts}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("what", choices=["random", "parts", "tiny_r1"])
+    parser.add_argument("names", nargs="*", help="random: only these")
+    parser.add_argument("--model", type=Path, default=TINY_R1 / "model")
+    parser.add_argument("--out", type=Path, default=MODELS / "tiny_r1")
+    args = parser.parse_args()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    if args.what == "random":
+        for fixture in FIXTURES:
+            if not args.names or fixture.name in args.names:
+                make_random(fixture)
+    elif args.what == "parts":
+        make_parts()
+    else:
+        make_tiny_r1(args.model, args.out)
+
+
+if __name__ == "__main__":
+    main()
