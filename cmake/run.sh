@@ -12,7 +12,7 @@ question='What is 17 * 24 + 9?'
 
 # Prints the packages that command $1 needs and that are not installed.
 missing_packages() {
-  while read -r package command; do
+  while read -r package command _comment; do
     case $package in '' | '#'*) continue ;; esac
     if [ "$command" = test ] && [ "$1" = demo ]; then continue; fi
     status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
