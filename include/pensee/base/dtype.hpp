@@ -89,7 +89,8 @@ inline constexpr int kWeightTypes = 4;
   const uint32_t exponent = (bits >> 10) & 0x1fU;
   const uint32_t mantissa = bits & 0x3ffU;
   if (exponent == 0x1fU) return std::bit_cast<float>(sign | 0x7f800000U | (mantissa << 13));
-  if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112U) << 23) | (mantissa << 13));
+  if (exponent != 0)
+    return std::bit_cast<float>(sign | ((exponent + 112U) << 23) | (mantissa << 13));
   const float magnitude = static_cast<float>(mantissa) * 0x1p-24F;  // subnormal or zero: exact
   return sign != 0 ? -magnitude : magnitude;
 }
@@ -100,7 +101,8 @@ inline constexpr int kWeightTypes = 4;
   const uint32_t exponent = (bits >> 3) & 0xfU;
   const uint32_t mantissa = bits & 0x7U;
   if ((bits & 0x7fU) == 0x7fU) return std::bit_cast<float>(sign | 0x7fc00000U);
-  if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 120U) << 23) | (mantissa << 20));
+  if (exponent != 0)
+    return std::bit_cast<float>(sign | ((exponent + 120U) << 23) | (mantissa << 20));
   const float magnitude = static_cast<float>(mantissa) * 0x1p-9F;
   return sign != 0 ? -magnitude : magnitude;
 }

@@ -10,16 +10,16 @@ namespace pensee {
 
 // Why a call failed. The list is the one source of truth for values and names; values are never
 // reused. X(enumerator, value, printed name)
-#define PENSEE_STATUS_LIST(X)                        \
-  X(kInvalidArgument, 1, "invalid argument")         \
-  X(kNotFound, 2, "not found")                       \
-  X(kIoError, 3, "input/output error")               \
-  X(kCorruptFile, 4, "corrupt file")                 \
-  X(kUnsupported, 5, "unsupported")                  \
-  X(kOutOfMemory, 6, "out of memory")                \
-  X(kCancelled, 7, "cancelled")                      \
-  X(kContextFull, 8, "context full")                 \
-  X(kWrongState, 9, "call out of order")             \
+#define PENSEE_STATUS_LIST(X)                \
+  X(kInvalidArgument, 1, "invalid argument") \
+  X(kNotFound, 2, "not found")               \
+  X(kIoError, 3, "input/output error")       \
+  X(kCorruptFile, 4, "corrupt file")         \
+  X(kUnsupported, 5, "unsupported")          \
+  X(kOutOfMemory, 6, "out of memory")        \
+  X(kCancelled, 7, "cancelled")              \
+  X(kContextFull, 8, "context full")         \
+  X(kWrongState, 9, "call out of order")     \
   X(kInternal, 10, "internal error")
 
 enum class Status : int {
@@ -48,7 +48,7 @@ struct Error {
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT: implicit
   Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit
 
   [[nodiscard]] bool ok() const noexcept { return state_.index() == 0; }
@@ -105,10 +105,10 @@ class [[nodiscard]] Result<void> {
 #define PENSEE_CONCAT(a, b) PENSEE_CONCAT_INNER(a, b)
 
 // Returns the error of a Result from the enclosing function, or goes on.
-#define PENSEE_RETURN_IF_ERROR(expression)                                        \
-  do {                                                                            \
-    if (auto pensee_result = (expression); !pensee_result)                        \
-      return std::move(pensee_result).error();                                    \
+#define PENSEE_RETURN_IF_ERROR(expression)                 \
+  do {                                                     \
+    if (auto pensee_result = (expression); !pensee_result) \
+      return std::move(pensee_result).error();             \
   } while (false)
 
 // PENSEE_ASSIGN_OR_RETURN(auto file, MappedFile::open(path));

@@ -48,7 +48,9 @@ struct TensorView {
 
 inline constexpr int64_t kScaleBlock = 128;  // rows and columns that share one FP8 scale
 
-[[nodiscard]] constexpr int64_t ceil_div(int64_t a, int64_t b) noexcept { return (a + b - 1) / b; }
+[[nodiscard]] constexpr int64_t ceil_div(int64_t a, int64_t b) noexcept {
+  return (a + b - 1) / b;
+}
 
 // A weight matrix of any weight type, row-major, rows = output features. FP8 matrices have
 // `scales` (ceil(rows/128), ceil(cols/128)): value = element * scale of its block.

@@ -13,9 +13,9 @@
 #include "pensee/base/result.hpp"
 
 #if defined(__x86_64__) || defined(__i386__)
-#define PENSEE_CPU_RELAX() __builtin_ia32_pause()
+#  define PENSEE_CPU_RELAX() __builtin_ia32_pause()
 #else
-#define PENSEE_CPU_RELAX() std::this_thread::yield()
+#  define PENSEE_CPU_RELAX() std::this_thread::yield()
 #endif
 
 namespace pensee {

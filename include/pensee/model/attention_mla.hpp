@@ -1,0 +1,220 @@
+// Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434, section 2.1), in its two forms.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+#include "pensee/base/arena.hpp"
+#include "pensee/model/config.hpp"
+#include "pensee/model/kv_cache.hpp"
+#include "pensee/model/linear.hpp"
+#include "pensee/model/rope.hpp"
+#include "pensee/model/weights.hpp"
+
+namespace pensee {
+
+// Both forms compute the same numbers. Expanded: kv_b_proj turns every cached latent back into
+// keys and values of each head, then ordinary attention. Absorbed: kv_b_proj's key half goes into
+// the query and its value half onto the result, so that the latents themselves are keys and values.
+enum class MlaForm { kAuto, kAbsorbed, kExpanded };
+
+inline constexpr int64_t kAbsorbedTokens = 16;  // queries in one go of the absorbed form
+inline constexpr int64_t kAbsorbedHeads = 16;   // at most so many heads in one of its tasks
+inline constexpr int64_t kExpandedRows = 64;    // queries that share one block of scores
+
+struct MlaScratch {
+  float* angles = nullptr;    // (chunk, 2, rope / 2)
+  float* q_a = nullptr;       // (chunk, q_lora_rank)
+  float* q = nullptr;         // (chunk, n_heads, nope + rope)
+  float* kv_a = nullptr;      // (chunk, kv_lora_rank + rope)
+  float* q_latent = nullptr;  // (kAbsorbedTokens, n_heads, kv_lora_rank + rope)
+  float* o_latent = nullptr;  // (kAbsorbedTokens, n_heads, kv_lora_rank)
+  float* heads = nullptr;     // (chunk, n_heads, v)
+
+  static MlaScratch layout(Arena& arena, const Config& c, int64_t chunk) {
+    const int64_t absorbed = std::min(chunk, kAbsorbedTokens);
+    MlaScratch s;
+    s.angles = arena.take<float>(chunk * c.qk_rope_head_dim);
+    s.q_a = arena.take<float>(chunk * c.q_lora_rank);
+    s.q = arena.take<float>(chunk * c.n_heads * (c.qk_nope_head_dim + c.qk_rope_head_dim));
+    s.kv_a = arena.take<float>(chunk * (c.kv_lora_rank + c.qk_rope_head_dim));
+    s.q_latent = arena.take<float>(absorbed * c.n_heads * (c.kv_lora_rank + c.qk_rope_head_dim));
+    s.o_latent = arena.take<float>(absorbed * c.n_heads * c.kv_lora_rank);
+    s.heads = arena.take<float>(chunk * c.n_heads * c.v_head_dim);
+    return s;
+  }
+};
+
+// Floats of thread scratch that attention needs: scores, and in the expanded form the keys and
+// values of one head and its rows of kv_b_proj.
+[[nodiscard]] inline int64_t mla_thread_scratch(const Config& c, int64_t capacity, int64_t chunk) {
+  const int64_t expanded_dims = c.qk_nope_head_dim + c.v_head_dim;
+  const int64_t absorbed = kAbsorbedHeads * capacity;
+  const int64_t expanded =
+      (std::min(chunk, kExpandedRows) + expanded_dims) * capacity + expanded_dims * c.kv_lora_rank;
+  return std::max(absorbed, expanded);
+}
+
+// One layer's attention over n new tokens at positions [begin, begin + n), whose latents and
+// queries are ready.
+struct MlaCall {
+  const Compute& compute;
+  const Config& config;
+  const MlaWeights& w;
+  const MlaScratch& s;
+  const LatentCache& cache;
+  const float* rows;  // this layer's cache: (capacity, kv_lora_rank + rope)
+  int64_t begin;
+  int64_t n;
+  float scale;  // of the scores
+};
+
+// Multiply-adds of each form: per query and cached token, plus what each spends on kv_b_proj.
+[[nodiscard]] inline MlaForm choose_mla_form(const Config& c, int64_t begin, int64_t n) {
+  const int64_t cached = begin + n;
+  const int64_t pairs = n * begin + n * (n + 1) / 2;
+  const int64_t kv_b = (c.qk_nope_head_dim + c.v_head_dim) * c.kv_lora_rank;
+  const int64_t absorbed = pairs * (2 * c.kv_lora_rank + c.qk_rope_head_dim) + n * kv_b;
+  const int64_t expanded =
+      pairs * (c.qk_nope_head_dim + c.qk_rope_head_dim + c.v_head_dim) + cached * kv_b;
+  return absorbed <= expanded ? MlaForm::kAbsorbed : MlaForm::kExpanded;
+}
+
+// Heads [h0, h1) of tokens [t0, t0 + n) of the call, by one thread.
+inline void absorbed_heads(const MlaCall& a, int64_t t0, int64_t n, int64_t h0, int64_t h1,
+                           float* scores) {
+  const Config& c = a.config;
+  const int64_t nope = c.qk_nope_head_dim;
+  const int64_t q_size = nope + c.qk_rope_head_dim;
+  const int64_t latent = c.kv_lora_rank;
+  const int64_t row = a.cache.row_size;
+  const KernelMatrix kv_b = kernel_matrix(a.w.kv_b_proj);
+  const auto kv_b_type = static_cast<size_t>(a.w.kv_b_proj.dtype);
+  const KernelTable& kernels = *a.compute.kernels;
+  const float* q = a.s.q + t0 * c.n_heads * q_size;
+
+  for (int64_t h = h0; h < h1; ++h) {  // q_latent = [q_nope * W_UK | q_pe]
+    for (int64_t i = 0; i < n; ++i) {
+      float* out = a.s.q_latent + (i * c.n_heads + h) * row;
+      std::fill_n(out, latent, 0.0F);
+      std::copy_n(q + (i * c.n_heads + h) * q_size + nope, c.qk_rope_head_dim, out + latent);
+    }
+    const int64_t w_uk = h * (nope + c.v_head_dim);
+    kernels.add_rows[kv_b_type](&kv_b, w_uk, w_uk + nope, q + h * q_size, c.n_heads * q_size, n,
+                                a.s.q_latent + h * row, c.n_heads * row);
+  }
+  const KernelMatrix keys = a.cache.matrix(a.rows, row);
+  const KernelMatrix values = a.cache.matrix(a.rows, latent);
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t cached = a.begin + t0 + i + 1;
+    float* o = a.s.o_latent + (i * c.n_heads + h0) * latent;
+    kernels.dot_rows[kKernelF32](&keys, 0, cached, a.s.q_latent + (i * c.n_heads + h0) * row, row,
+                                 h1 - h0, scores, cached);
+    for (int64_t h = 0; h < h1 - h0; ++h) kernels.softmax(scores + h * cached, a.scale, cached);
+    std::fill_n(o, (h1 - h0) * latent, 0.0F);
+    kernels.add_rows[kKernelF32](&values, 0, cached, scores, cached, h1 - h0, o, latent);
+  }
+  for (int64_t h = h0; h < h1; ++h) {  // o = o_latent * W_UV
+    const int64_t w_uv = h * (nope + c.v_head_dim) + nope;
+    kernels.dot_rows[kv_b_type](
+        &kv_b, w_uv, w_uv + c.v_head_dim, a.s.o_latent + h * latent, c.n_heads * latent, n,
+        a.s.heads + (t0 * c.n_heads + h) * c.v_head_dim, c.n_heads * c.v_head_dim);
+  }
+}
+
+inline void mla_absorbed(const MlaCall& a) {
+  const int64_t n_heads = a.config.n_heads;
+  const int64_t threads = a.compute.pool->size();
+  const int64_t block = std::clamp<int64_t>(n_heads / threads, 1, kAbsorbedHeads);
+  for (int64_t t0 = 0; t0 < a.n; t0 += kAbsorbedTokens) {
+    const int64_t n = std::min(kAbsorbedTokens, a.n - t0);
+    a.compute.pool->parallel_for(ceil_div(n_heads, block), [&](int64_t task, int thread) {
+      const int64_t h0 = task * block;
+      absorbed_heads(a, t0, n, h0, std::min(h0 + block, n_heads), a.compute.thread_scratch(thread));
+    });
+  }
+}
+
+// One head of all tokens of the call, by one thread.
+inline bool expanded_head(const MlaCall& a, int64_t h, float* scratch) {
+  const Config& c = a.config;
+  const int64_t nope = c.qk_nope_head_dim;
+  const int64_t rope = c.qk_rope_head_dim;
+  const int64_t v = c.v_head_dim;
+  const int64_t latent = c.kv_lora_rank;
+  const int64_t row = a.cache.row_size;
+  const int64_t cached = a.begin + a.n;
+  const int64_t ldq = c.n_heads * (nope + rope);
+  float* panel = scratch;                     // (nope + v, kv_lora_rank)
+  float* keys = panel + (nope + v) * latent;  // (cached, nope)
+  float* values = keys + cached * nope;       // (cached, v)
+  float* scores = values + cached * v;        // (kExpandedRows, cached)
+
+  const KernelMatrix kv_b = kernel_matrix(a.w.kv_b_proj);
+  a.compute.kernels->unpack_rows[static_cast<size_t>(a.w.kv_b_proj.dtype)](
+      &kv_b, h * (nope + v), (h + 1) * (nope + v), panel, latent);
+  bool ok = gemm_nt(cached, nope, latent, a.rows, row, panel, latent, 0.0F, keys, nope) &&
+            gemm_nt(cached, v, latent, a.rows, row, panel + nope * latent, latent, 0.0F, values, v);
+  for (int64_t i0 = 0; ok && i0 < a.n; i0 += kExpandedRows) {
+    const int64_t n = std::min(kExpandedRows, a.n - i0);
+    const int64_t seen = a.begin + i0 + n;  // by the last query of the block
+    const float* q = a.s.q + i0 * ldq + h * (nope + rope);
+    ok = gemm_nt(n, seen, nope, q, ldq, keys, nope, 0.0F, scores, seen) &&
+         gemm_nt(n, seen, rope, q + nope, ldq, a.rows + latent, row, 1.0F, scores, seen);
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t visible = a.begin + i0 + i + 1;
+      a.compute.kernels->softmax(scores + i * seen, a.scale, visible);
+      std::fill(scores + i * seen + visible, scores + (i + 1) * seen, 0.0F);
+    }
+    ok = ok && gemm_nn(n, v, seen, scores, seen, values, v, 0.0F,
+                       a.s.heads + (i0 * c.n_heads + h) * v, c.n_heads * v);
+  }
+  return ok;
+}
+
+inline void mla_expanded(const MlaCall& a) {
+  a.compute.pool->parallel_for(a.config.n_heads, [&](int64_t h, int thread) {
+    if (!expanded_head(a, h, a.compute.thread_scratch(thread))) {
+      a.compute.failed->store(true, std::memory_order_relaxed);
+    }
+  });
+}
+
+// Queries of x into s.q, rotated; latents and rotated keys into the cache.
+inline void mla_project(const MlaCall& a, const RotaryTable& rotary, const float* x,
+                        float* cache_rows) {
+  const Config& c = a.config;
+  const MlaScratch& s = a.s;
+  const MlaWeights& w = a.w;
+  const int64_t rope = c.qk_rope_head_dim;
+  const int64_t q_size = c.qk_nope_head_dim + rope;
+  const int64_t ldq = c.n_heads * q_size;
+  const int64_t row = a.cache.row_size;
+  const Product kv_a{&w.kv_a_proj_with_mqa, x, c.hidden_size, a.n, s.kv_a, row};
+  const auto eps = static_cast<float>(c.rms_norm_eps);
+  if (c.q_lora_rank > 0) {
+    const int64_t rank = c.q_lora_rank;
+    multiply(a.compute, std::array{Product{&w.q_a_proj, x, c.hidden_size, a.n, s.q_a, rank}, kv_a});
+    for (int64_t i = 0; i < a.n; ++i) {
+      float* q_a = s.q_a + i * rank;
+      a.compute.kernels->rms_norm(q_a, w.q_a_layernorm.data(), eps, rank, q_a);
+    }
+    multiply(a.compute, std::array{Product{&w.q_b_proj, s.q_a, rank, a.n, s.q, ldq}});
+  } else {
+    multiply(a.compute, std::array{Product{&w.q_proj, x, c.hidden_size, a.n, s.q, ldq}, kv_a});
+  }
+  for_each_row(a.compute, a.n, ldq, [&](int64_t i) {
+    const float* angles = s.angles + i * rope;
+    const float* kv = s.kv_a + i * row;
+    float* cached = cache_rows + (a.begin + i) * row;
+    a.compute.kernels->rms_norm(kv, w.kv_a_layernorm.data(), eps, c.kv_lora_rank, cached);
+    std::copy_n(kv + c.kv_lora_rank, rope, cached + c.kv_lora_rank);
+    rotary.rotate(angles, cached + c.kv_lora_rank);
+    for (int64_t h = 0; h < c.n_heads; ++h) {
+      rotary.rotate(angles, s.q + i * ldq + h * q_size + c.qk_nope_head_dim);
+    }
+  });
+}
+
+}  // namespace pensee

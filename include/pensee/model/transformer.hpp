@@ -1,0 +1,379 @@
+// THE forward pass. Transformer: the immutable weights, shared by threads. Sequence: one sequence
+// of tokens with its cache and buffers; its forward() reads from top to bottom.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "pensee/base/arena.hpp"
+#include "pensee/base/threads.hpp"
+#include "pensee/io/checkpoint.hpp"
+#include "pensee/kernels/reference.hpp"
+#include "pensee/model/attention_mla.hpp"
+#include "pensee/model/config.hpp"
+#include "pensee/model/ffn.hpp"
+#include "pensee/model/kv_cache.hpp"
+#include "pensee/model/linear.hpp"
+#include "pensee/model/moe.hpp"
+#include "pensee/model/rope.hpp"
+#include "pensee/model/weights.hpp"
+
+namespace pensee {
+
+struct TransformerOptions {
+  const KernelTable* kernels = &reference_kernels();  // best_kernels() of pensee::pensee is faster
+  int threads = 0;                                    // 0: one for each hardware thread
+  LoadProgress progress;                              // may be empty; false cancels
+};
+
+class Transformer {
+ public:
+  // Errors: kNotFound, kCorruptFile, kUnsupported, kInvalidArgument, kCancelled. The file's pages
+  // are read when they are first used.
+  static Result<std::shared_ptr<const Transformer>> load(
+      std::shared_ptr<const Checkpoint> checkpoint, Config config,
+      const TransformerOptions& options) {
+    std::shared_ptr<Transformer> t(new Transformer);
+    PENSEE_ASSIGN_OR_RETURN(t->weights_, Weights::load(*checkpoint, config, options.progress));
+    const int threads = options.threads != 0
+                            ? options.threads
+                            : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    PENSEE_ASSIGN_OR_RETURN(t->pool_, ThreadPool::create(threads));
+    t->kernels_ = options.kernels;
+    t->rotary_ = RotaryTable::create(config);
+    t->softmax_scale_ = softmax_scale(config);
+    t->config_ = std::move(config);
+    t->checkpoint_ = std::move(checkpoint);
+    return std::shared_ptr<const Transformer>(std::move(t));
+  }
+
+  [[nodiscard]] const Config& config() const noexcept { return config_; }
+  [[nodiscard]] const Weights& weights() const noexcept { return weights_; }
+  [[nodiscard]] const RotaryTable& rotary() const noexcept { return rotary_; }
+  [[nodiscard]] float softmax_scale_of_scores() const noexcept { return softmax_scale_; }
+  [[nodiscard]] const KernelTable& kernels() const noexcept { return *kernels_; }
+  [[nodiscard]] const Checkpoint& checkpoint() const noexcept { return *checkpoint_; }
+  // The threads are shared by all sequences; using them does not change the model.
+  [[nodiscard]] ThreadPool& pool() const noexcept { return *pool_; }
+
+ private:
+  Transformer() = default;
+
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  Config config_;
+  Weights weights_;
+  RotaryTable rotary_;
+  float softmax_scale_ = 1.0F;
+  const KernelTable* kernels_ = nullptr;
+  std::unique_ptr<ThreadPool> pool_;
+};
+
+struct SequenceOptions {
+  // Tokens that fit, at most max_position_embeddings. 0: the smaller of that and 32,768.
+  int64_t context_length = 0;
+  int64_t chunk = 512;           // tokens of a prompt that go through the layers together
+  MlaForm mla = MlaForm::kAuto;  // other than kAuto only to compare the forms
+};
+
+// False cancels. Called after every chunk.
+using PrefillProgress = std::function<bool(int64_t done, int64_t total)>;
+// Logits (n, vocab_size) of n consecutive tokens, the first at `position`; valid during the call.
+using LogitsSink = std::function<void(int64_t position, int64_t n, std::span<const float> logits)>;
+
+// Thread rule: one thread at a time; any number of sequences of one model side by side.
+class Sequence {
+ public:
+  // Errors: kInvalidArgument (options out of range), kOutOfMemory.
+  static Result<Sequence> create(std::shared_ptr<const Transformer> model,
+                                 const SequenceOptions& options = {}) {
+    const Config& config = model->config();
+    PENSEE_ASSIGN_OR_RETURN(const SequenceOptions checked, check(config, options));
+    PENSEE_ASSIGN_OR_RETURN(const size_t bytes,
+                            estimate_memory(config, checked, model->pool().size()));
+    PENSEE_ASSIGN_OR_RETURN(Arena arena, Arena::create(bytes));
+    Sequence sequence;
+    sequence.buffers_ = Buffers::layout(arena, config, checked, model->pool().size());
+    sequence.arena_ = std::move(arena);
+    sequence.options_ = checked;
+    sequence.failed_ = std::make_unique<std::atomic<bool>>(false);
+    sequence.model_ = std::move(model);
+    return sequence;
+  }
+
+  // Bytes of one sequence: cache and buffers. Needs no weights, so it can be asked before loading.
+  // The operating system commits them as tokens arrive.
+  static Result<size_t> estimate_memory(const Config& config, const SequenceOptions& options,
+                                        int threads) {
+    PENSEE_ASSIGN_OR_RETURN(const SequenceOptions checked, check(config, options));
+    Arena measure;
+    (void)Buffers::layout(measure, config, checked, threads);
+    if (measure.overflow()) {
+      return Error{Status::kOutOfMemory, "a context of " + std::to_string(checked.context_length) +
+                                             " tokens cannot be addressed"};
+    }
+    return measure.used();
+  }
+
+  [[nodiscard]] const Transformer& model() const noexcept { return *model_; }
+  [[nodiscard]] int64_t length() const noexcept { return length_; }  // tokens in the cache
+  [[nodiscard]] int64_t capacity() const noexcept { return options_.context_length; }
+
+  // Logits (vocab_size) of the last token fed; meaningless before the first.
+  [[nodiscard]] std::span<const float> logits() const noexcept {
+    return {buffers_.logits, static_cast<size_t>(model_->config().vocab_size)};
+  }
+
+  // Forgets all tokens from `length` on. logits() keeps its values.
+  void truncate(int64_t length) noexcept {
+    assert(length >= 0);
+    length_ = std::min(length_, length);
+  }
+
+  // Appends tokens in chunks; logits() then belongs to the last. Errors: kInvalidArgument (a token
+  // id outside the vocabulary), kContextFull (nothing was appended), kCancelled (the chunks done
+  // stay), kOutOfMemory.
+  Result<void> prefill(std::span<const int32_t> tokens, const PrefillProgress& progress = {}) {
+    return prefill_chunks(tokens, progress, {});
+  }
+
+  // The same, and hands the logits of every token to `sink`.
+  Result<void> prefill_with_logits(std::span<const int32_t> tokens, const LogitsSink& sink,
+                                   const PrefillProgress& progress = {}) {
+    return prefill_chunks(tokens, progress, sink);
+  }
+
+  // Appends one token. Errors as prefill().
+  Result<void> decode(int32_t token) { return prefill_chunks({&token, 1}, {}, {}); }
+
+ private:
+  static constexpr int64_t kDefaultContext = 32768;
+  static constexpr int64_t kMaxChunk = 8192;
+  static constexpr int64_t kLogitRows = 32;  // rows of logits computed together for a sink
+
+  struct Buffers {
+    LatentCache cache;
+    float* x = nullptr;           // (chunk, hidden): the residual stream
+    float* normed = nullptr;      // (chunk, hidden): input of a sub-layer
+    float* delta = nullptr;       // (chunk, hidden): output of a sub-layer
+    float* logits = nullptr;      // (vocab_size)
+    float* logit_rows = nullptr;  // (kLogitRows, vocab_size)
+    MlaScratch mla;
+    FfnScratch ffn;
+    MoeScratch moe;
+    float* thread_scratch = nullptr;  // (threads, scratch_size)
+    int64_t scratch_size = 0;
+    int64_t* task_ends = nullptr;  // (max_products)
+    int64_t max_products = 0;
+
+    static Buffers layout(Arena& arena, const Config& c, const SequenceOptions& options,
+                          int threads) {
+      const int64_t chunk = options.chunk;
+      Buffers b;
+      b.cache = LatentCache::layout(arena, c, options.context_length);
+      b.x = arena.take<float>(chunk * c.hidden_size);
+      b.normed = arena.take<float>(chunk * c.hidden_size);
+      b.delta = arena.take<float>(chunk * c.hidden_size);
+      b.logits = arena.take<float>(c.vocab_size);
+      b.logit_rows = arena.take<float>(std::min(kLogitRows, chunk) * c.vocab_size);
+      b.mla = MlaScratch::layout(arena, c, chunk);
+      b.ffn = FfnScratch::layout(arena, chunk, c.intermediate_size);
+      if (c.has_moe()) b.moe = MoeScratch::layout(arena, c, chunk);
+      b.max_products = std::max<int64_t>(2, c.has_moe() ? MoeScratch::max_products(c) : 0);
+      b.task_ends = arena.take<int64_t>(b.max_products);
+      const int64_t widest =
+          std::max({c.hidden_size, c.intermediate_size, c.q_lora_rank, c.n_heads * c.v_head_dim,
+                    c.moe_intermediate_size * std::max<int64_t>(1, c.n_shared_experts)});
+      b.scratch_size =
+          std::max(multiply_scratch(widest), mla_thread_scratch(c, options.context_length, chunk));
+      b.thread_scratch = arena.take<float>(threads * b.scratch_size);
+      return b;
+    }
+  };
+
+  Sequence() = default;
+
+  static Result<SequenceOptions> check(const Config& config, SequenceOptions options) {
+    const int64_t limit = config.max_position_embeddings;
+    if (options.context_length == 0) options.context_length = std::min(limit, kDefaultContext);
+    if (options.context_length < 1 || options.context_length > limit) {
+      return invalid_argument("context_length: expected 1 to " + std::to_string(limit) +
+                              " (max_position_embeddings), found " +
+                              std::to_string(options.context_length));
+    }
+    if (options.chunk < 1 || options.chunk > kMaxChunk) {
+      return invalid_argument("chunk: expected 1 to " + std::to_string(kMaxChunk) + ", found " +
+                              std::to_string(options.chunk));
+    }
+    options.chunk = std::min(options.chunk, options.context_length);
+    return options;
+  }
+
+  Result<void> prefill_chunks(std::span<const int32_t> tokens, const PrefillProgress& progress,
+                              const LogitsSink& sink) {
+    const auto total = static_cast<int64_t>(tokens.size());
+    for (const int32_t token : tokens) {
+      if (token < 0 || token >= model_->config().vocab_size) {
+        return invalid_argument("token: expected 0 to " +
+                                std::to_string(model_->config().vocab_size - 1) + ", found " +
+                                std::to_string(token));
+      }
+    }
+    if (total > capacity() - length_) {
+      return Error{Status::kContextFull, std::to_string(total) +
+                                             " tokens do not fit: the context holds " +
+                                             std::to_string(capacity()) + " tokens and " +
+                                             std::to_string(length_) + " are taken"};
+    }
+    for (int64_t done = 0; done < total;) {
+      const int64_t n = std::min(options_.chunk, total - done);
+      forward(tokens.subspan(static_cast<size_t>(done), static_cast<size_t>(n)));
+      done += n;
+      if (sink) logits_to(sink, n);
+      if (done == total) compute_logits(n - 1, 1, buffers_.logits);
+      if (failed_->exchange(false)) {
+        length_ -= n;
+        return Error{Status::kOutOfMemory, "oneDNN could not allocate its workspace"};
+      }
+      if (progress && !progress(done, total)) {
+        return Error{Status::kCancelled, "the prompt was cancelled after " + std::to_string(done) +
+                                             " of " + std::to_string(total) + " tokens"};
+      }
+    }
+    return {};
+  }
+
+  // The forward pass: n tokens through all layers. Afterwards buffers_.x (n, hidden) is the
+  // residual stream after the last layer.
+  void forward(std::span<const int32_t> tokens) {
+    const Weights& w = model_->weights();
+    const Compute c = compute();
+    const auto n = static_cast<int64_t>(tokens.size());
+    embed(tokens);
+    for (int64_t i = 0; i < n; ++i) {
+      model_->rotary().angles(length_ + i,
+                              buffers_.mla.angles + i * model_->config().qk_rope_head_dim);
+    }
+    for (size_t l = 0; l < w.layers.size(); ++l) {
+      const LayerWeights& layer = w.layers[l];
+      norm(c, layer.input_layernorm, n);
+      attention(c, layer.self_attn, buffers_.cache.layer(static_cast<int64_t>(l)), n);
+      add_delta(c, n);
+      norm(c, layer.post_attention_layernorm, n);
+      feed_forward(c, layer, n);
+      add_delta(c, n);
+    }
+    length_ += n;
+  }
+
+  [[nodiscard]] Compute compute() const noexcept {
+    return {&model_->pool(),       &model_->kernels(), buffers_.thread_scratch,
+            buffers_.scratch_size, buffers_.task_ends, buffers_.max_products,
+            failed_.get()};
+  }
+
+  // x = rows of embed_tokens.
+  void embed(std::span<const int32_t> tokens) const {
+    const Matrix& table = model_->weights().embed_tokens;
+    const KernelMatrix rows = kernel_matrix(table);
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      model_->kernels().unpack_rows[static_cast<size_t>(table.dtype)](
+          &rows, tokens[i], tokens[i] + 1, buffers_.x + static_cast<int64_t>(i) * table.cols,
+          table.cols);
+    }
+  }
+
+  // normed = RMSNorm(x), row by row.
+  void norm(const Compute& c, const std::vector<float>& weight, int64_t n) const {
+    const int64_t hidden = model_->config().hidden_size;
+    const auto eps = static_cast<float>(model_->config().rms_norm_eps);
+    for_each_row(c, n, hidden, [&](int64_t i) {
+      c.kernels->rms_norm(buffers_.x + i * hidden, weight.data(), eps, hidden,
+                          buffers_.normed + i * hidden);
+    });
+  }
+
+  // delta = attention(normed); the layer's cache gets the new rows.
+  void attention(const Compute& c, const MlaWeights& w, float* cache_rows, int64_t n) const {
+    const Config& config = model_->config();
+    const MlaCall call{c,
+                       config,
+                       w,
+                       buffers_.mla,
+                       buffers_.cache,
+                       cache_rows,
+                       length_,
+                       n,
+                       model_->softmax_scale_of_scores()};
+    mla_project(call, model_->rotary(), buffers_.normed, cache_rows);
+    const MlaForm form =
+        options_.mla == MlaForm::kAuto ? choose_mla_form(config, length_, n) : options_.mla;
+    if (form == MlaForm::kAbsorbed) {
+      mla_absorbed(call);
+    } else {
+      mla_expanded(call);
+    }
+    multiply(c, std::array{Product{&w.o_proj, buffers_.mla.heads, w.o_proj.cols, n, buffers_.delta,
+                                   config.hidden_size}});
+  }
+
+  // delta = the layer's experts or its dense feed-forward network on normed.
+  void feed_forward(const Compute& c, const LayerWeights& layer, int64_t n) const {
+    if (layer.moe != nullptr) {
+      moe(c, model_->config(), *layer.moe, buffers_.moe, n, buffers_.normed, buffers_.delta);
+    } else {
+      ffn(c, layer.mlp, buffers_.ffn, n, buffers_.normed, buffers_.delta);
+    }
+  }
+
+  // x += delta.
+  void add_delta(const Compute& c, int64_t n) const {
+    const int64_t hidden = model_->config().hidden_size;
+    for_each_row(c, n, hidden, [&](int64_t i) {
+      float* x = buffers_.x + i * hidden;
+      const float* delta = buffers_.delta + i * hidden;
+      for (int64_t d = 0; d < hidden; ++d) x[d] += delta[d];
+    });
+  }
+
+  // out (n, vocab_size) = lm_head(RMSNorm(x)) of rows [first, first + n) of the last chunk.
+  void compute_logits(int64_t first, int64_t n, float* out) const {
+    const Config& config = model_->config();
+    const Weights& w = model_->weights();
+    const int64_t hidden = config.hidden_size;
+    const Compute c = compute();
+    for (int64_t i = 0; i < n; ++i) {
+      c.kernels->rms_norm(buffers_.x + (first + i) * hidden, w.norm.data(),
+                          static_cast<float>(config.rms_norm_eps), hidden,
+                          buffers_.normed + i * hidden);
+    }
+    multiply(c,
+             std::array{Product{&w.lm_head, buffers_.normed, hidden, n, out, config.vocab_size}});
+  }
+
+  // Hands over the logits of the chunk of n tokens just computed.
+  void logits_to(const LogitsSink& sink, int64_t n) const {
+    const int64_t vocab = model_->config().vocab_size;
+    for (int64_t i = 0; i < n; i += kLogitRows) {
+      const int64_t rows = std::min(kLogitRows, n - i);
+      compute_logits(i, rows, buffers_.logit_rows);
+      sink(length_ - n + i, rows, {buffers_.logit_rows, static_cast<size_t>(rows * vocab)});
+    }
+  }
+
+  std::shared_ptr<const Transformer> model_;
+  SequenceOptions options_;
+  Arena arena_;
+  Buffers buffers_;
+  std::unique_ptr<std::atomic<bool>> failed_;
+  int64_t length_ = 0;
+};
+
+}  // namespace pensee

@@ -1,0 +1,239 @@
+// The weights of a model, each with its shape, and how they are found in a checkpoint.
+#pragma once
+
+#include <cmath>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "pensee/base/tensor_view.hpp"
+#include "pensee/io/checkpoint.hpp"
+#include "pensee/model/config.hpp"
+
+namespace pensee {
+
+// Multi-head latent attention. Head h owns rows [h * (nope + v), (h + 1) * (nope + v)) of
+// kv_b_proj: its key rows first, then its value rows.
+struct MlaWeights {
+  Matrix q_proj;                      // (n_heads * (nope + rope), hidden); without q_lora_rank
+  Matrix q_a_proj;                    // (q_lora_rank, hidden)
+  std::vector<float> q_a_layernorm;   // (q_lora_rank)
+  Matrix q_b_proj;                    // (n_heads * (nope + rope), q_lora_rank)
+  Matrix kv_a_proj_with_mqa;          // (kv_lora_rank + rope, hidden)
+  std::vector<float> kv_a_layernorm;  // (kv_lora_rank)
+  Matrix kv_b_proj;                   // (n_heads * (nope + v), kv_lora_rank)
+  Matrix o_proj;                      // (hidden, n_heads * v)
+};
+
+// down(silu(gate(x)) * up(x)): a dense layer, a routed expert, or the shared experts as one.
+struct FfnWeights {
+  Matrix gate_proj;  // (intermediate, hidden)
+  Matrix up_proj;    // (intermediate, hidden)
+  Matrix down_proj;  // (hidden, intermediate)
+};
+
+struct MoeWeights {
+  Matrix gate;                                 // (n_routed_experts, hidden): the router
+  std::vector<float> e_score_correction_bias;  // (n_routed_experts)
+  std::vector<FfnWeights> experts;             // (n_routed_experts) of moe_intermediate_size
+  FfnWeights shared_experts;                   // moe_intermediate_size * n_shared_experts
+};
+
+struct LayerWeights {
+  std::vector<float> input_layernorm;  // (hidden)
+  MlaWeights self_attn;
+  std::vector<float> post_attention_layernorm;  // (hidden)
+  std::unique_ptr<MoeWeights> moe;              // null in a dense layer
+  FfnWeights mlp;                               // of intermediate_size; dense layers only
+};
+
+struct Weights {
+  Matrix embed_tokens;      // (vocab_size, hidden)
+  std::vector<float> norm;  // (hidden)
+  Matrix lm_head;           // (vocab_size, hidden)
+  std::vector<LayerWeights> layers;
+
+  // Scales and realigned tensors that the matrices point to; everything else stays in the mapped
+  // file.
+  std::deque<std::vector<float>> owned;
+
+  static Result<Weights> load(const Checkpoint& checkpoint, const Config& config,
+                              const LoadProgress& progress);
+};
+
+// Takes tensors out of a checkpoint by name and checks each against the shape the configuration
+// asks for.
+class WeightReader {
+ public:
+  WeightReader(const Checkpoint& checkpoint, Weights& weights)
+      : checkpoint_(checkpoint), weights_(weights) {}
+
+  // A matrix used in place. FP8 needs `<name>_scale_inv` beside it.
+  Result<void> matrix(const std::string& name, int64_t rows, int64_t cols, Matrix& out) {
+    PENSEE_ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_.require(name));
+    PENSEE_RETURN_IF_ERROR(expect(tensor, {{rows, cols}, 2}));
+    const auto row_bytes = static_cast<int64_t>(dtype_bytes(tensor.dtype)) * cols;
+    out = {tensor.data, nullptr, tensor.dtype, rows, cols, row_bytes};
+    if (tensor.dtype == DType::kF8E4M3) return scales(name + "_scale_inv", out);
+    return {};
+  }
+
+  // A small vector, as float32.
+  Result<void> vector(const std::string& name, int64_t size, std::vector<float>& out) {
+    PENSEE_ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_.require(name));
+    PENSEE_RETURN_IF_ERROR(expect(tensor, {{size}, 1}));
+    if (tensor.dtype == DType::kF8E4M3) {
+      return error(tensor, "expected F32, F16 or BF16", "F8_E4M3");
+    }
+    out.resize(static_cast<size_t>(size));
+    for (size_t i = 0; i < out.size(); ++i) {
+      out[i] = element(tensor, i);
+      if (!std::isfinite(out[i])) {
+        return error(tensor, "expected finite values",
+                     "element " + std::to_string(i) + " is " + std::to_string(out[i]));
+      }
+    }
+    return {};
+  }
+
+  Result<void> ffn(const std::string& prefix, int64_t hidden, int64_t intermediate,
+                   FfnWeights& out) {
+    PENSEE_RETURN_IF_ERROR(
+        matrix(prefix + "gate_proj.weight", intermediate, hidden, out.gate_proj));
+    PENSEE_RETURN_IF_ERROR(matrix(prefix + "up_proj.weight", intermediate, hidden, out.up_proj));
+    return matrix(prefix + "down_proj.weight", hidden, intermediate, out.down_proj);
+  }
+
+  Result<void> attention(const std::string& prefix, const Config& c, MlaWeights& out) {
+    const int64_t q_rows = c.n_heads * (c.qk_nope_head_dim + c.qk_rope_head_dim);
+    if (c.q_lora_rank > 0) {
+      PENSEE_RETURN_IF_ERROR(
+          matrix(prefix + "q_a_proj.weight", c.q_lora_rank, c.hidden_size, out.q_a_proj));
+      PENSEE_RETURN_IF_ERROR(
+          vector(prefix + "q_a_layernorm.weight", c.q_lora_rank, out.q_a_layernorm));
+      PENSEE_RETURN_IF_ERROR(
+          matrix(prefix + "q_b_proj.weight", q_rows, c.q_lora_rank, out.q_b_proj));
+    } else {
+      PENSEE_RETURN_IF_ERROR(matrix(prefix + "q_proj.weight", q_rows, c.hidden_size, out.q_proj));
+    }
+    PENSEE_RETURN_IF_ERROR(matrix(prefix + "kv_a_proj_with_mqa.weight",
+                                  c.kv_lora_rank + c.qk_rope_head_dim, c.hidden_size,
+                                  out.kv_a_proj_with_mqa));
+    PENSEE_RETURN_IF_ERROR(
+        vector(prefix + "kv_a_layernorm.weight", c.kv_lora_rank, out.kv_a_layernorm));
+    PENSEE_RETURN_IF_ERROR(matrix(prefix + "kv_b_proj.weight",
+                                  c.n_heads * (c.qk_nope_head_dim + c.v_head_dim), c.kv_lora_rank,
+                                  out.kv_b_proj));
+    return matrix(prefix + "o_proj.weight", c.hidden_size, c.n_heads * c.v_head_dim, out.o_proj);
+  }
+
+  Result<void> moe(const std::string& prefix, const Config& c, MoeWeights& out) {
+    PENSEE_RETURN_IF_ERROR(
+        matrix(prefix + "gate.weight", c.n_routed_experts, c.hidden_size, out.gate));
+    PENSEE_RETURN_IF_ERROR(vector(prefix + "gate.e_score_correction_bias", c.n_routed_experts,
+                                  out.e_score_correction_bias));
+    out.experts.resize(static_cast<size_t>(c.n_routed_experts));
+    for (size_t e = 0; e < out.experts.size(); ++e) {
+      PENSEE_RETURN_IF_ERROR(ffn(prefix + "experts." + std::to_string(e) + ".", c.hidden_size,
+                                 c.moe_intermediate_size, out.experts[e]));
+    }
+    if (c.n_shared_experts == 0) return {};
+    return ffn(prefix + "shared_experts.", c.hidden_size,
+               c.moe_intermediate_size * c.n_shared_experts, out.shared_experts);
+  }
+
+  Result<void> layer(const std::string& prefix, const Config& c, int64_t index, LayerWeights& out) {
+    PENSEE_RETURN_IF_ERROR(
+        vector(prefix + "input_layernorm.weight", c.hidden_size, out.input_layernorm));
+    PENSEE_RETURN_IF_ERROR(attention(prefix + "self_attn.", c, out.self_attn));
+    PENSEE_RETURN_IF_ERROR(vector(prefix + "post_attention_layernorm.weight", c.hidden_size,
+                                  out.post_attention_layernorm));
+    if (!c.is_moe_layer(index)) {
+      return ffn(prefix + "mlp.", c.hidden_size, c.intermediate_size, out.mlp);
+    }
+    out.moe = std::make_unique<MoeWeights>();
+    return moe(prefix + "mlp.", c, *out.moe);
+  }
+
+ private:
+  static Error error(const TensorView& tensor, const std::string& expected,
+                     const std::string& found) {
+    return corrupt_file(std::string(tensor.file) + ": tensor " + std::string(tensor.name) + ": " +
+                        expected + ", found " + found);
+  }
+
+  static Result<void> expect(const TensorView& tensor, const Shape& shape) {
+    if (!(tensor.shape == shape)) {
+      return error(tensor, "expected shape " + shape.to_string(), tensor.shape.to_string());
+    }
+    if (!is_weight_type(tensor.dtype)) {
+      return error(tensor, "expected dtype F32, F16, BF16 or F8_E4M3",
+                   std::string(dtype_name(tensor.dtype)));
+    }
+    return {};
+  }
+
+  static float element(const TensorView& tensor, size_t i) {
+    if (tensor.dtype == DType::kF32) {
+      float value;
+      std::memcpy(&value, tensor.data + i * sizeof(float), sizeof(float));
+      return value;
+    }
+    uint16_t bits;
+    std::memcpy(&bits, tensor.data + i * sizeof(uint16_t), sizeof(uint16_t));
+    return tensor.dtype == DType::kF16 ? f16_to_f32(bits) : bf16_to_f32(bits);
+  }
+
+  Result<void> scales(const std::string& name, Matrix& out) {
+    PENSEE_ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_.require(name));
+    const Shape shape{{ceil_div(out.rows, kScaleBlock), ceil_div(out.cols, kScaleBlock)}, 2};
+    PENSEE_RETURN_IF_ERROR(expect(tensor, shape));
+    if (tensor.dtype != DType::kF32) {
+      return error(tensor, "expected dtype F32", std::string(dtype_name(tensor.dtype)));
+    }
+    std::vector<float> values(static_cast<size_t>(shape[0] * shape[1]));
+    std::memcpy(values.data(), tensor.data, tensor.bytes);
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (!std::isfinite(values[i])) {
+        return error(tensor, "expected finite scales",
+                     "scale " + std::to_string(i) + " is " + std::to_string(values[i]));
+      }
+    }
+    weights_.owned.push_back(std::move(values));
+    out.scales = weights_.owned.back().data();
+    return {};
+  }
+
+  const Checkpoint& checkpoint_;
+  Weights& weights_;
+};
+
+// Every tensor of the model that the configuration asks for; others (such as the multi-token
+// prediction layer) are left alone. Errors: kNotFound, kCorruptFile, kCancelled.
+inline Result<Weights> Weights::load(const Checkpoint& checkpoint, const Config& config,
+                                     const LoadProgress& progress) {
+  Weights weights;
+  WeightReader reader(checkpoint, weights);
+  PENSEE_RETURN_IF_ERROR(reader.matrix("model.embed_tokens.weight", config.vocab_size,
+                                       config.hidden_size, weights.embed_tokens));
+  PENSEE_RETURN_IF_ERROR(reader.vector("model.norm.weight", config.hidden_size, weights.norm));
+  if (config.tie_word_embeddings) {
+    weights.lm_head = weights.embed_tokens;
+  } else {
+    PENSEE_RETURN_IF_ERROR(
+        reader.matrix("lm_head.weight", config.vocab_size, config.hidden_size, weights.lm_head));
+  }
+  for (int64_t i = 0; i < config.n_layers; ++i) {
+    const double done = static_cast<double>(i) / static_cast<double>(config.n_layers);
+    if (progress && !progress(done)) {
+      return Error{Status::kCancelled, checkpoint.directory() + ": loading was cancelled"};
+    }
+    PENSEE_RETURN_IF_ERROR(reader.layer("model.layers." + std::to_string(i) + ".", config, i,
+                                        weights.layers.emplace_back()));
+  }
+  return weights;
+}
+
+}  // namespace pensee
