@@ -122,7 +122,6 @@ struct Config {
   [[nodiscard]] bool is_moe_layer(int64_t layer) const noexcept {
     return n_routed_experts > 0 && layer >= first_k_dense_replace;
   }
-  [[nodiscard]] bool has_moe() const noexcept { return is_moe_layer(n_layers - 1); }
   // Whether any of the n_layers layers is one.
   [[nodiscard]] bool has_moe() const noexcept {
     return is_moe_layer(n_layers - 1);
