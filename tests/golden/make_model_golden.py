@@ -287,8 +287,8 @@ def conversations(folder: Path) -> list[list[int]]:
         turns: list[dict] = []
         for problem in draw.sample(problems, 40):
             turns.append({"role": "user", "content": problem["prompt"]})
-            text = tokenizer.apply_chat_template(turns, settings["chat_template"], tokenize=False,
-                                                 add_generation_prompt=True)
+            text = tokenizer.apply_chat_template(turns, chat_template=settings["chat_template"],
+                                                 tokenize=False, add_generation_prompt=True)
             ids = tokenizer.encode(text, add_special_tokens=False)
             if len(ids) >= TINY_PROMPT:
                 break
@@ -302,14 +302,15 @@ def conversations(folder: Path) -> list[list[int]]:
 def make_tiny_r1(model: Path, out: Path) -> None:
     reference = Reference(model)
     out.mkdir(parents=True, exist_ok=True)
-    for number, prompt in enumerate(conversations(model)):
-        tokens = greedy(reference, prompt, TINY_GREEDY, 0.0, 1e-3)
+    best, facts = 1e-3, None
+    for prompt in conversations(model):  # of all of them the one with the clearest tokens
+        tokens = greedy(reference, prompt, TINY_GREEDY, 0.0, best)
         if tokens is not None:
-            break
-    else:
+            facts = save(out, reference, prompt, tokens, TINY_PROMPT)
+            best = facts["smallest_greedy_gap"]
+    if facts is None:
         raise RuntimeError("every conversation has a greedy token that hangs on rounding")
-    facts = save(out, reference, prompt, tokens, TINY_PROMPT)
-    print(f"tiny_r1: conversation {number}, {facts}")
+    print(f"tiny_r1: {facts}")
 
 
 def main() -> None:
