@@ -1,0 +1,345 @@
+// ReplyOptions: the host's controls. PhaseController: the one place that acts on them.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "pensee/base/result.hpp"
+#include "pensee/decode/sampler.hpp"
+#include "pensee/reason/event.hpp"
+#include "pensee/reason/phase.hpp"
+#include "pensee/reason/stop_strings.hpp"
+#include "pensee/text/utf8_stream.hpp"
+
+namespace pensee {
+
+// kAuto: as the model's prompt template has it. kOff: an empty thought is put into the prompt.
+enum class Thinking : int { kAuto = 0, kOn = 1, kOff = 2 };
+
+inline constexpr int64_t kNoCap = -1;
+
+// The controls of one reply. Counts are tokens; kNoCap: as many as the context holds.
+struct ReplyOptions {
+  Thinking thinking = Thinking::kAuto;
+  // After so many tokens of thought the engine closes it, at the end of the character begun; 0
+  // closes it at once. Written before the close if not empty: `budget_message`, without delimiter.
+  int64_t thinking_token_budget = kNoCap;
+  std::string budget_message = {};  // "= {}": compilers warn when other fields are named alone
+  // When the model closes a thought of fewer tokens, `extension_text` is written instead of the
+  // close, at most `max_extensions` times (arXiv:2501.19393, section 3.1). A budget goes before.
+  int64_t min_thought_tokens = 0;
+  std::string extension_text = "Wait";
+  int64_t max_extensions = kNoCap;
+
+  int64_t max_answer_tokens = kNoCap;
+  int64_t max_tokens = kNoCap;  // thought, answer and delimiters together
+
+  SamplerOverrides thought_sampler = {};  // over the model's defaults
+  SamplerOverrides answer_sampler = {};   // over the thought's settings
+  std::vector<std::string> stop = {};     // each ends the answer and is not part of it
+
+  // Called while the prompt is read, after each chunk; false cancels the reply.
+  std::function<bool(int64_t done, int64_t total)> prefill_progress = {};
+
+  [[nodiscard]] SamplerOptions thought_settings(const SamplerOptions& defaults) const noexcept {
+    return thought_sampler.over(defaults);
+  }
+  [[nodiscard]] SamplerOptions answer_settings(const SamplerOptions& defaults) const noexcept {
+    return answer_sampler.over(thought_settings(defaults));
+  }
+};
+
+// kInvalidArgument naming the field that is out of range. Stop strings and samplers are checked
+// where they are made.
+[[nodiscard]] inline Result<void> validate(const ReplyOptions& o) {
+  const auto at_least = [](const char* field, int64_t least, int64_t found) {
+    return found >= least ? Result<void>()
+                          : Result<void>(invalid_argument(
+                                std::string(field) + ": expected " + std::to_string(least) +
+                                " or more, found " + std::to_string(found)));
+  };
+  PENSEE_RETURN_IF_ERROR(at_least("thinking_token_budget", kNoCap, o.thinking_token_budget));
+  PENSEE_RETURN_IF_ERROR(at_least("min_thought_tokens", 0, o.min_thought_tokens));
+  PENSEE_RETURN_IF_ERROR(at_least("max_extensions", kNoCap, o.max_extensions));
+  PENSEE_RETURN_IF_ERROR(at_least("max_answer_tokens", kNoCap, o.max_answer_tokens));
+  PENSEE_RETURN_IF_ERROR(at_least("max_tokens", kNoCap, o.max_tokens));
+  if (find_malformed_utf8(o.budget_message)) {
+    return invalid_argument("budget_message: expected UTF-8");
+  }
+  if (find_malformed_utf8(o.extension_text)) {
+    return invalid_argument("extension_text: expected UTF-8");
+  }
+  if (o.min_thought_tokens > 0 && o.extension_text.empty()) {
+    return invalid_argument("extension_text: expected a text for min_thought_tokens, found none");
+  }
+  return {};
+}
+
+// What the controller knows of the model. `token_bytes` gives a token's bytes, none for tokens that
+// are not text.
+struct PhaseRules {
+  Delimiters delimiters;
+  std::vector<int32_t> budget_message;  // ReplyOptions::budget_message as tokens
+  std::vector<int32_t> extension;       // ReplyOptions::extension_text as tokens
+  std::function<std::string_view(int32_t token)> token_bytes;
+};
+
+// Decides token by token how a reply goes on: budgets, forced tokens, stop strings and endings. It
+// knows token ids and text, and nothing of models. The loop around it:
+//
+//   controller.read_prompt(control_tokens);
+//   for (;;) {
+//     while (controller.has_event()) show(controller.take_event());
+//     action = controller.next();
+//     if (action.kind == kDone) break;
+//     token = action.kind == kForce ? action.token : sample();
+//     take_back(controller.accept(token, log_prob, action.kind == kForce));
+//   }
+class PhaseController {
+ public:
+  enum class ActionKind { kSample, kForce, kDone };
+  struct Action {
+    ActionKind kind = ActionKind::kDone;
+    int32_t token = kNoToken;  // of kForce
+  };
+
+  // Errors: kInvalidArgument naming the option.
+  static Result<PhaseController> create(PhaseRules rules, const ReplyOptions& options) {
+    PENSEE_RETURN_IF_ERROR(validate(options));
+    PENSEE_ASSIGN_OR_RETURN(StopStrings stop, StopStrings::create(options.stop));
+    return PhaseController(std::move(rules), options, std::move(stop));
+  }
+
+  // Takes the state that the prompt leaves; see PhaseMachine::read_prompt.
+  void read_prompt(std::span<const int32_t> control) {
+    machine_.read_prompt(control);
+    if (machine_.phase() == Phase::kAnswer) end_thought(ThoughtEnd::kSkipped, {});
+  }
+
+  [[nodiscard]] Phase phase() const noexcept { return machine_.phase(); }
+  [[nodiscard]] Usage& usage() noexcept { return usage_; }
+
+  // What has to happen next.
+  [[nodiscard]] Action next() {
+    if (!done_ && reached(options_.max_tokens, usage_.reply_tokens())) end(AnswerEnd::kLength);
+    if (!done_ && forced_.empty()) {
+      if (machine_.phase() == Phase::kThought) {
+        close_if_due();
+      } else if (reached(options_.max_answer_tokens, usage_.answer_tokens)) {
+        end(AnswerEnd::kLength);
+      }
+    }
+    if (done_) return {ActionKind::kDone, kNoToken};
+    if (!forced_.empty()) return {ActionKind::kForce, forced_.front()};
+    return {ActionKind::kSample, kNoToken};
+  }
+
+  // Takes the token that next() asked for. Returns how many of the newest tokens, this one
+  // included, have to leave the context: 0, or the length of a close that was refused.
+  [[nodiscard]] size_t accept(int32_t token, float log_prob, bool forced) {
+    if (forced) forced_.erase(forced_.begin());
+    waiting_.push_back({token, log_prob, forced});
+    const Phase before = machine_.phase();
+    const PhaseMachine::Step step = machine_.observe(token);
+    show(step.released, before);
+    if (done_ || step.change == PhaseMachine::Change::kNone) return 0;
+    if (step.change == PhaseMachine::Change::kClosed && must_extend()) return extend();
+    const Token last = waiting_.back();
+    for (const Token& t : waiting_) usage_.forced_tokens += t.forced ? 1 : 0;
+    usage_.control_tokens += static_cast<int64_t>(step.consumed);
+    waiting_.clear();
+    change_phase(step.change, before, last);
+    return 0;
+  }
+
+  // The host asks to close the thought; in the answer it changes nothing.
+  void end_thinking() noexcept { close_requested_ = machine_.phase() == Phase::kThought; }
+  // The reasons from outside to end the reply.
+  void cancel() { end(AnswerEnd::kCancelled); }
+  void context_full() { end(AnswerEnd::kContextFull); }
+
+  [[nodiscard]] bool has_event() const noexcept { return next_event_ < events_.size(); }
+  // Precondition: has_event().
+  [[nodiscard]] Event take_event() {
+    Event event = std::move(events_[next_event_++]);
+    if (!has_event()) {
+      events_.clear();
+      next_event_ = 0;
+    }
+    return event;
+  }
+
+  // The reply so far.
+  [[nodiscard]] Reply reply() const {
+    return {trimmed(thought_), trimmed(answer_), thought_end_, answer_end_, usage_};
+  }
+
+ private:
+  struct Token {
+    int32_t id = kNoToken;
+    float log_prob = 0;
+    bool forced = false;
+  };
+
+  PhaseController(PhaseRules rules, const ReplyOptions& options, StopStrings stop)
+      : rules_(std::move(rules)),
+        options_(options),
+        machine_(rules_.delimiters),
+        stop_(std::move(stop)) {}
+
+  // Tokens that may be a delimiter's beginning count, so that no cap is passed while they wait.
+  [[nodiscard]] bool reached(int64_t cap, int64_t tokens) const noexcept {
+    return cap != kNoCap && tokens + static_cast<int64_t>(waiting_.size()) >= cap;
+  }
+
+  // Closes the thought if the host asked or the budget is used up, at a whole character.
+  void close_if_due() {
+    if (!utf8_.waiting().empty()) return;
+    // With thinking off there is no budget for a thought that the model opens nonetheless.
+    const bool off = options_.thinking == Thinking::kOff;
+    const int64_t budget = off ? 0 : options_.thinking_token_budget;
+    if (close_requested_) {
+      closing_ = ThoughtEnd::kStopped;
+    } else if (reached(budget, usage_.thought_tokens)) {
+      closing_ = off ? ThoughtEnd::kSkipped : ThoughtEnd::kBudget;
+    } else {
+      return;
+    }
+    if (closing_ == ThoughtEnd::kBudget) forced_ = rules_.budget_message;
+    const std::vector<int32_t>& close = rules_.delimiters.close;
+    forced_.insert(forced_.end(), close.begin(), close.end());
+  }
+
+  [[nodiscard]] bool must_extend() const noexcept {
+    return closing_ == ThoughtEnd::kNone && !rules_.extension.empty() &&
+           usage_.thought_tokens < options_.min_thought_tokens &&
+           (options_.max_extensions == kNoCap || extensions_ < options_.max_extensions);
+  }
+
+  // Replaces the close just observed by the extension.
+  size_t extend() {
+    const size_t refused = waiting_.size();
+    waiting_.clear();
+    machine_.reopen();
+    forced_ = rules_.extension;
+    ++extensions_;
+    return refused;
+  }
+
+  void change_phase(PhaseMachine::Change change, Phase before, Token last) {
+    using Change = PhaseMachine::Change;
+    if (change == Change::kOpened) {
+      begin_thought(last);
+    } else if (change == Change::kClosed) {
+      end_thought(closing_ != ThoughtEnd::kNone ? closing_ : ThoughtEnd::kClosed, last);
+    } else if (change == Change::kEnded && before == Phase::kThought) {
+      end_thought(ThoughtEnd::kEos, last);
+      end_answer(AnswerEnd::kNone, {});
+    } else if (change == Change::kEnded) {
+      end_answer(AnswerEnd::kComplete, last);
+    }
+  }
+
+  // Shows the oldest n waiting tokens as text of `phase`.
+  void show(size_t n, Phase phase) {
+    for (size_t i = 0; i < n && !done_; ++i) {
+      const Token token = waiting_[i];
+      usage_.forced_tokens += token.forced ? 1 : 0;
+      ++(phase == Phase::kThought ? usage_.thought_tokens : usage_.answer_tokens);
+      const StopStrings::Found found = filter(utf8_.push(rules_.token_bytes(token.id)), phase);
+      emit(EventKind::kToken, phase, found.text, token);
+      if (found.stopped) end_answer(AnswerEnd::kStopString, {});
+    }
+    if (!done_) waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<ptrdiff_t>(n));
+  }
+
+  [[nodiscard]] StopStrings::Found filter(std::string text, Phase phase) {
+    return phase == Phase::kAnswer ? stop_.push(text) : StopStrings::Found{std::move(text), false};
+  }
+
+  Event& emit(EventKind kind, Phase phase, std::string text, Token token) {
+    (phase == Phase::kThought ? thought_ : answer_) += text;
+    Event& event = events_.emplace_back();
+    event.kind = kind;
+    event.phase = phase;
+    event.text = std::move(text);
+    event.token = token.id;
+    event.log_prob = token.log_prob;
+    event.forced = token.forced;
+    return event;
+  }
+
+  void begin_thought(Token token) {
+    const StopStrings::Found found = filter(utf8_.flush(), Phase::kAnswer);
+    emit(EventKind::kThoughtBegin, Phase::kAnswer, found.text + stop_.flush(), token);
+    thought_end_ = ThoughtEnd::kNone;
+  }
+
+  void end_thought(ThoughtEnd end, Token token) {
+    thought_end_ = end;
+    emit(EventKind::kThoughtEnd, Phase::kThought, utf8_.flush(), token).thought_end = end;
+    closing_ = ThoughtEnd::kNone;
+    close_requested_ = false;
+    forced_.clear();
+  }
+
+  // Ends the reply.
+  void end_answer(AnswerEnd end, Token token) {
+    std::string rest;
+    if (end != AnswerEnd::kStopString) {
+      StopStrings::Found found = filter(utf8_.flush(), Phase::kAnswer);
+      if (found.stopped) end = AnswerEnd::kStopString;
+      rest = std::move(found.text) + stop_.flush();
+    }
+    answer_end_ = end;
+    emit(EventKind::kAnswerEnd, Phase::kAnswer, std::move(rest), token).answer_end = end;
+    emit(EventKind::kDone, Phase::kAnswer, {}, {});
+    done_ = true;
+  }
+
+  // Ends the reply from outside, in whatever phase it is.
+  void end(AnswerEnd why) {
+    if (done_) return;
+    show(machine_.release_held(), machine_.phase());
+    if (done_) return;
+    if (machine_.phase() == Phase::kAnswer) return end_answer(why, {});
+    const bool cancelled = why == AnswerEnd::kCancelled;
+    end_thought(cancelled ? ThoughtEnd::kStopped : ThoughtEnd::kTruncated, {});
+    end_answer(cancelled ? why : AnswerEnd::kNone, {});
+  }
+
+  static std::string trimmed(std::string_view text) {
+    constexpr std::string_view kWhiteSpace = " \t\r\n";
+    const size_t first = text.find_first_not_of(kWhiteSpace);
+    if (first == text.npos) return {};
+    return std::string(text.substr(first, text.find_last_not_of(kWhiteSpace) - first + 1));
+  }
+
+  PhaseRules rules_;
+  ReplyOptions options_;
+  PhaseMachine machine_;
+  StopStrings stop_;
+  Utf8Stream utf8_;
+  Usage usage_;
+  std::string thought_;
+  std::string answer_;
+  ThoughtEnd thought_end_ = ThoughtEnd::kNone;
+  AnswerEnd answer_end_ = AnswerEnd::kNone;
+  bool done_ = false;
+  bool close_requested_ = false;
+  ThoughtEnd closing_ = ThoughtEnd::kNone;  // how the thought will have ended once forced_ is out
+  int64_t extensions_ = 0;
+  std::vector<int32_t> forced_;  // tokens still to be written
+  std::vector<Token> waiting_;   // tokens that the machine holds
+  std::vector<Event> events_;
+  size_t next_event_ = 0;
+};
+
+}  // namespace pensee

@@ -1,0 +1,434 @@
+#include "pensee/reason/budget.hpp"
+
+#include <doctest/doctest.h>
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace pensee {
+namespace {
+
+// A vocabulary for scripts: a printable ASCII character is its own token; some more are below.
+constexpr int32_t kOpen = 200;
+constexpr int32_t kClose = 201;
+constexpr int32_t kEos = 202;
+constexpr int32_t kSpecial = 203;  // a control token that is not a delimiter: no text
+constexpr int32_t kEuro1 = 210;    // the bytes of U+20AC, one a token
+constexpr int32_t kEuro2 = 211;
+constexpr int32_t kEuro3 = 212;
+const std::string kEuro = "\xE2\x82\xAC";
+const std::string kReplacement(kReplacementCharacter);
+
+std::string_view token_bytes(int32_t token) {
+  static const std::string table = [] {
+    std::string s;
+    for (int c = 0; c < 128; ++c) s.push_back(static_cast<char>(c));
+    return s;
+  }();
+  if (token == kOpen) return "<think>";
+  if (token == kClose) return "</think>";
+  if (token == kEos) return "<eos>";
+  if (token >= kEuro1 && token <= kEuro3) {
+    return std::string_view(kEuro).substr(static_cast<size_t>(token - kEuro1), 1);
+  }
+  return token < 128 ? std::string_view(table).substr(static_cast<size_t>(token), 1) : "";
+}
+
+std::vector<int32_t> tokens_of(std::string_view text) {
+  return {text.begin(), text.end()};
+}
+
+std::vector<int32_t> operator+(std::vector<int32_t> a, const std::vector<int32_t>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+struct Script {
+  ReplyOptions options = {};
+  std::vector<int32_t> model = {};        // what the model would write
+  std::vector<int32_t> prompt = {kOpen};  // control tokens of the prompt
+  Delimiters delimiters = {{kOpen}, {kClose}, {kEos}};
+  int64_t context = 1000;  // tokens that the reply may have
+  // Called before step i with the controller.
+  std::function<void(size_t step, PhaseController&)> host = [](size_t, PhaseController&) {};
+};
+
+struct Outcome {
+  std::vector<Event> events;
+  Reply reply;
+  std::vector<int32_t> context;  // the reply's tokens as the model sees them
+  std::string thought;           // joined texts
+  std::string answer;
+};
+
+// Runs the loop of PhaseController's documentation. The model writes its script on, whatever the
+// engine forces in between.
+Outcome run(const Script& script) {
+  PhaseRules rules{script.delimiters, tokens_of(script.options.budget_message),
+                   tokens_of(script.options.extension_text), token_bytes};
+  PhaseController controller = PhaseController::create(rules, script.options).value();
+  controller.read_prompt(script.prompt);
+  Outcome out;
+  size_t written = 0;
+  for (size_t step = 0; step < 10000; ++step) {
+    while (controller.has_event()) out.events.push_back(controller.take_event());
+    script.host(step, controller);
+    if (static_cast<int64_t>(out.context.size()) >= script.context) controller.context_full();
+    const PhaseController::Action action = controller.next();
+    if (action.kind == PhaseController::ActionKind::kDone) break;
+    const bool forced = action.kind == PhaseController::ActionKind::kForce;
+    REQUIRE((forced || written < script.model.size()));
+    const int32_t token = forced ? action.token : script.model[written++];
+    out.context.push_back(token);
+    const size_t refused = controller.accept(token, -0.25F * static_cast<float>(step), forced);
+    REQUIRE(refused <= out.context.size());
+    out.context.resize(out.context.size() - refused);
+  }
+  while (controller.has_event()) out.events.push_back(controller.take_event());
+  out.reply = controller.reply();
+  for (const Event& e : out.events) {
+    CHECK(!find_malformed_utf8(e.text));  // every piece is whole
+    (e.phase == Phase::kThought ? out.thought : out.answer) += e.text;
+  }
+  // Every reply ends with kAnswerEnd and kDone, and tells each ending once more in the reply.
+  REQUIRE(out.events.size() >= 3);
+  CHECK(out.events.back().kind == EventKind::kDone);
+  const Event& last = out.events[out.events.size() - 2];
+  CHECK(last.kind == EventKind::kAnswerEnd);
+  CHECK(last.answer_end == out.reply.answer_end);
+  CHECK(out.reply.thought_end != ThoughtEnd::kNone);
+  CHECK(out.reply.usage.reply_tokens() == static_cast<int64_t>(out.context.size()));
+  return out;
+}
+
+std::vector<ThoughtEnd> thought_ends(const Outcome& out) {
+  std::vector<ThoughtEnd> ends;
+  for (const Event& e : out.events) {
+    if (e.kind == EventKind::kThoughtEnd) ends.push_back(e.thought_end);
+  }
+  return ends;
+}
+
+TEST_CASE("closed and complete") {
+  const Outcome out = run(
+      {.model = tokens_of("ab\n") + std::vector{kClose} + tokens_of("\n\ncd") + std::vector{kEos}});
+  CHECK(out.thought == "ab\n");
+  CHECK(out.answer == "\n\ncd");
+  CHECK(out.reply.thought == "ab");
+  CHECK(out.reply.answer == "cd");
+  CHECK(out.reply.thought_end == ThoughtEnd::kClosed);
+  CHECK(out.reply.answer_end == AnswerEnd::kComplete);
+  CHECK(out.reply.usage.thought_tokens == 3);
+  CHECK(out.reply.usage.answer_tokens == 4);
+  CHECK(out.reply.usage.control_tokens == 2);
+  CHECK(out.reply.usage.forced_tokens == 0);
+  // Events carry their token and its log-probability, the endings those of their delimiter.
+  REQUIRE(out.events.size() == 10);
+  CHECK(out.events[1].token == 'b');
+  CHECK(out.events[1].log_prob == -0.25F);
+  CHECK(out.events[3].kind == EventKind::kThoughtEnd);
+  CHECK(out.events[3].token == kClose);
+  CHECK(out.events[8].token == kEos);
+  CHECK(out.events[9].token == kNoToken);
+}
+
+TEST_CASE("an empty thought and an empty answer are valid") {
+  const Outcome out = run({.model = {kClose, kEos}});
+  CHECK(out.thought.empty());
+  CHECK(out.answer.empty());
+  CHECK(out.reply.thought_end == ThoughtEnd::kClosed);
+  CHECK(out.reply.answer_end == AnswerEnd::kComplete);
+}
+
+TEST_CASE("eos in the thought: no answer was given") {
+  const Outcome out = run({.model = tokens_of("ab") + std::vector{kEos}});
+  CHECK(out.reply.thought == "ab");
+  CHECK(out.reply.thought_end == ThoughtEnd::kEos);
+  CHECK(out.reply.answer_end == AnswerEnd::kNone);
+}
+
+TEST_CASE("skipped: the prompt opens no thought") {
+  for (const std::vector<int32_t>& prompt : {std::vector<int32_t>{}, {kOpen, kClose}}) {
+    const Outcome out = run({.model = tokens_of("cd") + std::vector{kEos}, .prompt = prompt});
+    CHECK(out.events[0].kind == EventKind::kThoughtEnd);
+    CHECK(out.reply.thought_end == ThoughtEnd::kSkipped);
+    CHECK(out.reply.answer == "cd");
+    CHECK(out.reply.usage.control_tokens == 1);
+  }
+}
+
+TEST_CASE("a budget closes the thought") {
+  const auto thought_of = [](int64_t budget, std::string message = {}) {
+    return run({.options = {.thinking_token_budget = budget, .budget_message = message},
+                .model = tokens_of("abcdef") + std::vector{kEos}});
+  };
+  Outcome out = thought_of(2);
+  CHECK(out.thought == "ab");
+  CHECK(out.answer == "cdef");  // the script writes on
+  CHECK(out.reply.thought_end == ThoughtEnd::kBudget);
+  CHECK(out.reply.answer_end == AnswerEnd::kComplete);
+  CHECK(out.reply.usage.thought_tokens == 2);
+  CHECK(out.reply.usage.forced_tokens == 1);
+  CHECK(out.events[2].kind == EventKind::kThoughtEnd);
+  CHECK(out.events[2].forced);
+  out = thought_of(0);
+  CHECK(out.thought.empty());
+  CHECK(out.reply.thought_end == ThoughtEnd::kBudget);
+  CHECK(out.reply.usage.thought_tokens == 0);
+  CHECK(out.answer == "abcdef");
+  out = thought_of(2, "...\n");
+  CHECK(out.thought == "ab...\n");
+  CHECK(out.reply.thought_end == ThoughtEnd::kBudget);
+  CHECK(out.reply.usage.thought_tokens == 6);
+  CHECK(out.reply.usage.forced_tokens == 5);
+  CHECK(!out.events[1].forced);
+  CHECK(out.events[2].forced);
+  CHECK(out.context ==
+        tokens_of("ab...\n") + std::vector{kClose} + tokens_of("cdef") + std::vector{kEos});
+}
+
+TEST_CASE("a thought within its budget is closed by the model") {
+  const Outcome out =
+      run({.options = {.thinking_token_budget = 3},
+           .model = tokens_of("ab") + std::vector{kClose} + tokens_of("c") + std::vector{kEos}});
+  CHECK(out.reply.thought_end == ThoughtEnd::kClosed);
+  CHECK(out.reply.usage.forced_tokens == 0);
+}
+
+TEST_CASE("a budget waits for the end of the character") {
+  const std::vector<int32_t> model =
+      tokens_of("a") + std::vector{kEuro1, kEuro2, kEuro3} + tokens_of("b") + std::vector{kEos};
+  for (const int64_t budget : {2, 3, 4}) {
+    const Outcome out = run({.options = {.thinking_token_budget = budget}, .model = model});
+    CHECK(out.thought == "a" + kEuro);
+    CHECK(out.answer == "b");
+    CHECK(out.reply.usage.thought_tokens == 4);
+    CHECK(out.reply.thought_end == ThoughtEnd::kBudget);
+  }
+  // Bytes that never become a character do not keep the thought open.
+  const Outcome out =
+      run({.options = {.thinking_token_budget = 2},
+           .model = tokens_of("a") + std::vector{kEuro1} + tokens_of("bc") + std::vector{kEos}});
+  CHECK(out.thought == "a" + kReplacement + "b");
+}
+
+TEST_CASE("an incomplete character at an end becomes U+FFFD in its own phase") {
+  const Outcome out = run({.model = {'a', kEuro1, kClose, kEuro1, kEuro2, kEos}});
+  CHECK(out.thought == "a" + kReplacement);
+  CHECK(out.answer == kReplacement);
+}
+
+TEST_CASE("truncated: max_tokens or the context ran out in the thought") {
+  Outcome out = run({.options = {.max_tokens = 3}, .model = tokens_of("abcdef")});
+  CHECK(out.thought == "abc");
+  CHECK(out.reply.thought_end == ThoughtEnd::kTruncated);
+  CHECK(out.reply.answer_end == AnswerEnd::kNone);
+  out = run({.model = tokens_of("abcdef"), .context = 4});
+  CHECK(out.thought == "abcd");
+  CHECK(out.reply.thought_end == ThoughtEnd::kTruncated);
+  CHECK(out.reply.answer_end == AnswerEnd::kNone);
+  out = run({.options = {.max_tokens = 0}, .model = {}});
+  CHECK(out.reply.thought_end == ThoughtEnd::kTruncated);
+}
+
+TEST_CASE("length and context_full in the answer") {
+  const std::vector<int32_t> model = tokens_of("ab") + std::vector{kClose} + tokens_of("cdefgh");
+  Outcome out = run({.options = {.max_answer_tokens = 3}, .model = model});
+  CHECK(out.reply.thought == "ab");
+  CHECK(out.reply.answer == "cde");
+  CHECK(out.reply.thought_end == ThoughtEnd::kClosed);
+  CHECK(out.reply.answer_end == AnswerEnd::kLength);
+  CHECK(out.reply.usage.answer_tokens == 3);
+  out = run({.options = {.max_tokens = 5}, .model = model});
+  CHECK(out.reply.answer == "cd");
+  CHECK(out.reply.answer_end == AnswerEnd::kLength);
+  CHECK(out.reply.usage.reply_tokens() == 5);
+  out = run({.model = model, .context = 4});
+  CHECK(out.reply.answer == "c");
+  CHECK(out.reply.answer_end == AnswerEnd::kContextFull);
+  out = run({.options = {.max_answer_tokens = 0}, .model = model});
+  CHECK(out.reply.thought_end == ThoughtEnd::kClosed);
+  CHECK(out.reply.answer_end == AnswerEnd::kLength);
+  CHECK(out.answer.empty());
+}
+
+TEST_CASE("end_thinking closes the thought at a whole character; in the answer it does nothing") {
+  const std::vector<int32_t> model =
+      tokens_of("a") + std::vector{kEuro1, kEuro2, kEuro3} + tokens_of("bcdef") + std::vector{kEos};
+  const Outcome out = run({.options = {.budget_message = "never"},
+                           .model = model,
+                           .host = [](size_t step, PhaseController& c) {
+                             if (step == 2 || step == 7) c.end_thinking();
+                           }});
+  CHECK(out.thought == "a" + kEuro);
+  CHECK(out.answer == "bcdef");
+  CHECK(out.reply.thought_end == ThoughtEnd::kStopped);
+  CHECK(out.reply.answer_end == AnswerEnd::kComplete);
+  CHECK(out.reply.usage.forced_tokens == 1);
+}
+
+TEST_CASE("cancel ends the reply in either phase") {
+  const std::vector<int32_t> model = tokens_of("ab") + std::vector{kClose} + tokens_of("cdefgh");
+  const auto cancelled_at = [&](size_t at) {
+    return run({.model = model, .host = [at](size_t step, PhaseController& c) {
+                  if (step == at) c.cancel();
+                }});
+  };
+  Outcome out = cancelled_at(0);
+  CHECK(out.thought.empty());
+  CHECK(out.reply.thought_end == ThoughtEnd::kStopped);
+  CHECK(out.reply.answer_end == AnswerEnd::kCancelled);
+  out = cancelled_at(1);
+  CHECK(out.thought == "a");
+  CHECK(out.reply.thought_end == ThoughtEnd::kStopped);
+  CHECK(out.reply.answer_end == AnswerEnd::kCancelled);
+  out = cancelled_at(5);
+  CHECK(out.thought == "ab");
+  CHECK(out.answer == "cd");
+  CHECK(out.reply.thought_end == ThoughtEnd::kClosed);
+  CHECK(out.reply.answer_end == AnswerEnd::kCancelled);
+}
+
+TEST_CASE("a stop string ends the answer, never the thought") {
+  const std::vector<int32_t> model =
+      tokens_of("a END b") + std::vector{kClose} + tokens_of("x EN END more") + std::vector{kEos};
+  Outcome out = run({.options = {.stop = {"END", "zzz"}}, .model = model});
+  CHECK(out.thought == "a END b");
+  CHECK(out.answer == "x EN ");
+  CHECK(out.reply.answer_end == AnswerEnd::kStopString);
+  CHECK(out.reply.usage.answer_tokens == 8);
+  // What looked like a beginning is shown when the answer ends otherwise.
+  out = run({.options = {.max_answer_tokens = 4, .stop = {"END"}}, .model = model});
+  CHECK(out.answer == "x EN");
+  CHECK(out.reply.answer_end == AnswerEnd::kLength);
+  out = run({.options = {.stop = {"more" + kReplacement}},
+             .model = std::vector{kClose} + tokens_of("more") + std::vector{kEuro1, kEos}});
+  CHECK(out.answer.empty());
+  CHECK(out.reply.answer_end == AnswerEnd::kStopString);
+}
+
+TEST_CASE("a thought opened in the answer is thought, and delimiters never show") {
+  const std::vector<int32_t> model = tokens_of("\n") + std::vector{kOpen} + tokens_of("ab") +
+                                     std::vector{kOpen, kClose} + tokens_of("c") +
+                                     std::vector{kClose, kEuro1, kOpen} + tokens_of("de") +
+                                     std::vector{kClose} + tokens_of("f") + std::vector{kEos};
+  const Outcome out = run({.options = {.stop = {"cf"}}, .model = model, .prompt = {}});
+  CHECK(out.thought == "abde");
+  CHECK(out.answer == "\nc" + kReplacement + "f");
+  CHECK(thought_ends(out) ==
+        std::vector{ThoughtEnd::kSkipped, ThoughtEnd::kClosed, ThoughtEnd::kClosed});
+  CHECK(out.reply.thought_end == ThoughtEnd::kClosed);
+  CHECK(out.reply.usage.control_tokens == 7);
+}
+
+TEST_CASE("with thinking off a thought that the model opens is closed at once") {
+  const Outcome out =
+      run({.options = {.thinking = Thinking::kOff},
+           .model = tokens_of("a") + std::vector{kOpen} + tokens_of("b") + std::vector{kEos},
+           .prompt = {kOpen, kClose}});
+  CHECK(out.thought.empty());
+  CHECK(out.answer == "ab");
+  CHECK(out.reply.thought_end == ThoughtEnd::kSkipped);
+}
+
+TEST_CASE("special tokens have no text but are counted") {
+  const Outcome out = run({.model = {kClose, 'a', kSpecial, 'b', kEos}});
+  CHECK(out.answer == "ab");
+  CHECK(out.reply.usage.answer_tokens == 3);
+}
+
+TEST_CASE("a thought closed too early is extended") {
+  const std::vector<int32_t> model = tokens_of("a") + std::vector{kClose} + tokens_of("b") +
+                                     std::vector{kClose} + tokens_of("c") + std::vector{kClose} +
+                                     tokens_of("d") + std::vector{kEos};
+  ReplyOptions options{.min_thought_tokens = 6, .extension_text = "Hm"};
+  Outcome out = run({.options = options, .model = model});
+  CHECK(out.thought == "aHmbHmc");
+  CHECK(out.answer == "d");
+  CHECK(out.reply.thought_end == ThoughtEnd::kClosed);
+  CHECK(out.reply.usage.forced_tokens == 4);
+  CHECK(out.context == tokens_of("aHmbHmc") + std::vector{kClose, int32_t{'d'}, kEos});
+  options.max_extensions = 1;
+  out = run({.options = options, .model = model});
+  CHECK(out.thought == "aHmb");
+  // The budget goes before the extension.
+  options.max_extensions = kNoCap;
+  options.thinking_token_budget = 4;
+  out = run({.options = options, .model = model});
+  CHECK(out.thought == "aHmb");
+  CHECK(out.reply.thought_end == ThoughtEnd::kBudget);
+}
+
+// Delimiters of several tokens: "<t>" opens, "</t>" closes.
+Script sequence_script(std::vector<int32_t> model) {
+  return {.model = std::move(model),
+          .prompt = tokens_of("<t>"),
+          .delimiters = {tokens_of("<t>"), tokens_of("</t>"), {kEos}}};
+}
+
+TEST_CASE("delimiters of several tokens are held back and never shown") {
+  Outcome out = run(sequence_script(tokens_of("a</b<</t>c<d</t") + std::vector{kEos}));
+  CHECK(out.thought == "a</b<");
+  CHECK(out.answer == "c<d</t");
+  CHECK(out.reply.thought_end == ThoughtEnd::kClosed);
+  CHECK(out.reply.usage.control_tokens == 5);
+  // Log-probabilities stay with their tokens though they are shown later.
+  CHECK(out.events[1].token == '<');
+  CHECK(out.events[1].log_prob == -0.25F);
+  // An end while tokens are held shows them.
+  Script script = sequence_script(tokens_of("abc</t"));
+  script.options.max_tokens = 6;
+  out = run(script);
+  CHECK(out.thought == "abc</t");
+  CHECK(out.reply.thought_end == ThoughtEnd::kTruncated);
+  // So does a budget; the close written by the engine is found behind them.
+  script.options = {.thinking_token_budget = 5, .max_answer_tokens = 0};
+  out = run(script);
+  CHECK(out.thought == "abc</");
+  CHECK(out.reply.thought_end == ThoughtEnd::kBudget);
+  CHECK(out.reply.usage.forced_tokens == 4);
+}
+
+TEST_CASE("a refused close of several tokens leaves the context as a whole") {
+  Script script = sequence_script(tokens_of("a</t>b</t>c") + std::vector{kEos});
+  script.options = {.min_thought_tokens = 3, .extension_text = "!"};
+  const Outcome out = run(script);
+  CHECK(out.thought == "a!b");
+  CHECK(out.context == tokens_of("a!b</t>c") + std::vector{kEos});
+}
+
+TEST_CASE("options out of range are named") {
+  const auto error = [](const ReplyOptions& options) {
+    const auto controller =
+        PhaseController::create({{{kOpen}, {kClose}, {kEos}}, {}, {}, token_bytes}, options);
+    REQUIRE(!controller.ok());
+    CHECK(controller.error().status == Status::kInvalidArgument);
+    return controller.error().message.substr(0, controller.error().message.find(':'));
+  };
+  CHECK(error({.thinking_token_budget = -2}) == "thinking_token_budget");
+  CHECK(error({.budget_message = "\xFF"}) == "budget_message");
+  CHECK(error({.min_thought_tokens = -1}) == "min_thought_tokens");
+  CHECK(error({.extension_text = "\xFF"}) == "extension_text");
+  CHECK(error({.min_thought_tokens = 1, .extension_text = ""}) == "extension_text");
+  CHECK(error({.max_extensions = -2}) == "max_extensions");
+  CHECK(error({.max_answer_tokens = -2}) == "max_answer_tokens");
+  CHECK(error({.max_tokens = -2}) == "max_tokens");
+  CHECK(error({.stop = {""}}) == "stop");
+}
+
+TEST_CASE("the answer's sampler inherits the thought's, and that the model's") {
+  ReplyOptions options;
+  options.thought_sampler.temperature = 0.9F;
+  options.thought_sampler.seed = 5;
+  options.answer_sampler.temperature = 0.0F;
+  const SamplerOptions defaults{.temperature = 0.6F, .top_p = 0.95F};
+  CHECK(options.thought_settings(defaults) ==
+        SamplerOptions{.temperature = 0.9F, .top_p = 0.95F, .seed = 5});
+  CHECK(options.answer_settings(defaults) ==
+        SamplerOptions{.temperature = 0, .top_p = 0.95F, .seed = 5});
+}
+
+}  // namespace
+}  // namespace pensee

@@ -1,0 +1,129 @@
+#include "pensee/reason/phase.hpp"
+
+#include <doctest/doctest.h>
+
+#include <set>
+#include <string>
+#include <vector>
+
+namespace pensee {
+namespace {
+
+using Change = PhaseMachine::Change;
+constexpr int32_t kOpen = 90;
+constexpr int32_t kClose = 91;
+constexpr int32_t kEnd = 99;
+
+PhaseMachine r1() {
+  return PhaseMachine({{kOpen}, {kClose}, {kEnd, 98}});
+}
+// Delimiters of several tokens with a common beginning: 1 2 3 opens, 1 4 1 5 closes.
+PhaseMachine sequences() {
+  return PhaseMachine({{1, 2, 3}, {1, 4, 1, 5}, {kEnd}});
+}
+
+void check_step(PhaseMachine& machine, int32_t token, size_t released, Change change,
+                size_t consumed) {
+  CAPTURE(token);
+  const PhaseMachine::Step step = machine.observe(token);
+  CHECK(step.released == released);
+  CHECK(step.change == change);
+  CHECK(step.consumed == consumed);
+}
+
+TEST_CASE("the prompt decides where the reply begins") {
+  const auto after = [](std::vector<int32_t> control) {
+    PhaseMachine machine = r1();
+    CHECK(machine.phase() == Phase::kPrompt);
+    machine.read_prompt(control);
+    return machine.phase();
+  };
+  CHECK(after({}) == Phase::kAnswer);
+  CHECK(after({5, 6}) == Phase::kAnswer);
+  CHECK(after({5, kOpen}) == Phase::kThought);
+  CHECK(after({5, kOpen, 7}) == Phase::kThought);
+  CHECK(after({kOpen, kClose}) == Phase::kAnswer);
+  CHECK(after({kOpen, kClose, kEnd, 5, kOpen}) == Phase::kThought);
+  CHECK(after({kOpen, 7, kEnd, 5}) == Phase::kAnswer);
+}
+
+TEST_CASE("single-token delimiters change the phase at once and hold nothing back") {
+  PhaseMachine machine = r1();
+  machine.read_prompt(std::vector<int32_t>{kOpen});
+  check_step(machine, 1, 1, Change::kNone, 0);
+  check_step(machine, kOpen, 0, Change::kSwallowed, 1);
+  CHECK(machine.phase() == Phase::kThought);
+  check_step(machine, kClose, 0, Change::kClosed, 1);
+  CHECK(machine.phase() == Phase::kAnswer);
+  check_step(machine, kClose, 0, Change::kSwallowed, 1);
+  check_step(machine, 2, 1, Change::kNone, 0);
+  check_step(machine, kOpen, 0, Change::kOpened, 1);
+  CHECK(machine.phase() == Phase::kThought);
+  check_step(machine, kClose, 0, Change::kClosed, 1);
+  machine.reopen();
+  CHECK(machine.phase() == Phase::kThought);
+  check_step(machine, 98, 0, Change::kEnded, 1);
+}
+
+TEST_CASE("a delimiter of several tokens is held back until it is decided") {
+  PhaseMachine machine = sequences();
+  machine.read_prompt(std::vector<int32_t>{1, 2, 3});
+  CHECK(machine.phase() == Phase::kThought);
+  check_step(machine, 7, 1, Change::kNone, 0);
+  check_step(machine, 1, 0, Change::kNone, 0);
+  check_step(machine, 4, 0, Change::kNone, 0);
+  check_step(machine, 1, 0, Change::kNone, 0);
+  check_step(machine, 5, 0, Change::kClosed, 4);
+  CHECK(machine.phase() == Phase::kAnswer);
+  // 1 4 [1 2 3]: the first two are text after all, the rest opens.
+  check_step(machine, 1, 0, Change::kNone, 0);
+  check_step(machine, 4, 0, Change::kNone, 0);
+  check_step(machine, 1, 0, Change::kNone, 0);
+  check_step(machine, 2, 2, Change::kNone, 0);
+  check_step(machine, 3, 0, Change::kOpened, 3);
+  CHECK(machine.phase() == Phase::kThought);
+  // 1 1 4 1 5: a repeated beginning still finds the close.
+  check_step(machine, 1, 0, Change::kNone, 0);
+  check_step(machine, 1, 1, Change::kNone, 0);
+  check_step(machine, 4, 0, Change::kNone, 0);
+  check_step(machine, 1, 0, Change::kNone, 0);
+  check_step(machine, 5, 0, Change::kClosed, 4);
+}
+
+TEST_CASE("an end releases what was held") {
+  PhaseMachine machine = sequences();
+  machine.read_prompt({});
+  check_step(machine, 1, 0, Change::kNone, 0);
+  check_step(machine, 4, 0, Change::kNone, 0);
+  check_step(machine, kEnd, 2, Change::kEnded, 1);
+  check_step(machine, 1, 0, Change::kNone, 0);
+  CHECK(machine.release_held() == 1);
+  CHECK(machine.release_held() == 0);
+}
+
+TEST_CASE("a delimiter that the prompt leaves unfinished does not count") {
+  PhaseMachine machine = sequences();
+  machine.read_prompt(std::vector<int32_t>{1, 2});
+  CHECK(machine.phase() == Phase::kAnswer);
+  check_step(machine, 3, 1, Change::kNone, 0);
+}
+
+TEST_CASE("every phase and ending has a name of its own") {
+  std::set<std::string> names;
+#define PENSEE_X(enumerator, value, name) names.insert(name_of(ThoughtEnd::enumerator));
+  PENSEE_THOUGHT_END_LIST(PENSEE_X)
+#undef PENSEE_X
+  CHECK(names == std::set<std::string>{"none", "closed", "budget", "stopped", "truncated",
+                                       "skipped", "eos"});
+  names.clear();
+#define PENSEE_X(enumerator, value, name) names.insert(name_of(AnswerEnd::enumerator));
+  PENSEE_ANSWER_END_LIST(PENSEE_X)
+#undef PENSEE_X
+  CHECK(names == std::set<std::string>{"none", "complete", "stop_string", "length", "cancelled",
+                                       "context_full"});
+  CHECK(std::string(name_of(Phase::kThought)) == "thought");
+  CHECK(std::string(name_of(static_cast<Phase>(77))) == "unknown");
+}
+
+}  // namespace
+}  // namespace pensee
