@@ -13,6 +13,10 @@ set(PENSEE_ISA_FLAGS_common -ffp-contract=off)
 set(PENSEE_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c)
 set(PENSEE_ISA_FLAGS_avx512 ${PENSEE_ISA_FLAGS_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl
                             -mavx512vnni -mavx512bf16)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # GCC 12 takes the undefined vectors of its own intrinsics for a mistake (its bug 105593).
+  list(APPEND PENSEE_ISA_FLAGS_avx512 -Wno-uninitialized -Wno-maybe-uninitialized)
+endif()
 if(PENSEE_TARGET_IS_X86_64)
   set(PENSEE_ISAS avx2 avx512)
 else()

@@ -1,0 +1,106 @@
+// The choice of kernels, made once at run time. The only file of the library that reads the
+// environment.
+#include "pensee/kernels/dispatch.hpp"
+
+#include <array>
+#include <cstddef>
+#include <cstdlib>
+#include <iterator>
+#include <string_view>
+
+#include "pensee/kernels/reference.hpp"
+
+namespace pensee {
+
+// Defined by the kernel files, each compiled for its own instruction set.
+#if PENSEE_HAVE_AVX2
+namespace avx2 {
+extern const KernelTable kTable;
+}
+#endif
+#if PENSEE_HAVE_AVX512
+namespace avx512 {
+extern const KernelTable kTable;
+}
+#endif
+
+namespace {
+
+// The conditions name the flags in cmake/isa_flags.cmake. __builtin_cpu_supports also asks whether
+// the operating system saves the wide registers.
+#if PENSEE_HAVE_AVX512
+bool has_avx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16");
+}
+#endif
+#if PENSEE_HAVE_AVX2
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("f16c");
+}
+#endif
+
+struct Candidate {
+  const KernelTable* table;
+  bool (*supported)();
+};
+
+// Best first.
+constexpr Candidate kCandidates[] = {
+#if PENSEE_HAVE_AVX512
+    {&avx512::kTable, has_avx512},
+#endif
+#if PENSEE_HAVE_AVX2
+    {&avx2::kTable, has_avx2},
+#endif
+    {nullptr, [] { return true; }},  // stands for the reference table, which is no constant
+};
+
+// Names of instruction sets, best first, compiled in or not.
+constexpr std::string_view kIsaNames[] = {"avx512", "avx2", "reference"};
+
+// Whether `cap`, the value of PENSEE_MAX_CPU_ISA, allows the instruction set.
+bool allowed(std::string_view isa, std::string_view cap) {
+  if (cap.empty()) return true;
+  bool cap_seen = false;
+  for (const std::string_view name : kIsaNames) {
+    cap_seen = cap_seen || name == cap;
+    if (name == isa) return cap_seen;
+  }
+  return false;
+}
+
+struct Choice {
+  std::array<const KernelTable*, std::size(kCandidates)> tables{};
+  size_t count = 0;
+
+  Choice() {
+    const char* variable = std::getenv("PENSEE_MAX_CPU_ISA");
+    const std::string_view cap = variable == nullptr ? "" : variable;
+#if PENSEE_HAVE_AVX2
+    __builtin_cpu_init();
+#endif
+    for (const Candidate& candidate : kCandidates) {
+      const bool is_reference = candidate.table == nullptr;
+      const KernelTable* table = is_reference ? &reference_kernels() : candidate.table;
+      if (is_reference || (allowed(table->name, cap) && candidate.supported())) {
+        tables[count++] = table;
+      }
+    }
+  }
+};
+
+}  // namespace
+
+std::span<const KernelTable* const> compiled_kernels() {
+  static const Choice choice;
+  return {choice.tables.data(), choice.count};
+}
+
+const KernelTable& best_kernels() {
+  return *compiled_kernels().front();
+}
+
+}  // namespace pensee

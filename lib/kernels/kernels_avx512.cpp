@@ -1,0 +1,128 @@
+// The kernel table for AVX-512 (F, BW, DQ, VL, VNNI, BF16). Weights are widened exactly and summed
+// in float32, as in the reference.
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "matrix-inl.hpp"
+#include "pensee/kernels/table.hpp"
+#include "vector-inl.hpp"
+
+namespace pensee::avx512 {
+namespace {
+
+struct Simd {
+  using Vec = __m512;
+  static constexpr unsigned kLanes = 16;
+  // Rows of a dot-product tile by the number of inputs: 4 to 16 accumulators of the 32 registers.
+  static constexpr unsigned kDotTileRows[] = {0, 4, 4, 4, 4};
+  static constexpr unsigned kAddTileOutputs = 4;
+
+  static Vec zero() { return _mm512_setzero_ps(); }
+  static Vec set1(float v) { return _mm512_set1_ps(v); }
+  static Vec load(const float* p) { return _mm512_loadu_ps(p); }
+  static void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
+  static Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
+  static Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
+  static Vec mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
+  static Vec div(Vec a, Vec b) { return _mm512_div_ps(a, b); }
+  static Vec sqrt(Vec v) { return _mm512_sqrt_ps(v); }
+  static Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+  // Of a NaN and a number, both give the second argument.
+  static Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
+  static Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+
+  static __m256 lower(Vec v) { return _mm512_castps512_ps256(v); }
+  static __m256 upper(Vec v) {
+    return _mm256_castsi256_ps(_mm512_extracti64x4_epi64(_mm512_castps_si512(v), 1));
+  }
+  static float sum(Vec v) {
+    const __m256 h = _mm256_add_ps(lower(v), upper(v));
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+  }
+  static float max_lane(Vec v) {
+    const __m256 h = _mm256_max_ps(lower(v), upper(v));
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+  }
+  static Vec scale_by_power_of_two(Vec v, Vec k) { return _mm512_scalef_ps(v, k); }
+};
+
+struct F32 {
+  static constexpr int kBytes = 4;
+  static constexpr bool kScaled = false;
+  static constexpr float kFactor = 1.0F;
+  static void decode(const char* p, __m512 (&out)[kStepVectors]) {
+#pragma GCC unroll 8
+    for (unsigned v = 0; v < kStepVectors; ++v) {
+      out[v] = _mm512_castsi512_ps(_mm512_loadu_si512(p + v * 64));
+    }
+  }
+};
+
+struct F16 {
+  static constexpr int kBytes = 2;
+  static constexpr bool kScaled = false;
+  static constexpr float kFactor = 1.0F;
+  static void decode(const char* p, __m512 (&out)[kStepVectors]) {
+#pragma GCC unroll 8
+    for (unsigned v = 0; v < kStepVectors; ++v) {
+      out[v] = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p) + v));
+    }
+  }
+};
+
+struct BF16 {
+  static constexpr int kBytes = 2;
+  static constexpr bool kScaled = false;
+  static constexpr float kFactor = 1.0F;
+  static void decode(const char* p, __m512 (&out)[kStepVectors]) {
+#pragma GCC unroll 8
+    for (unsigned v = 0; v < kStepVectors; ++v) {
+      const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p) + v);
+      out[v] = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+    }
+  }
+};
+
+// FP8 e4m3fn by way of binary16: sign, exponent and mantissa move to the same fields there, whose
+// exponent bias is 8 more, so the numbers come out 2^-8 too small, denormals included.
+struct F8E4M3 {
+  static constexpr int kBytes = 1;
+  static constexpr bool kScaled = true;
+  static constexpr float kFactor = 256.0F;
+  static void decode(const char* p, __m512 (&out)[kStepVectors]) {
+#pragma GCC unroll 8
+    for (unsigned v = 0; v < kStepVectors; v += 2) {
+      const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + v * 16));
+      // Sign-extended and shifted, the sign is in bits 15 and 14, exponent and mantissa follow.
+      const __m512i moved = _mm512_slli_epi16(_mm512_cvtepi8_epi16(codes), 7);
+      const __m512i number = _mm512_and_si512(moved, _mm512_set1_epi16(~0x4000));
+      const __m512i magnitude = _mm512_and_si512(moved, _mm512_set1_epi16(0x3f80));
+      const __mmask32 is_nan = _mm512_cmpeq_epi16_mask(magnitude, _mm512_set1_epi16(0x3f80));
+      const __m512i half = _mm512_mask_mov_epi16(number, is_nan, _mm512_set1_epi16(0x7fff));
+      out[v] = _mm512_cvtph_ps(_mm512_castsi512_si256(half));
+      out[v + 1] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(half, 1));
+    }
+  }
+};
+
+}  // namespace
+
+extern const KernelTable kTable;
+const KernelTable kTable = {
+    .name = "avx512",
+    .dot_rows = {dot_rows<Simd, F32>, dot_rows<Simd, F16>, dot_rows<Simd, BF16>,
+                 dot_rows<Simd, F8E4M3>},
+    .add_rows = {add_rows<Simd, F32>, add_rows<Simd, F16>, add_rows<Simd, BF16>,
+                 add_rows<Simd, F8E4M3>},
+    .unpack_rows = {unpack_rows<Simd, F32>, unpack_rows<Simd, F16>, unpack_rows<Simd, BF16>,
+                    unpack_rows<Simd, F8E4M3>},
+    .rms_norm = rms_norm<Simd>,
+    .silu_mul = silu_mul<Simd>,
+    .softmax = softmax<Simd>,
+};
+
+}  // namespace pensee::avx512

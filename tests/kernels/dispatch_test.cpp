@@ -1,0 +1,50 @@
+// The list of kernel tables. What PENSEE_MAX_CPU_ISA does to it is tested by kernels_choice.
+#include "pensee/kernels/dispatch.hpp"
+
+#include <doctest/doctest.h>
+
+#include <set>
+#include <string>
+
+#include "kernels/tables.hpp"
+
+namespace pensee::test {
+
+TEST_CASE("The list is best first, without repetition, and ends with the reference") {
+  const std::vector<std::string> order = {"avx512", "avx2", "reference"};
+  size_t next = 0;
+  for (const KernelTable* table : compiled_kernels()) {
+    while (next < order.size() && order[next] != table->name) ++next;
+    CHECK_MESSAGE(next < order.size(), "unexpected or misplaced table ", table->name);
+    ++next;
+  }
+  CHECK(compiled_kernels().back() == &reference_kernels());
+  CHECK(&best_kernels() == compiled_kernels().front());
+  CHECK(compiled_kernels().data() == compiled_kernels().data());
+}
+
+TEST_CASE("Every table is complete") {
+  for (const KernelTable* table : compiled_kernels()) {
+    for (int type = 0; type < kKernelTypes; ++type) {
+      CHECK((table->dot_rows[type] != nullptr));
+      CHECK((table->add_rows[type] != nullptr));
+      CHECK((table->unpack_rows[type] != nullptr));
+    }
+    CHECK((table->rms_norm != nullptr));
+    CHECK((table->silu_mul != nullptr));
+    CHECK((table->softmax != nullptr));
+  }
+}
+
+TEST_CASE("No two tables share a kernel") {
+  std::set<DotRowsFn> seen;
+  std::vector<NamedTable> tables = fast_tables();
+  tables.push_back({"reference", &reference_kernels()});
+  for (const NamedTable& named : tables) {
+    for (int type = 0; type < kKernelTypes; ++type) {
+      CHECK_MESSAGE(seen.insert(named.table->dot_rows[type]).second, named.name);
+    }
+  }
+}
+
+}  // namespace pensee::test

@@ -1,0 +1,49 @@
+// Stands in for the compiler's <immintrin.h> when *_avx512.cpp is compiled for the tests without
+// AVX-512: SIMDe carries the intrinsics out with what the machine has, this file adds those that
+// SIMDe 0.7.4 lacks, and the table gets a name of its own.
+#ifndef PENSEE_TESTS_SIMDE_IMMINTRIN_H
+#  define PENSEE_TESTS_SIMDE_IMMINTRIN_H
+
+#  define SIMDE_ENABLE_NATIVE_ALIASES
+#  include <simde/x86/avx512.h>
+#  include <simde/x86/f16c.h>
+#  include <string.h>
+
+typedef simde__mmask32 __mmask32;
+
+static inline simde__m512 pensee_cvtph_ps(simde__m256i halves) {
+  simde__m128i lower = simde_mm256_extracti128_si256(halves, 0);
+  simde__m128i upper = simde_mm256_extracti128_si256(halves, 1);
+  simde__m256 parts[2] = {simde_mm256_cvtph_ps(lower), simde_mm256_cvtph_ps(upper)};
+  simde__m512 result;
+  memcpy(&result, parts, sizeof result);
+  return result;
+}
+#  define _mm512_cvtph_ps(a) pensee_cvtph_ps(a)
+
+static inline simde__m512i pensee_cvtepu16_epi32(simde__m256i words) {
+  uint16_t from[16];
+  uint32_t to[16];
+  memcpy(from, &words, sizeof from);
+  for (int i = 0; i < 16; ++i) to[i] = from[i];
+  return simde_mm512_loadu_si512(to);
+}
+#  define _mm512_cvtepu16_epi32(a) pensee_cvtepu16_epi32(a)
+
+static inline simde__mmask32 pensee_cmpeq_epi16_mask(simde__m512i a, simde__m512i b) {
+  uint16_t x[32];
+  uint16_t y[32];
+  simde__mmask32 mask = 0;
+  memcpy(x, &a, sizeof x);
+  memcpy(y, &b, sizeof y);
+  for (int i = 0; i < 32; ++i) mask |= (simde__mmask32)(x[i] == y[i]) << i;
+  return mask;
+}
+#  undef _mm512_cmpeq_epi16_mask
+#  define _mm512_cmpeq_epi16_mask(a, b) pensee_cmpeq_epi16_mask(a, b)
+
+#  define avx512 avx512_emulated
+
+#else
+#  include_next <immintrin.h>  // for SIMDe itself
+#endif
