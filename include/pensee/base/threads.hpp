@@ -51,7 +51,7 @@ class ThreadPool {
 
   ~ThreadPool() {
     stop_.store(true, std::memory_order_relaxed);
-    gate_.fetch_add(kEpochUnit, std::memory_order_release);
+    gate_.fetch_add(kEpochUnit, std::memory_order_seq_cst);
     gate_.notify_all();
     for (std::thread& worker : workers_) worker.join();
   }
@@ -77,7 +77,9 @@ class ThreadPool {
     n_tasks_ = n_tasks;
     next_.store(0, std::memory_order_relaxed);
     const uint32_t epoch = (gate_.load(std::memory_order_relaxed) & kEpochMask) + kEpochUnit;
-    gate_.store(epoch | kOpen, std::memory_order_release);
+    // seq_cst here and below: notify_all looks for sleepers before it makes a system call, and that
+    // look must not pass ahead of the change that the sleepers wait for.
+    gate_.store(epoch | kOpen, std::memory_order_seq_cst);
     gate_.notify_all();
     take_tasks(0);
     // Close the gate; a worker that has not joined by now has nothing left to do.
@@ -115,14 +117,19 @@ class ThreadPool {
   void work(int thread) {
     uint32_t done = 0;  // the job last worked on
     int spins = 0;
-    while (!stop_.load(std::memory_order_relaxed)) {
+    for (;;) {
       uint32_t gate = gate_.load(std::memory_order_acquire);
+      // Read after the gate: whoever sees the gate that the destructor left sees stop_ too, and
+      // whoever sees an older one will not sleep on it.
+      if (stop_.load(std::memory_order_relaxed)) return;
       if ((gate & kOpen) != 0 && (gate & kEpochMask) != done) {
         if (gate_.compare_exchange_weak(gate, gate + kActiveUnit, std::memory_order_acq_rel)) {
           take_tasks(thread);
           done = gate & kEpochMask;
-          gate_.fetch_sub(kActiveUnit, std::memory_order_release);
-          gate_.notify_all();
+          const uint32_t left =
+              gate_.fetch_sub(kActiveUnit, std::memory_order_seq_cst) - kActiveUnit;
+          // The caller waits only behind a closed gate, and only the last to leave has news for it.
+          if ((left & (kOpen | kActiveMask)) == 0) gate_.notify_all();
           spins = 0;
         }
       } else if (spins < kSpins) {

@@ -1,0 +1,92 @@
+#include "pensee/base/dtype.hpp"
+
+#include <doctest/doctest.h>
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+using pensee::DType;
+
+TEST_CASE("names and sizes go both ways") {
+  CHECK(pensee::dtype_from_name("BF16") == DType::kBF16);
+  CHECK(pensee::dtype_from_name("F8_E4M3") == DType::kF8E4M3);
+  CHECK(!pensee::dtype_from_name("bf16").has_value());
+  CHECK(!pensee::dtype_from_name("").has_value());
+#define PENSEE_X(enumerator, bytes, name)                                 \
+  CHECK(pensee::dtype_from_name(name) == DType::enumerator);              \
+  CHECK(pensee::dtype_name(DType::enumerator) == std::string_view(name)); \
+  CHECK(pensee::dtype_bytes(DType::enumerator) == bytes);
+  PENSEE_DTYPE_LIST(PENSEE_X)
+#undef PENSEE_X
+}
+
+TEST_CASE("four types may hold weights") {
+  CHECK(pensee::is_weight_type(DType::kF32));
+  CHECK(pensee::is_weight_type(DType::kF16));
+  CHECK(pensee::is_weight_type(DType::kBF16));
+  CHECK(pensee::is_weight_type(DType::kF8E4M3));
+  CHECK(!pensee::is_weight_type(DType::kF64));
+  CHECK(!pensee::is_weight_type(DType::kI8));
+}
+
+TEST_CASE("BF16 goes there and back for all 65536 patterns") {
+  for (uint32_t bits = 0; bits < 0x10000U; ++bits) {
+    const float value = pensee::bf16_to_f32(static_cast<uint16_t>(bits));
+    const uint16_t back = pensee::f32_to_bf16(value);
+    if (std::isnan(value)) {
+      REQUIRE(std::isnan(pensee::bf16_to_f32(back)));
+    } else {
+      REQUIRE(back == bits);
+    }
+  }
+}
+
+TEST_CASE("BF16 rounds to the nearest, ties to even") {
+  CHECK(pensee::f32_to_bf16(1.0F) == 0x3f80);
+  CHECK(pensee::f32_to_bf16(std::bit_cast<float>(0x3f808000U)) == 0x3f80);  // tie, down to even
+  CHECK(pensee::f32_to_bf16(std::bit_cast<float>(0x3f818000U)) == 0x3f82);  // tie, up to even
+  CHECK(pensee::f32_to_bf16(std::bit_cast<float>(0x3f808001U)) == 0x3f81);
+  CHECK(pensee::f32_to_bf16(std::bit_cast<float>(0x3f807fffU)) == 0x3f80);
+  CHECK(pensee::f32_to_bf16(std::numeric_limits<float>::max()) == 0x7f80);  // to infinity
+  CHECK(pensee::f32_to_bf16(-0.0F) == 0x8000);
+  // A NaN whose payload lies in the dropped half must not become infinity.
+  CHECK(std::isnan(pensee::bf16_to_f32(pensee::f32_to_bf16(std::bit_cast<float>(0x7f800001U)))));
+}
+
+TEST_CASE("F16 follows its definition for all 65536 patterns") {
+  for (uint32_t bits = 0; bits < 0x10000U; ++bits) {
+    const float found = pensee::f16_to_f32(static_cast<uint16_t>(bits));
+    const int exponent = static_cast<int>((bits >> 10) & 0x1fU);
+    const auto mantissa = static_cast<float>(bits & 0x3ffU);
+    const float sign = (bits & 0x8000U) != 0 ? -1.0F : 1.0F;
+    if (exponent == 31 && mantissa != 0.0F) {
+      REQUIRE(std::isnan(found));
+      continue;
+    }
+    float expected = std::ldexp(1.0F + mantissa / 1024.0F, exponent - 15);
+    if (exponent == 0) expected = std::ldexp(mantissa / 1024.0F, -14);
+    if (exponent == 31) expected = std::numeric_limits<float>::infinity();
+    REQUIRE(found == sign * expected);
+    REQUIRE(std::signbit(found) == std::signbit(sign));
+  }
+}
+
+TEST_CASE("FP8 e4m3fn follows its definition for all 256 patterns") {
+  for (uint32_t bits = 0; bits < 256U; ++bits) {
+    const float found = pensee::f8_e4m3_to_f32(static_cast<uint8_t>(bits));
+    if ((bits & 0x7fU) == 0x7fU) {
+      REQUIRE(std::isnan(found));
+      continue;
+    }
+    const int exponent = static_cast<int>((bits >> 3) & 0xfU);
+    const auto mantissa = static_cast<float>(bits & 7U);
+    const float sign = (bits & 0x80U) != 0 ? -1.0F : 1.0F;
+    float expected = std::ldexp(1.0F + mantissa / 8.0F, exponent - 7);
+    if (exponent == 0) expected = std::ldexp(mantissa / 8.0F, -6);
+    REQUIRE(found == sign * expected);
+    REQUIRE(std::signbit(found) == std::signbit(sign));
+  }
+  CHECK(pensee::f8_e4m3_to_f32(0x7e) == 448.0F);  // the largest
+}
