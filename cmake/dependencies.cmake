@@ -3,6 +3,8 @@
 include(CMakeFindDependencyMacro)
 find_dependency(Threads)
 find_dependency(dnnl)
+# For the thread count of a oneDNN built with OpenMP, as distributions build it.
+find_dependency(OpenMP COMPONENTS CXX)
 find_dependency(Eigen3)
 find_dependency(xtensor)
 find_dependency(nlohmann_json)

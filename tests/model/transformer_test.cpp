@@ -83,8 +83,8 @@ void check_greedy(const std::shared_ptr<const Transformer>& model, const golden:
 TEST_CASE("float32 checkpoints agree with transformers to 1e-3 in every logit") {
   for (const KernelTable* kernels : compiled_kernels()) {
     for (const char* name : kFloat32Models) {
-      CAPTURE(kernels->name);
-      CAPTURE(name);
+      CAPTURE(std::string(kernels->name));
+      CAPTURE(std::string(name));
       const auto expected = golden::read_model(directory_of(name));
       const auto model = load(expected.directory, *kernels, 2);
       for (const MlaForm form : {MlaForm::kAuto, MlaForm::kAbsorbed, MlaForm::kExpanded}) {
@@ -99,8 +99,8 @@ TEST_CASE("float32 checkpoints agree with transformers to 1e-3 in every logit") 
 TEST_CASE("BF16, F16 and FP8 checkpoints agree with transformers to a mean KL of 1e-4") {
   for (const KernelTable* kernels : compiled_kernels()) {
     for (const char* name : kRoundedModels) {
-      CAPTURE(kernels->name);
-      CAPTURE(name);
+      CAPTURE(std::string(kernels->name));
+      CAPTURE(std::string(name));
       const auto expected = golden::read_model(directory_of(name));
       const auto model = load(expected.directory, *kernels, 2);
       const auto logits = prompt_logits(model, expected.tokens());

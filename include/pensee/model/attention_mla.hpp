@@ -22,6 +22,8 @@ enum class MlaForm { kAuto, kAbsorbed, kExpanded };
 inline constexpr int64_t kAbsorbedTokens = 16;  // queries in one go of the absorbed form
 inline constexpr int64_t kAbsorbedHeads = 16;   // at most so many heads in one of its tasks
 inline constexpr int64_t kExpandedRows = 64;    // queries that share one block of scores
+// The references normalise the low-rank latents with this, whatever rms_norm_eps says.
+inline constexpr float kLatentNormEps = 1e-6F;
 
 struct MlaScratch {
   float* angles = nullptr;    // (chunk, 2, rope / 2)
@@ -192,7 +194,7 @@ inline void mla_project(const MlaCall& a, const RotaryTable& rotary, const float
   const int64_t ldq = c.n_heads * q_size;
   const int64_t row = a.cache.row_size;
   const Product kv_a{&w.kv_a_proj_with_mqa, x, c.hidden_size, a.n, s.kv_a, row};
-  const auto eps = static_cast<float>(c.rms_norm_eps);
+  const float eps = kLatentNormEps;
   if (c.q_lora_rank > 0) {
     const int64_t rank = c.q_lora_rank;
     multiply(a.compute, std::array{Product{&w.q_a_proj, x, c.hidden_size, a.n, s.q_a, rank}, kv_a});

@@ -31,7 +31,7 @@ namespace pensee {
 struct TransformerOptions {
   const KernelTable* kernels = &reference_kernels();  // best_kernels() of pensee::pensee is faster
   int threads = 0;                                    // 0: one for each hardware thread
-  LoadProgress progress;                              // may be empty; false cancels
+  LoadProgress progress = {};                         // may be empty; false cancels
 };
 
 class Transformer {
