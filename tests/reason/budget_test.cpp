@@ -317,8 +317,7 @@ TEST_CASE("a thought opened in the answer is thought, and delimiters never show"
   const Outcome out = run({.options = {.stop = {"cf"}}, .model = model, .prompt = {}});
   CHECK(out.thought == "abde");
   CHECK(out.answer == "\nc" + kReplacement + "f");
-  CHECK(thought_ends(out) ==
-        std::vector{ThoughtEnd::kSkipped, ThoughtEnd::kClosed, ThoughtEnd::kClosed});
+  CHECK(thought_ends(out) == std::vector{ThoughtEnd::kClosed, ThoughtEnd::kClosed});
   CHECK(out.reply.thought_end == ThoughtEnd::kClosed);
   CHECK(out.reply.usage.control_tokens == 7);
 }

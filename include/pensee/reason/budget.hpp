@@ -117,10 +117,12 @@ class PhaseController {
     return PhaseController(std::move(rules), options, std::move(stop));
   }
 
-  // Takes the state that the prompt leaves; see PhaseMachine::read_prompt.
+  // Takes the state that the prompt leaves; see PhaseMachine::read_prompt. Where it opens no
+  // thought, and thinking is not off, the model may still open one before its first word.
   void read_prompt(std::span<const int32_t> control) {
     machine_.read_prompt(control);
-    if (machine_.phase() == Phase::kAnswer) end_thought(ThoughtEnd::kSkipped, {});
+    may_skip_ = machine_.phase() == Phase::kAnswer;
+    if (options_.thinking == Thinking::kOff) skip_thought();
   }
 
   [[nodiscard]] Phase phase() const noexcept { return machine_.phase(); }
@@ -253,7 +255,9 @@ class PhaseController {
       const Token token = waiting_[i];
       usage_.forced_tokens += token.forced ? 1 : 0;
       ++(phase == Phase::kThought ? usage_.thought_tokens : usage_.answer_tokens);
-      const StopStrings::Found found = filter(utf8_.push(rules_.token_bytes(token.id)), phase);
+      std::string text = utf8_.push(rules_.token_bytes(token.id));
+      if (phase == Phase::kAnswer && !trimmed(text).empty()) skip_thought();
+      const StopStrings::Found found = filter(std::move(text), phase);
       emit(EventKind::kToken, phase, found.text, token);
       if (found.stopped) end_answer(AnswerEnd::kStopString, {});
     }
@@ -280,6 +284,14 @@ class PhaseController {
     const StopStrings::Found found = filter(utf8_.flush(), Phase::kAnswer);
     emit(EventKind::kThoughtBegin, Phase::kAnswer, found.text + stop_.flush(), token);
     thought_end_ = ThoughtEnd::kNone;
+    may_skip_ = false;
+  }
+
+  // The answer begins without a thought.
+  void skip_thought() {
+    if (!std::exchange(may_skip_, false)) return;
+    thought_end_ = ThoughtEnd::kSkipped;
+    emit(EventKind::kThoughtEnd, Phase::kThought, {}, {}).thought_end = thought_end_;
   }
 
   void end_thought(ThoughtEnd end, Token token) {
@@ -292,6 +304,7 @@ class PhaseController {
 
   // Ends the reply.
   void end_answer(AnswerEnd end, Token token) {
+    skip_thought();
     std::string rest;
     if (end != AnswerEnd::kStopString) {
       StopStrings::Found found = filter(utf8_.flush(), Phase::kAnswer);
@@ -333,6 +346,7 @@ class PhaseController {
   ThoughtEnd thought_end_ = ThoughtEnd::kNone;
   AnswerEnd answer_end_ = AnswerEnd::kNone;
   bool done_ = false;
+  bool may_skip_ = false;  // no thought so far, and no word of the answer
   bool close_requested_ = false;
   ThoughtEnd closing_ = ThoughtEnd::kNone;  // how the thought will have ended once forced_ is out
   int64_t extensions_ = 0;

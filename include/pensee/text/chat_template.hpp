@@ -43,6 +43,11 @@ struct ChatTemplateTraits {
 // Jinja. Immutable; any thread.
 class ChatTemplate {
  public:
+  // The control tokens of the family's prompts.
+  static constexpr std::string_view kBegin = "<｜begin▁of▁sentence｜>";
+  static constexpr std::string_view kUser = "<｜User｜>";
+  static constexpr std::string_view kAssistant = "<｜Assistant｜>";
+  static constexpr std::string_view kEnd = "<｜end▁of▁sentence｜>";
   static constexpr std::string_view kThoughtOpen = "<think>";
   static constexpr std::string_view kThoughtClose = "</think>";
 
@@ -63,11 +68,6 @@ class ChatTemplate {
   [[nodiscard]] bool opens_thought() const { return traits_.opens_thought; }
 
  private:
-  static constexpr std::string_view kBegin = "<｜begin▁of▁sentence｜>";
-  static constexpr std::string_view kUser = "<｜User｜>";
-  static constexpr std::string_view kAssistant = "<｜Assistant｜>";
-  static constexpr std::string_view kEnd = "<｜end▁of▁sentence｜>";
-
   explicit ChatTemplate(ChatTemplateTraits traits) : traits_(traits) {}
 
   [[nodiscard]] std::string system_text(std::span<const Message> messages) const;

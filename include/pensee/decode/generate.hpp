@@ -1,0 +1,128 @@
+// TokenFeed: a sequence together with the ids in it. generate(): tokens without phases.
+#pragma once
+
+#include <algorithm>
+#include <cassert>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "pensee/base/result.hpp"
+#include "pensee/decode/sampler.hpp"
+
+namespace pensee {
+
+// What generation needs of a sequence with its key-value cache; model/transformer.hpp's Sequence
+// is one, and says what the functions do.
+template <class S>
+concept TokenSequence = requires(S s, const S c, int64_t n, int32_t token,
+                                 std::span<const int32_t> tokens,
+                                 const std::function<bool(int64_t, int64_t)>& progress) {
+  { c.length() } -> std::same_as<int64_t>;
+  { c.capacity() } -> std::same_as<int64_t>;
+  { c.logits() } -> std::same_as<std::span<const float>>;
+  s.truncate(n);
+  { s.prefill(tokens, progress) } -> std::same_as<Result<void>>;
+  { s.decode(token) } -> std::same_as<Result<void>>;
+};
+
+// Knows which ids the cache holds, so that a new prompt re-reads only what differs. The newest
+// token is fed when the logits after it are asked for: the last one of a reply never is.
+// Thread rule: one thread at a time.
+template <TokenSequence S>
+class TokenFeed {
+ public:
+  explicit TokenFeed(S sequence) : sequence_(std::move(sequence)) {
+    tokens_.reserve(static_cast<size_t>(sequence_.capacity()));
+  }
+
+  // Makes the context equal `prompt` and its logits ready. Returns how many of its tokens were in
+  // the cache already. Errors: those of the sequence's prefill, and kContextFull if the prompt is
+  // longer than the context (nothing has changed then). After another error the tokens read so far
+  // are kept. Precondition: the prompt is not empty.
+  Result<int64_t> set_prompt(std::span<const int32_t> prompt,
+                             const std::function<bool(int64_t done, int64_t total)>& progress) {
+    assert(!prompt.empty());
+    if (static_cast<int64_t>(prompt.size()) > capacity()) {
+      return Error{Status::kContextFull, "the prompt has " + std::to_string(prompt.size()) +
+                                             " tokens, the context holds " +
+                                             std::to_string(capacity())};
+    }
+    // The last token is read in any case, for its logits.
+    const auto most = std::min(prompt.size() - 1, static_cast<size_t>(sequence_.length()));
+    const auto differs = std::mismatch(
+        prompt.begin(), prompt.begin() + static_cast<ptrdiff_t>(most), tokens_.begin());
+    const int64_t cached = differs.first - prompt.begin();
+    sequence_.truncate(cached);
+    tokens_.assign(prompt.begin(), prompt.end());
+    Result<void> read = sequence_.prefill(prompt.subspan(static_cast<size_t>(cached)), progress);
+    if (read) return cached;
+    tokens_.resize(static_cast<size_t>(sequence_.length()));
+    return std::move(read).error();
+  }
+
+  // Logits (vocab_size) after the newest token. Errors: those of the sequence's decode; the context
+  // is then as before. Precondition: there are tokens.
+  Result<std::span<const float>> logits() {
+    assert(!tokens_.empty());
+    if (sequence_.length() < length()) PENSEE_RETURN_IF_ERROR(sequence_.decode(tokens_.back()));
+    return sequence_.logits();
+  }
+
+  // Whether logits() can still be had.
+  [[nodiscard]] bool is_full() const noexcept { return length() > capacity(); }
+
+  // Appends a token. Precondition: logits() succeeded since the last push().
+  void push(int32_t token) {
+    assert(sequence_.length() == length());
+    tokens_.push_back(token);
+  }
+
+  // Removes the newest n tokens; logits() then are those after the token before them.
+  // Precondition: n < length().
+  void pop(size_t n) {
+    assert(n < tokens_.size());
+    if (n == 0) return;
+    const bool newest_was_fed = sequence_.length() == length();
+    tokens_.resize(tokens_.size() - n);
+    // The sequence's logits are those before an unfed token; otherwise feed the newest left again.
+    if (newest_was_fed || n > 1) sequence_.truncate(length() - 1);
+  }
+
+  [[nodiscard]] int64_t length() const noexcept { return static_cast<int64_t>(tokens_.size()); }
+  [[nodiscard]] int64_t capacity() const noexcept { return sequence_.capacity(); }
+  [[nodiscard]] std::span<const int32_t> tokens() const noexcept { return tokens_; }
+  [[nodiscard]] const S& sequence() const noexcept { return sequence_; }
+
+ private:
+  S sequence_;
+  std::vector<int32_t> tokens_;  // the cache's, and perhaps one that is not fed yet
+};
+
+// Samples tokens after `prompt` until one of `end_tokens` (which is not returned), `max_tokens`, or
+// a full context. Errors: those of TokenFeed and Sampler::sample.
+template <TokenSequence S>
+Result<std::vector<int32_t>> generate(TokenFeed<S>& feed, Sampler& sampler,
+                                      std::span<const int32_t> prompt, int64_t max_tokens,
+                                      std::span<const int32_t> end_tokens = {}) {
+  if (prompt.empty()) return invalid_argument("prompt: expected tokens, found none");
+  PENSEE_RETURN_IF_ERROR(feed.set_prompt(prompt, {}));
+  for (const int32_t token : prompt) sampler.accept_prompt(token);
+  std::vector<int32_t> tokens;
+  while (static_cast<int64_t>(tokens.size()) < max_tokens && !feed.is_full()) {
+    PENSEE_ASSIGN_OR_RETURN(const std::span<const float> logits, feed.logits());
+    PENSEE_ASSIGN_OR_RETURN(const Sample sample, sampler.sample(logits));
+    if (std::find(end_tokens.begin(), end_tokens.end(), sample.token) != end_tokens.end()) break;
+    sampler.accept(sample.token);
+    feed.push(sample.token);
+    tokens.push_back(sample.token);
+  }
+  return tokens;
+}
+
+}  // namespace pensee

@@ -1,0 +1,193 @@
+// Model: everything that a checkpoint says about a reasoning model, loaded once and shared.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "pensee/base/json.hpp"
+#include "pensee/base/result.hpp"
+#include "pensee/decode/sampler.hpp"
+#include "pensee/io/checkpoint.hpp"
+#include "pensee/kernels/reference.hpp"
+#include "pensee/model/config.hpp"
+#include "pensee/model/transformer.hpp"
+#include "pensee/reason/phase.hpp"
+#include "pensee/text/chat_template.hpp"
+#include "pensee/text/tokenizer.hpp"
+
+namespace pensee {
+
+struct LoadOptions {
+  const KernelTable* kernels = &reference_kernels();  // best_kernels() of pensee::pensee is faster
+  int threads = 0;                                    // 0: one for each hardware thread
+  LoadProgress progress = {};                         // may be empty; false cancels
+};
+
+// Thread rule: immutable; any thread. Sessions share one.
+class Model {
+ public:
+  // `path`: a checkpoint as Hugging Face has it, a directory or a .safetensors file in one, with
+  // config.json, tokenizer.json, tokenizer_config.json and perhaps generation_config.json.
+  // Errors: those of Checkpoint::open, Config::from_json, Transformer::load and
+  // Tokenizer::from_json; kCorruptFile if the tokenizer lacks a token that prompts need.
+  static Result<std::shared_ptr<const Model>> load(const std::string& path,
+                                                   const LoadOptions& options) {
+    PENSEE_ASSIGN_OR_RETURN(auto checkpoint, Checkpoint::open(path, part(options.progress, 0)));
+    const std::string config_file = checkpoint->directory() + "/config.json";
+    PENSEE_ASSIGN_OR_RETURN(const std::string config_json, checkpoint->read_text("config.json"));
+    PENSEE_ASSIGN_OR_RETURN(Config config, Config::from_json(config_json, config_file));
+    const std::string tokenizer_file = checkpoint->directory() + "/tokenizer.json";
+    PENSEE_ASSIGN_OR_RETURN(const std::string json, checkpoint->read_text("tokenizer.json"));
+    PENSEE_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::from_json(json, tokenizer_file));
+
+    Result<ChatTemplate> chat_template = read_template(*checkpoint);
+    if (!chat_template && chat_template.error().status != Status::kNotFound &&
+        chat_template.error().status != Status::kUnsupported) {
+      return std::move(chat_template).error();
+    }
+
+    std::shared_ptr<Model> model(new Model(std::move(tokenizer), std::move(chat_template)));
+    PENSEE_RETURN_IF_ERROR(model->check_tokens(config, tokenizer_file));
+    PENSEE_RETURN_IF_ERROR(model->read_generation_config(*checkpoint, config));
+    const TransformerOptions transformer{options.kernels, options.threads,
+                                         part(options.progress, kOpening)};
+    PENSEE_ASSIGN_OR_RETURN(model->transformer_, Transformer::load(std::move(checkpoint),
+                                                                   std::move(config), transformer));
+    return std::shared_ptr<const Model>(std::move(model));
+  }
+
+  [[nodiscard]] const std::shared_ptr<const Transformer>& transformer() const noexcept {
+    return transformer_;
+  }
+  [[nodiscard]] const Config& config() const noexcept { return transformer_->config(); }
+  [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return tokenizer_; }
+  // An error if the checkpoint has no template, or one that is not known: such a model takes ready
+  // prompts only.
+  [[nodiscard]] const Result<ChatTemplate>& chat_template() const noexcept { return template_; }
+  // What opens and closes a thought, and what ends a reply.
+  [[nodiscard]] const Delimiters& delimiters() const noexcept { return delimiters_; }
+  // Settings that the checkpoint's authors advise (generation_config.json); where they give none,
+  // DeepSeek's advice for R1.
+  [[nodiscard]] const SamplerOptions& sampler_defaults() const noexcept {
+    return sampler_defaults_;
+  }
+
+ private:
+  static constexpr double kOpening = 0.05;  // opening's share of the load progress
+
+  Model(Tokenizer tokenizer, Result<ChatTemplate> chat_template)
+      : tokenizer_(std::move(tokenizer)), template_(std::move(chat_template)) {}
+
+  // The progress of opening (from 0 to kOpening) or of the rest (from kOpening to 1).
+  static LoadProgress part(const LoadProgress& progress, double from) {
+    if (!progress) return {};
+    const double share = from == 0 ? kOpening : 1 - kOpening;
+    return [&progress, from, share](double fraction) { return progress(from + share * fraction); };
+  }
+
+  static Result<ChatTemplate> read_template(const Checkpoint& checkpoint) {
+    // Newer checkpoints keep the template in a file of its own, which then counts.
+    constexpr const char* kOwnFile = "chat_template.jinja";
+    if (const auto jinja = checkpoint.read_text(kOwnFile)) {
+      return ChatTemplate::from_jinja(*jinja, checkpoint.directory() + "/" + kOwnFile);
+    }
+    constexpr const char* kFile = "tokenizer_config.json";
+    const std::string file = checkpoint.directory() + "/" + kFile;
+    PENSEE_ASSIGN_OR_RETURN(const std::string text, checkpoint.read_text(kFile));
+    PENSEE_ASSIGN_OR_RETURN(const Json json, parse_json(text, file));
+    const auto entry = JsonView(json, file).find("chat_template");
+    if (!entry) return Error{Status::kNotFound, file + ": no chat_template"};
+    const Result<std::string_view> jinja = entry->as_string();
+    if (!jinja) return unsupported(jinja.error().message);
+    return ChatTemplate::from_jinja(*jinja, file);
+  }
+
+  // Checks that the tokenizer fits the model and has the tokens of prompts; sets the delimiters.
+  Result<void> check_tokens(const Config& config, const std::string& file) {
+    if (tokenizer_.vocab_size() > config.vocab_size) {
+      return corrupt_file(file + ": expected at most " + std::to_string(config.vocab_size) +
+                          " tokens (vocab_size), found " + std::to_string(tokenizer_.vocab_size()));
+    }
+    using T = ChatTemplate;
+    for (const std::string_view token :
+         {T::kBegin, T::kUser, T::kAssistant, T::kEnd, T::kThoughtOpen, T::kThoughtClose}) {
+      PENSEE_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, tokenizer_.encode(token));
+      if (ids.size() == 1 && tokenizer_.token_to_id(token) == ids[0]) continue;
+      return corrupt_file(file + ": no token " + std::string(token));
+    }
+    delimiters_.open = {*tokenizer_.token_to_id(T::kThoughtOpen)};
+    delimiters_.close = {*tokenizer_.token_to_id(T::kThoughtClose)};
+    return {};
+  }
+
+  // The end tokens and the sampler's defaults; generation_config.json may be missing.
+  Result<void> read_generation_config(const Checkpoint& checkpoint, const Config& config) {
+    delimiters_.end = config.eos_token_id;
+    sampler_defaults_.temperature = 0.6F;
+    sampler_defaults_.top_p = 0.95F;
+    constexpr const char* kFile = "generation_config.json";
+    const std::string file = checkpoint.directory() + "/" + kFile;
+    const Result<std::string> text = checkpoint.read_text(kFile);
+    if (text) {
+      PENSEE_ASSIGN_OR_RETURN(const Json json, parse_json(*text, file));
+      PENSEE_RETURN_IF_ERROR(read_generation_fields(JsonView(json, file)));
+    } else if (text.error().status != Status::kNotFound) {
+      return text.error();
+    }
+    if (delimiters_.end.empty()) {
+      delimiters_.end = {*tokenizer_.token_to_id(ChatTemplate::kEnd)};
+    }
+    for (const int32_t id : delimiters_.end) {
+      if (id < tokenizer_.vocab_size()) continue;
+      return corrupt_file(checkpoint.directory() + "/tokenizer.json: no token " +
+                          std::to_string(id) + ", which is an eos_token_id");
+    }
+    return {};
+  }
+
+  Result<void> read_generation_fields(const JsonView& root) {
+    PENSEE_RETURN_IF_ERROR(root.expect_object());
+    if (const auto eos = root.find("eos_token_id")) {
+      delimiters_.end.clear();
+      const size_t n = eos->is_array() ? eos->size() : 1;
+      for (size_t i = 0; i < n; ++i) {
+        const JsonView entry = eos->is_array() ? (*eos)[i] : *eos;
+        PENSEE_ASSIGN_OR_RETURN(const int64_t id, entry.as_int(0, INT32_MAX));
+        delimiters_.end.push_back(static_cast<int32_t>(id));
+      }
+    }
+    const std::array fields = {
+        std::pair{"temperature", &sampler_defaults_.temperature},
+        std::pair{"top_p", &sampler_defaults_.top_p}, std::pair{"min_p", &sampler_defaults_.min_p},
+        std::pair{"repetition_penalty", &sampler_defaults_.repetition_penalty}};
+    for (const auto& [name, value] : fields) {
+      const auto entry = root.find(name);
+      if (!entry) continue;
+      PENSEE_ASSIGN_OR_RETURN(const double number, entry->as_double());
+      *value = static_cast<float>(number);
+    }
+    if (const auto top_k = root.find("top_k")) {
+      PENSEE_ASSIGN_OR_RETURN(const int64_t number, top_k->as_int(0, INT32_MAX));
+      sampler_defaults_.top_k = static_cast<int32_t>(number);
+    }
+    if (const auto do_sample = root.find("do_sample")) {
+      PENSEE_ASSIGN_OR_RETURN(const bool samples, do_sample->as_bool());
+      if (!samples) sampler_defaults_.temperature = 0;
+    }
+    const Result<void> valid = validate(sampler_defaults_);
+    return valid ? valid : corrupt_file(root.where() + ": " + valid.error().message);
+  }
+
+  std::shared_ptr<const Transformer> transformer_;
+  Tokenizer tokenizer_;
+  Result<ChatTemplate> template_;
+  Delimiters delimiters_;
+  SamplerOptions sampler_defaults_;
+};
+
+}  // namespace pensee

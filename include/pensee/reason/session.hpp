@@ -1,0 +1,358 @@
+// Session: one conversation with a model; thoughts and answers come apart.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "pensee/base/result.hpp"
+#include "pensee/decode/generate.hpp"
+#include "pensee/decode/sampler.hpp"
+#include "pensee/model/transformer.hpp"
+#include "pensee/reason/budget.hpp"
+#include "pensee/reason/event.hpp"
+#include "pensee/reason/model.hpp"
+#include "pensee/text/utf8.hpp"
+
+namespace pensee {
+
+struct SessionOptions {
+  // Tokens that the conversation may have, thoughts included. 0: SequenceOptions's default.
+  int64_t context_length = 0;
+  int64_t prefill_chunk = SequenceOptions{}.chunk;  // tokens of a prompt read together
+};
+
+// The shortest use:          Reply reply = session->ask("What is 7 * 8?").value();
+// Thought and answer apart:  add_message(), start(), think(), answer(), reply()
+// Token by token:            add_message(), start(), then step() until an event of kind kDone
+//
+// Messages make the conversation. The answer of a reply, if there is one, becomes a message; its
+// thought does not (R1's rule), so the next prompt is re-read from that answer on, and the
+// key-value cache keeps all before it.
+//
+// An error of start() changes nothing. An error of step(), think(), answer() or ask() ends the
+// reply; the session and its messages can be used on, and a message that ask() added is gone.
+//
+// Thread rule: one thread at a time, but cancel() and end_thinking() may come from any thread and
+// from signal handlers.
+class Session {
+ public:
+  // Errors: those of Sequence::create.
+  static Result<std::unique_ptr<Session>> create(std::shared_ptr<const Model> model,
+                                                 const SessionOptions& options = {}) {
+    SequenceOptions sequence_options;
+    sequence_options.context_length = options.context_length;
+    sequence_options.chunk = options.prefill_chunk;
+    PENSEE_ASSIGN_OR_RETURN(Sequence sequence,
+                            Sequence::create(model->transformer(), sequence_options));
+    PENSEE_ASSIGN_OR_RETURN(Sampler sampler,
+                            Sampler::create(static_cast<int32_t>(model->config().vocab_size), {}));
+    return std::unique_ptr<Session>(
+        new Session(std::move(model), std::move(sequence), std::move(sampler)));
+  }
+
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  // Adds a message; assistants' messages restore an earlier conversation. Errors: kInvalidArgument
+  // if `content` is not UTF-8, kWrongState while a reply is under way.
+  Result<void> add_message(Role role, std::string_view content) {
+    PENSEE_RETURN_IF_ERROR(expect_idle("add_message"));
+    if (const auto byte = find_malformed_utf8(content)) {
+      return invalid_argument("message: expected UTF-8, found none at byte " +
+                              std::to_string(*byte));
+    }
+    messages_.push_back({role, std::string(content)});
+    return {};
+  }
+  [[nodiscard]] std::span<const Message> messages() const noexcept { return messages_; }
+
+  // Forgets the messages. Error: kWrongState while a reply is under way.
+  Result<void> clear_messages() {
+    PENSEE_RETURN_IF_ERROR(expect_idle("clear_messages"));
+    messages_.clear();
+    return {};
+  }
+
+  // Begins the reply to the messages, whose last is the user's; the prompt is read by the first
+  // step(). Errors: kWrongState, kInvalidArgument naming the option, kContextFull if the prompt
+  // does not fit, kUnsupported or kNotFound if the model has no chat template that is known.
+  Result<void> start(const ReplyOptions& options = {}) {
+    PENSEE_RETURN_IF_ERROR(expect_idle("start"));
+    if (messages_.empty() || messages_.back().role != Role::kUser) {
+      return Error{Status::kWrongState, "start: expected a user's message last, found " +
+                                            std::string(messages_.empty() ? "none" : "another")};
+    }
+    PENSEE_ASSIGN_OR_RETURN(Prompt prompt, render(options.thinking));
+    return begin(std::move(prompt), options, true);
+  }
+
+  // Begins the reply to a ready prompt, in which a thought may be open; it has nothing to do with
+  // the messages. Errors: as start(); kInvalidArgument if thinking is not kAuto, if there are no
+  // tokens, or for a token that is not in the vocabulary.
+  Result<void> start_prompt(std::span<const int32_t> tokens, const ReplyOptions& options = {}) {
+    PENSEE_RETURN_IF_ERROR(expect_idle("start_prompt"));
+    if (options.thinking != Thinking::kAuto) {
+      return invalid_argument("thinking: expected auto: a ready prompt opens the thought or not");
+    }
+    if (tokens.empty()) return invalid_argument("prompt: expected tokens, found none");
+    for (const int32_t token : tokens) {
+      if (token >= 0 && token < model_->config().vocab_size) continue;
+      return invalid_argument("prompt: expected tokens from 0 to " +
+                              std::to_string(model_->config().vocab_size - 1) + ", found " +
+                              std::to_string(token));
+    }
+    std::vector<int32_t> ids(tokens.begin(), tokens.end());
+    return begin({ids, ids}, options, false);
+  }
+
+  // The next event, after at most one token's work (the first: the prompt's too). Errors:
+  // kWrongState if no reply is under way, kInternal for broken logits, those of Sequence.
+  Result<Event> step() {
+    if (!controller_ || !is_replying_) {
+      return Error{Status::kWrongState, "step: no reply is under way; start() one"};
+    }
+    while (!controller_->has_event()) {
+      const Result<void> advanced = advance();
+      if (!advanced) {
+        is_replying_ = false;
+        return advanced.error();
+      }
+    }
+    Event event = controller_->take_event();
+    if (event.kind == EventKind::kThoughtBegin) thought_ended_ = false;
+    if (event.kind == EventKind::kThoughtEnd) thought_ended_ = true;
+    if (event.kind == EventKind::kDone) finish();
+    return event;
+  }
+
+  // Runs to the end of the thought and returns it, without white space at its ends; empty where
+  // there is none. Errors: those of step(); kWrongState if the answer has begun.
+  Result<std::string> think() {
+    if (is_replying_ && thought_ended_) {
+      return Error{Status::kWrongState, "think: the thought has ended; answer() goes on"};
+    }
+    do {
+      PENSEE_RETURN_IF_ERROR(step());
+    } while (!thought_ended_);  // every reply has the end of a thought before its own
+    return reply().thought;
+  }
+
+  // Runs to the end of the reply and returns the answer, without white space at its ends. Errors:
+  // those of step().
+  Result<std::string> answer() {
+    do {
+      PENSEE_RETURN_IF_ERROR(step());
+    } while (is_replying_);
+    return reply().answer;
+  }
+
+  // Adds the user's message and runs the whole reply. Errors: those of the functions it joins.
+  Result<Reply> ask(std::string_view message, const ReplyOptions& options = {}) {
+    PENSEE_RETURN_IF_ERROR(add_message(Role::kUser, message));
+    Result<void> started = start(options);
+    const Result<std::string> answered =
+        started ? answer() : Result<std::string>(std::move(started).error());
+    if (answered) return reply();
+    messages_.pop_back();
+    return answered.error();
+  }
+
+  // The last reply, or as much of it as there is.
+  [[nodiscard]] Reply reply() const { return controller_ ? controller_->reply() : Reply(); }
+  [[nodiscard]] bool is_replying() const noexcept { return is_replying_; }
+
+  // Any thread: closes the thought under way at the next whole character, and answers. Nothing
+  // happens in the answer or between replies.
+  void end_thinking() noexcept { end_thinking_.store(true, std::memory_order_relaxed); }
+  // Any thread: ends the reply under way, within one token, or one chunk of the prompt. Nothing
+  // happens between replies.
+  void cancel() noexcept { cancel_.store(true, std::memory_order_relaxed); }
+
+  [[nodiscard]] const std::shared_ptr<const Model>& model() const noexcept { return model_; }
+  // All tokens of the context, prompt and reply.
+  [[nodiscard]] std::span<const int32_t> tokens() const noexcept { return feed_.tokens(); }
+  [[nodiscard]] int64_t context_length() const noexcept { return feed_.capacity(); }
+
+ private:
+  struct Prompt {
+    std::vector<int32_t> tokens;
+    std::vector<int32_t> control;  // those of the template; the rest is what people wrote
+  };
+
+  Session(std::shared_ptr<const Model> model, Sequence sequence, Sampler sampler)
+      : model_(std::move(model)), feed_(std::move(sequence)), sampler_(std::move(sampler)) {}
+
+  [[nodiscard]] Result<void> expect_idle(const char* function) const {
+    if (!is_replying_) return {};
+    return Error{Status::kWrongState,
+                 std::string(function) + ": a reply is under way; step() to its end or cancel()"};
+  }
+
+  [[nodiscard]] Result<Prompt> render(Thinking thinking) const {
+    if (!model_->chat_template()) return model_->chat_template().error();
+    const ChatTemplate& chat_template = *model_->chat_template();
+    std::vector<PromptPiece> pieces =
+        chat_template.render(messages_, true, thinking != Thinking::kOff);
+    if (thinking == Thinking::kOn && !chat_template.opens_thought()) {
+      pieces.push_back({std::string(ChatTemplate::kThoughtOpen) + "\n", true});
+    }
+    Prompt prompt;
+    for (const PromptPiece& piece : pieces) {
+      const Tokenizer& tokenizer = model_->tokenizer();
+      PENSEE_ASSIGN_OR_RETURN(
+          const std::vector<int32_t> ids,
+          piece.is_control ? tokenizer.encode(piece.text) : tokenizer.encode_ordinary(piece.text));
+      prompt.tokens.insert(prompt.tokens.end(), ids.begin(), ids.end());
+      if (piece.is_control) prompt.control.insert(prompt.control.end(), ids.begin(), ids.end());
+    }
+    return prompt;
+  }
+
+  Result<void> begin(Prompt prompt, const ReplyOptions& options, bool keeps_answer) {
+    const auto length = static_cast<int64_t>(prompt.tokens.size());
+    if (length > context_length()) {
+      return Error{Status::kContextFull, "the prompt has " + std::to_string(length) +
+                                             " tokens, the context holds " +
+                                             std::to_string(context_length())};
+    }
+    const SamplerOptions defaults = model_->sampler_defaults();
+    PENSEE_RETURN_IF_ERROR(validate(options.thought_settings(defaults)));
+    PENSEE_RETURN_IF_ERROR(validate(options.answer_settings(defaults)));
+    PENSEE_ASSIGN_OR_RETURN(PhaseRules rules, phase_rules(options));
+    PENSEE_ASSIGN_OR_RETURN(PhaseController controller,
+                            PhaseController::create(std::move(rules), options));
+    controller.read_prompt(prompt.control);
+    controller.usage().prompt_tokens = length;
+    controller_.emplace(std::move(controller));
+    options_ = options;
+    prompt_ = std::move(prompt.tokens);
+    keeps_answer_ = keeps_answer;
+    sampled_phase_ = Phase::kPrompt;
+    thought_ended_ = false;
+    cancel_.store(false, std::memory_order_relaxed);
+    end_thinking_.store(false, std::memory_order_relaxed);
+    is_replying_ = true;
+    return {};
+  }
+
+  [[nodiscard]] Result<PhaseRules> phase_rules(const ReplyOptions& options) const {
+    const Tokenizer& tokenizer = model_->tokenizer();
+    PhaseRules rules;
+    rules.delimiters = model_->delimiters();
+    PENSEE_ASSIGN_OR_RETURN(rules.budget_message,
+                            tokenizer.encode_ordinary(options.budget_message));
+    PENSEE_ASSIGN_OR_RETURN(rules.extension, tokenizer.encode_ordinary(options.extension_text));
+    rules.token_bytes = [&tokenizer](int32_t token) {
+      return tokenizer.is_special(token) ? std::string_view{} : tokenizer.token_bytes(token);
+    };
+    return rules;
+  }
+
+  // Reads the prompt, or writes one token. Every way out of the reply leads through the controller,
+  // which then has events.
+  Result<void> advance() {
+    const auto begin = std::chrono::steady_clock::now();
+    Usage& usage = controller_->usage();
+    double* seconds = &usage.prefill_seconds;
+    if (prompt_.empty()) {
+      const bool thinks = controller_->phase() == Phase::kThought;
+      seconds = thinks ? &usage.thought_seconds : &usage.answer_seconds;
+    }
+    Result<void> done = prompt_.empty() ? write_token() : read_prompt();
+    *seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    return done;
+  }
+
+  Result<void> read_prompt() {
+    const std::vector<int32_t> prompt = std::exchange(prompt_, {});
+    if (cancel_.load(std::memory_order_relaxed)) {
+      controller_->cancel();
+      return {};
+    }
+    const auto go_on = [&](int64_t done, int64_t total) {
+      if (options_.prefill_progress && !options_.prefill_progress(done, total)) cancel();
+      return !cancel_.load(std::memory_order_relaxed);
+    };
+    Result<int64_t> cached = feed_.set_prompt(prompt, go_on);
+    if (!cached) {
+      if (cached.error().status != Status::kCancelled) return std::move(cached).error();
+      controller_->cancel();
+      return {};
+    }
+    controller_->usage().cached_tokens = *cached;
+    sampler_.reset(0);
+    for (const int32_t token : prompt) sampler_.accept_prompt(token);
+    return {};
+  }
+
+  Result<void> write_token() {
+    if (cancel_.load(std::memory_order_relaxed)) controller_->cancel();
+    if (end_thinking_.exchange(false, std::memory_order_relaxed)) controller_->end_thinking();
+    if (feed_.is_full()) controller_->context_full();
+    const PhaseController::Action action = controller_->next();
+    if (action.kind == PhaseController::ActionKind::kDone) return {};
+    PENSEE_ASSIGN_OR_RETURN(const std::span<const float> logits, feed_.logits());
+    const bool forced = action.kind == PhaseController::ActionKind::kForce;
+    Sample sample;
+    if (forced) {
+      sample = {action.token, log_prob(logits, action.token)};
+    } else {
+      PENSEE_RETURN_IF_ERROR(use_settings_of(controller_->phase()));
+      PENSEE_ASSIGN_OR_RETURN(sample, sampler_.sample(logits));
+    }
+    feed_.push(sample.token);
+    const size_t refused = controller_->accept(sample.token, sample.log_prob, forced);
+    feed_.pop(refused);
+    if (refused == 0) sampler_.accept(sample.token);
+    return {};
+  }
+
+  // Gives the sampler the settings of a phase when it begins.
+  Result<void> use_settings_of(Phase phase) {
+    if (phase == sampled_phase_) return {};
+    const SamplerOptions defaults = model_->sampler_defaults();
+    const bool thinks = phase == Phase::kThought;
+    const SamplerOptions settings =
+        thinks ? options_.thought_settings(defaults) : options_.answer_settings(defaults);
+    // One random stream runs through the reply, unless the answer has a seed of its own.
+    const bool has_own_seed = !thinks && options_.answer_sampler.seed.has_value();
+    if (sampled_phase_ == Phase::kPrompt || has_own_seed) sampler_.reseed(settings.seed);
+    sampled_phase_ = phase;
+    return sampler_.set_options(settings);
+  }
+
+  // After kDone: the answer becomes a message.
+  void finish() {
+    is_replying_ = false;
+    const Reply last = reply();
+    if (keeps_answer_ && !last.answer.empty()) {
+      messages_.push_back({Role::kAssistant, last.answer});
+    }
+  }
+
+  std::shared_ptr<const Model> model_;
+  TokenFeed<Sequence> feed_;
+  Sampler sampler_;
+  std::vector<Message> messages_;
+  std::atomic<bool> cancel_{false};
+  std::atomic<bool> end_thinking_{false};
+
+  // The reply under way, or the last one.
+  bool is_replying_ = false;
+  std::optional<PhaseController> controller_;
+  ReplyOptions options_;
+  std::vector<int32_t> prompt_;  // until it is read
+  bool keeps_answer_ = false;
+  bool thought_ended_ = false;            // the host has seen it
+  Phase sampled_phase_ = Phase::kPrompt;  // whose settings the sampler has
+};
+
+}  // namespace pensee
