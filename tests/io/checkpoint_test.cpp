@@ -253,11 +253,11 @@ TEST_CASE("a randomly damaged index never crashes") {
       R"({"metadata":{"total_size":3},"weight_map":{"a":"one.safetensors","b":"two.safetensors"}})";
   std::mt19937 random(7);
   int refused = 0;
-  for (int round = 0; round < 1000; ++round) {
+  for (int round = 0; round < 300; ++round) {
     std::string text = good;
     for (int i = 0; i < 3; ++i) text[random() % text.size()] = static_cast<char>(random());
     dir.write(kIndex, text);
     if (!Checkpoint::open(dir.path()).ok()) ++refused;
   }
-  CHECK(refused > 500);
+  CHECK(refused > 150);
 }
