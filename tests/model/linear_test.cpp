@@ -1,0 +1,100 @@
+#include "pensee/model/linear.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "compute.hpp"
+#include "golden.hpp"
+#include "pensee/kernels/dispatch.hpp"
+
+namespace pensee {
+namespace {
+
+using pensee_test::matrix_of;
+using pensee_test::random_floats;
+using pensee_test::Workbench;
+
+std::vector<float> product_in_double(const std::vector<float>& w, const std::vector<float>& x,
+                                     int64_t rows, int64_t cols, int64_t n) {
+  std::vector<float> y;
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t r = 0; r < rows; ++r) {
+      double sum = 0.0;
+      for (int64_t c = 0; c < cols; ++c) {
+        sum += static_cast<double>(x[static_cast<size_t>(i * cols + c)]) *
+               static_cast<double>(w[static_cast<size_t>(r * cols + c)]);
+      }
+      y.push_back(static_cast<float>(sum));
+    }
+  }
+  return y;
+}
+
+TEST_CASE("one product equals the sum in double precision, for any number of rows") {
+  const int64_t rows = 301;
+  const int64_t cols = 133;
+  const auto weights = random_floats(rows * cols, 1);
+  const Matrix w = matrix_of(weights, rows, cols);
+  for (const KernelTable* kernels : compiled_kernels()) {
+    const Workbench bench(*kernels);
+    for (const int64_t n : {1, 2, 5, 15, 16, 17, 40}) {
+      CAPTURE(n);
+      const auto x = random_floats(n * cols, 2);
+      std::vector<float> y(static_cast<size_t>(n * rows), NAN);
+      multiply(bench.compute(), std::array{Product{&w, x.data(), cols, n, y.data(), rows}});
+      CHECK(golden::max_difference(product_in_double(weights, x, rows, cols, n), y) < 1e-4F);
+    }
+  }
+}
+
+TEST_CASE("products of different shapes, empty ones among them, are all computed") {
+  const Workbench bench(best_kernels(), 3);
+  const int64_t cols = 96;
+  const auto small = random_floats(5 * cols, 3);
+  const auto large = random_floats(700 * cols, 4);
+  const Matrix w_small = matrix_of(small, 5, cols);
+  const Matrix w_large = matrix_of(large, 700, cols);
+  const auto x = random_floats(20 * cols, 5);
+  std::vector<float> y_small(3 * 5, NAN);
+  std::vector<float> y_large(20 * 700, NAN);
+  multiply(bench.compute(), std::array{Product{&w_small, x.data(), cols, 3, y_small.data(), 5},
+                                       Product{&w_large, x.data(), cols, 0, nullptr, 700},
+                                       Product{&w_large, x.data(), cols, 20, y_large.data(), 700}});
+  CHECK(golden::max_difference(product_in_double(small, x, 5, cols, 3), y_small) < 1e-4F);
+  CHECK(golden::max_difference(product_in_double(large, x, 700, cols, 20), y_large) < 1e-4F);
+}
+
+TEST_CASE("the distances between rows are respected, and nothing beyond is written") {
+  const Workbench bench(best_kernels());
+  const int64_t rows = 70;
+  const int64_t cols = 24;
+  const auto weights = random_floats(rows * cols, 6);
+  const Matrix w = matrix_of(weights, rows, cols);
+  for (const int64_t n : {4, 18}) {
+    const int64_t ldx = cols + 3;
+    const int64_t ldy = rows + 2;
+    const auto x = random_floats(n * ldx, 7);
+    std::vector<float> y(static_cast<size_t>(n * ldy), -1.0F);
+    multiply(bench.compute(), std::array{Product{&w, x.data(), ldx, n, y.data(), ldy}});
+    std::vector<float> dense;
+    for (int64_t i = 0; i < n; ++i) {
+      dense.insert(dense.end(), x.begin() + i * ldx, x.begin() + i * ldx + cols);
+    }
+    const auto expected = product_in_double(weights, dense, rows, cols, n);
+    for (int64_t i = 0; i < n; ++i) {
+      for (int64_t r = 0; r < ldy; ++r) {
+        const float found = y[static_cast<size_t>(i * ldy + r)];
+        if (r < rows) {
+          CHECK(std::fabs(found - expected[static_cast<size_t>(i * rows + r)]) < 1e-4F);
+        } else {
+          CHECK(found == -1.0F);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pensee

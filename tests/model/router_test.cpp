@@ -1,0 +1,106 @@
+#include "pensee/model/router.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "golden.hpp"
+
+namespace pensee {
+namespace {
+
+Config config_of(const nlohmann::json& c) {
+  Config config;
+  config.n_routed_experts = c.at("n_routed_experts").get<int64_t>();
+  config.n_group = c.at("n_group").get<int64_t>();
+  config.topk_group = c.at("topk_group").get<int64_t>();
+  config.num_experts_per_tok = c.at("num_experts_per_tok").get<int64_t>();
+  config.norm_topk_prob = c.at("norm_topk_prob").get<bool>();
+  config.routed_scaling_factor = c.at("routed_scaling_factor").get<double>();
+  return config;
+}
+
+struct Routed {
+  std::vector<int32_t> experts;
+  std::vector<float> weights;
+};
+
+Routed route(const Config& config, const std::vector<float>& bias, std::vector<float> logits) {
+  std::vector<float> choice(logits.size());
+  std::vector<float> groups(static_cast<size_t>(config.n_group));
+  Routed out;
+  out.experts.resize(static_cast<size_t>(config.num_experts_per_tok));
+  out.weights.resize(out.experts.size());
+  route_token(config, bias.data(), logits.data(), {choice.data(), groups.data()},
+              out.experts.data(), out.weights.data());
+  return out;
+}
+
+TEST_CASE("experts and weights equal transformers'") {
+  const auto file = golden::read_json(std::string(PENSEE_TEST_DATA) + "/models/parts/router.json");
+  REQUIRE(file.at("cases").size() >= 3);
+  for (const auto& c : file.at("cases")) {
+    const Config config = config_of(c);
+    const auto hidden = c.at("hidden_size").get<size_t>();
+    const auto weight = c.at("weight").get<std::vector<float>>();  // (n_routed_experts, hidden)
+    const auto bias = c.at("e_score_correction_bias").get<std::vector<float>>();
+    const auto x = c.at("x").get<std::vector<float>>();  // (tokens, hidden)
+    const auto experts = c.at("experts").get<std::vector<int32_t>>();
+    const auto weights = c.at("weights").get<std::vector<float>>();
+    const auto k = static_cast<size_t>(config.num_experts_per_tok);
+    for (size_t token = 0; token < c.at("tokens").get<size_t>(); ++token) {
+      std::vector<float> logits(bias.size(), 0.0F);
+      for (size_t e = 0; e < bias.size(); ++e) {
+        for (size_t d = 0; d < hidden; ++d) {
+          logits[e] += x[token * hidden + d] * weight[e * hidden + d];
+        }
+      }
+      const Routed found = route(config, bias, logits);
+      std::map<int32_t, float> by_expert;  // the golden lists experts in ascending order
+      for (size_t i = 0; i < k; ++i) by_expert[found.experts[i]] = found.weights[i];
+      REQUIRE(by_expert.size() == k);
+      size_t i = token * k;
+      for (const auto& [expert, value] : by_expert) {
+        CHECK(expert == experts[i]);
+        CHECK(value == doctest::Approx(weights[i]).epsilon(1e-5));
+        ++i;
+      }
+    }
+  }
+}
+
+TEST_CASE("broken logits choose different experts inside the table") {
+  Config config;
+  config.n_routed_experts = 8;
+  config.n_group = 4;
+  config.topk_group = 2;
+  config.num_experts_per_tok = 4;
+  const std::vector<float> bias(8, 0.0F);
+  for (const float value : {NAN, INFINITY, -INFINITY}) {
+    const Routed found = route(config, bias, std::vector<float>(8, value));
+    for (const int32_t expert : found.experts) {
+      CHECK(expert >= 0);
+      CHECK(expert < 8);
+    }
+  }
+}
+
+TEST_CASE("of equal scores the first are taken, so that routing is deterministic") {
+  Config config;
+  config.n_routed_experts = 8;
+  config.n_group = 4;
+  config.topk_group = 2;
+  config.num_experts_per_tok = 3;
+  config.norm_topk_prob = true;
+  config.routed_scaling_factor = 3.0;
+  const Routed found = route(config, std::vector<float>(8, 0.0F), std::vector<float>(8, 0.5F));
+  CHECK(found.experts == std::vector<int32_t>{0, 1, 2});
+  for (const float weight : found.weights) CHECK(weight == doctest::Approx(1.0F));
+}
+
+}  // namespace
+}  // namespace pensee

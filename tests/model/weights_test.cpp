@@ -1,0 +1,116 @@
+#include "pensee/model/weights.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <string>
+
+#include "golden.hpp"
+#include "io/files.hpp"
+
+namespace pensee {
+namespace {
+
+// A copy of an FP8 golden checkpoint that a test can break.
+class BreakableCheckpoint {
+ public:
+  BreakableCheckpoint() {
+    const std::string source = std::string(PENSEE_TEST_DATA) + "/models/mla_yarn_fp8/";
+    config_text_ = golden::read_file(source + "config.json");
+    const std::string bytes = golden::read_file(source + "model.safetensors");
+    uint64_t length = 0;
+    std::memcpy(&length, bytes.data(), sizeof(length));
+    header = nlohmann::json::parse(bytes.substr(8, length));
+    data = bytes.substr(8 + length);
+  }
+
+  // Offset of a tensor's first byte in `data`.
+  [[nodiscard]] size_t begin(const std::string& tensor) const {
+    return header.at(tensor).at("data_offsets").at(0).get<size_t>();
+  }
+
+  // The message of loading what the test has made of it; empty when it loads.
+  [[nodiscard]] std::string load() const {
+    const std::string text = header.dump();
+    std::string bytes(8, '\0');
+    const uint64_t length = text.size();
+    std::memcpy(bytes.data(), &length, sizeof(length));
+    const pensee_test::TempDir directory;
+    directory.write("model.safetensors", bytes + text + data);
+    auto checkpoint = Checkpoint::open(directory.path());
+    if (!checkpoint) return checkpoint.error().message;
+    auto config = Config::from_json(config_text_, "config.json");
+    REQUIRE(config.ok());
+    auto weights = Weights::load(**checkpoint, *config, {});
+    return weights ? "" : weights.error().message;
+  }
+
+  nlohmann::json header;
+  std::string data;
+
+ private:
+  std::string config_text_;
+};
+
+void check_names(const std::string& message, std::initializer_list<const char*> parts) {
+  CAPTURE(message);
+  for (const char* part : parts) CHECK(message.find(part) != std::string::npos);
+}
+
+const char* const kProjection = "model.layers.0.self_attn.kv_b_proj.weight";
+const char* const kScales = "model.layers.0.self_attn.kv_b_proj.weight_scale_inv";
+
+TEST_CASE("an unbroken copy loads") {
+  CHECK(BreakableCheckpoint().load().empty());
+}
+
+TEST_CASE("scales that are not finite are refused") {
+  for (const float value : {NAN, INFINITY, -INFINITY}) {
+    BreakableCheckpoint file;
+    std::memcpy(file.data.data() + file.begin(kScales), &value, sizeof(value));
+    check_names(file.load(), {"model.safetensors", kScales, "finite", "scale 0"});
+  }
+}
+
+TEST_CASE("a norm that is not finite is refused") {
+  BreakableCheckpoint file;
+  const uint16_t nan = 0x7fc0;
+  REQUIRE(file.header.at("model.norm.weight").at("dtype") == "BF16");
+  std::memcpy(file.data.data() + file.begin("model.norm.weight") + 4, &nan, sizeof(nan));
+  check_names(file.load(), {"model.safetensors", "model.norm.weight", "finite", "element 2"});
+}
+
+TEST_CASE("an FP8 matrix without scales is refused") {
+  BreakableCheckpoint file;
+  file.header["model.layers.0.unused"] = file.header.at(kScales);
+  file.header.erase(kScales);
+  check_names(file.load(), {kScales});
+}
+
+TEST_CASE("scales of another shape or type are refused") {
+  BreakableCheckpoint transposed;
+  auto& shape = transposed.header.at(kScales).at("shape");
+  shape = {1, shape[0].get<int64_t>() * shape[1].get<int64_t>(), 1};
+  check_names(transposed.load(), {kScales, "expected shape"});
+
+  BreakableCheckpoint integers;
+  integers.header.at(kScales).at("dtype") = "I32";
+  check_names(integers.load(), {kScales, "expected dtype", "I32"});
+}
+
+TEST_CASE("matrices of another shape or type are refused") {
+  BreakableCheckpoint transposed;
+  auto& shape = transposed.header.at(kProjection).at("shape");
+  std::swap(shape[0], shape[1]);
+  check_names(transposed.load(), {kProjection, "expected shape", "found"});
+
+  BreakableCheckpoint bytes;
+  bytes.header.at(kProjection).at("dtype") = "U8";
+  check_names(bytes.load(), {kProjection, "expected dtype", "U8"});
+}
+
+}  // namespace
+}  // namespace pensee
