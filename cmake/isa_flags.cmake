@@ -8,8 +8,8 @@ check_cxx_source_compiles("
 int main() { return 0; }" PENSEE_TARGET_IS_X86_64)
 
 # Best last. Without multiplication and addition being fused behind our back, results are the same
-# at every optimisation level.
-set(PENSEE_ISA_FLAGS_common -ffp-contract=off)
+# at every optimisation level; with exceptions, an object would define a weak symbol for them.
+set(PENSEE_ISA_FLAGS_common -ffp-contract=off -fno-exceptions)
 set(PENSEE_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c)
 set(PENSEE_ISA_FLAGS_avx512 ${PENSEE_ISA_FLAGS_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl
                             -mavx512vnni -mavx512bf16)

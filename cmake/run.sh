@@ -47,16 +47,26 @@ configure() {
 }
 
 demo() {
-  configure "$build" -DCMAKE_BUILD_TYPE=Release
+  configure "$build" -DCMAKE_BUILD_TYPE=Release -DPENSEE_BUILD_TESTS=OFF
   cmake --build "$build" --target pensee_program
-  printf '\nQuestion: %s\n' "$question"
-  "$build/bin/pensee" ask "$question"
+  printf '\nQuestion:\n%s\n' "$question"
+  "$build/bin/pensee" ask --greedy "$question"
 }
 
 run_tests() {
-  configure "$build" -DCMAKE_BUILD_TYPE=Release
+  configure "$build" -DCMAKE_BUILD_TYPE=Release -DPENSEE_BUILD_TESTS=ON
   cmake --build "$build"
   ctest --test-dir "$build" --output-on-failure
+}
+
+# The same tests under the sanitizers; see CMakePresets.json.
+run_sanitized() {
+  cd "$root"
+  for preset in asan tsan; do
+    cmake --preset "$preset"
+    cmake --build --preset "$preset"
+    ctest --preset "$preset"
+  done
 }
 
 case ${1:-} in
@@ -67,6 +77,7 @@ case ${1:-} in
   test)
     install_packages test
     run_tests
+    run_sanitized
     ;;
   *)
     echo "usage: sh cmake/run.sh demo|test" >&2

@@ -1,0 +1,143 @@
+// ask and chat: questions, thoughts and answers.
+#include <iostream>
+#include <iterator>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "commands.hpp"
+#include "interrupt.hpp"
+#include "load.hpp"
+#include "pensee/reason/session.hpp"
+#include "reply_printer.hpp"
+#include "terminal.hpp"
+
+namespace pensee::cli {
+namespace {
+
+constexpr int kNoAnswer = 1;
+constexpr int kOneLine = -1;       // JSON without line breaks
+constexpr int kInterrupted = 130;  // as a shell says of a program that Ctrl-C ended
+
+Thinking thinking_of(const std::string& name) {
+  if (name == "on") return Thinking::kOn;
+  return name == "off" ? Thinking::kOff : Thinking::kAuto;
+}
+
+ReplyOptions reply_options(const AskOptions& options) {
+  ReplyOptions reply;
+  reply.thinking = thinking_of(options.thinking);
+  reply.thinking_token_budget = options.thinking_budget.value_or(reply.thinking_token_budget);
+  reply.max_answer_tokens = options.max_answer_tokens.value_or(reply.max_answer_tokens);
+  reply.max_tokens = options.max_tokens.value_or(reply.max_tokens);
+  reply.thought_sampler.temperature = options.greedy ? 0.0F : options.temperature;
+  reply.thought_sampler.top_p = options.top_p;
+  reply.thought_sampler.top_k = options.top_k;
+  reply.thought_sampler.min_p = options.min_p;
+  reply.thought_sampler.seed = options.seed;
+  return reply;
+}
+
+Result<std::unique_ptr<Session>> start_session(const AskOptions& options) {
+  ProgressBar bar("loading");
+  LoadOptions load;
+  load.kernels = &best_kernels();
+  load.threads = thread_count(options.model);
+  load.progress = [&](double fraction) {
+    bar.show(fraction);
+    return true;
+  };
+  PENSEE_ASSIGN_OR_RETURN(auto model, Model::load(model_path(options.model), load));
+  bar.wipe();
+  SessionOptions session_options;
+  session_options.context_length = options.context.value_or(session_options.context_length);
+  PENSEE_ASSIGN_OR_RETURN(auto session, Session::create(std::move(model), session_options));
+  if (!options.system.empty()) {
+    PENSEE_RETURN_IF_ERROR(session->add_message(Role::kSystem, options.system));
+  }
+  return session;
+}
+
+nlohmann::ordered_json to_json(const std::string& prompt, const Reply& reply) {
+  const Usage& u = reply.usage;
+  return {{"prompt", prompt},
+          {"thought", reply.thought},
+          {"answer", reply.answer},
+          {"thought_end", name_of(reply.thought_end)},
+          {"answer_end", name_of(reply.answer_end)},
+          {"usage",
+           {{"prompt_tokens", u.prompt_tokens},
+            {"cached_tokens", u.cached_tokens},
+            {"thought_tokens", u.thought_tokens},
+            {"answer_tokens", u.answer_tokens},
+            {"control_tokens", u.control_tokens},
+            {"forced_tokens", u.forced_tokens},
+            {"prefill_seconds", u.prefill_seconds},
+            {"thought_seconds", u.thought_seconds},
+            {"answer_seconds", u.answer_seconds}}}};
+}
+
+// One question: shows the reply, or prints it as JSON with this indentation.
+Result<int> converse(Session& session, const AskOptions& options, const std::string& prompt,
+                     int indentation) {
+  ProgressBar bar("reading the prompt");
+  ReplyOptions reply_settings = reply_options(options);
+  reply_settings.prefill_progress = [&](int64_t done, int64_t total) {
+    bar.show(static_cast<double>(done) / static_cast<double>(total));
+    return true;
+  };
+  PENSEE_RETURN_IF_ERROR(session.add_message(Role::kUser, prompt));
+  PENSEE_RETURN_IF_ERROR(session.start(reply_settings));
+  InterruptScope interrupt(session);
+  ReplyPrinter printer(options.show);
+  for (;;) {
+    PENSEE_ASSIGN_OR_RETURN(const Event event, session.step());
+    bar.wipe();
+    if (event.kind == EventKind::kThoughtEnd) interrupt.thought_is_over();
+    if (event.kind == EventKind::kDone) break;
+    if (!options.json) printer.show(event);
+  }
+  const Reply reply = session.reply();
+  if (options.json) {
+    using Json = nlohmann::ordered_json;
+    write_out(to_json(prompt, reply).dump(indentation, ' ', false, Json::error_handler_t::replace) +
+              "\n");
+  } else {
+    printer.finish(reply);
+  }
+  if (reply.answer_end == AnswerEnd::kCancelled) return kInterrupted;
+  return reply.answer_end == AnswerEnd::kNone ? kNoAnswer : 0;
+}
+
+// All of standard input, without the newline at its end.
+std::string read_input() {
+  std::string text{std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+  if (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+}  // namespace
+
+Result<int> run_ask(const AskOptions& options) {
+  PENSEE_ASSIGN_OR_RETURN(const auto session, start_session(options));
+  const std::string prompt = options.prompt == "-" ? read_input() : options.prompt;
+  constexpr int kIndentation = 2;
+  return converse(*session, options, prompt, kIndentation);
+}
+
+Result<int> run_chat(const AskOptions& options) {
+  PENSEE_ASSIGN_OR_RETURN(const auto session, start_session(options));
+  const bool ask = input_is_terminal();
+  if (ask) write_error("One question a line; Ctrl-D ends.\n");
+  std::string line;
+  int code = 0;
+  for (;;) {
+    if (ask) write_error("> ");
+    if (!std::getline(std::cin, line)) break;
+    if (line.find_first_not_of(" \t\r") == line.npos) continue;
+    PENSEE_ASSIGN_OR_RETURN(code, converse(*session, options, line, kOneLine));
+  }
+  if (ask) write_error("\n");
+  return ask ? 0 : code;
+}
+
+}  // namespace pensee::cli

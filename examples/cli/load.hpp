@@ -1,0 +1,24 @@
+// Opens what the command line names, with a progress bar.
+#pragma once
+
+#include <memory>
+
+#include "pensee/kernels/dispatch.hpp"
+#include "pensee/model/transformer.hpp"
+#include "run_options.hpp"
+
+namespace pensee::cli {
+
+// The path given, or the bundled model's.
+[[nodiscard]] std::string model_path(const ModelOptions& options);
+
+// --threads, or one thread for each core.
+[[nodiscard]] int thread_count(const ModelOptions& options);
+
+[[nodiscard]] Result<std::shared_ptr<const Checkpoint>> open_checkpoint(
+    const ModelOptions& options);
+[[nodiscard]] Result<Config> read_config(const Checkpoint& checkpoint);
+[[nodiscard]] Result<std::shared_ptr<const Transformer>> load_transformer(
+    const ModelOptions& options);
+
+}  // namespace pensee::cli

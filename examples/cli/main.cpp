@@ -1,0 +1,128 @@
+// pensee: asks a reasoning model from the command line. The answer goes to standard output, the
+// thought to standard error.
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "commands.hpp"
+#include "terminal.hpp"
+
+namespace pensee::cli {
+namespace {
+
+constexpr int kFailure = 1;  // the one exit code of every error
+
+using Command = std::function<Result<int>()>;
+
+void add_ask(CLI::App& app, Command& chosen) {
+  CLI::App* command = app.add_subcommand("ask", "Ask one question");
+  auto options = std::make_shared<AskOptions>();
+  auto words = std::make_shared<std::vector<std::string>>();
+  command->add_option("words", *words, "[MODEL] PROMPT; PROMPT -: read standard input")
+      ->required()
+      ->expected(1, 2)
+      ->option_text("[MODEL] PROMPT");
+  add_ask_options(*command, *options);
+  command->callback([options, words, &chosen] {
+    options->prompt = words->back();
+    if (words->size() == 2) options->model.path = words->front();
+    chosen = [options] { return run_ask(*options); };
+  });
+}
+
+void add_chat(CLI::App& app, Command& chosen) {
+  CLI::App* command = app.add_subcommand("chat", "Talk: one question a line");
+  auto options = std::make_shared<AskOptions>();
+  command->add_option("MODEL", options->model.path, "Folder or file of the model");
+  add_ask_options(*command, *options);
+  command->callback([options, &chosen] { chosen = [options] { return run_chat(*options); }; });
+}
+
+void add_info(CLI::App& app, Command& chosen) {
+  CLI::App* command = app.add_subcommand("info", "Show what a model is");
+  auto options = std::make_shared<ModelOptions>();
+  command->add_option("MODEL", options->path, "Folder or file of the model");
+  add_model_options(*command, *options);
+  command->callback([options, &chosen] { chosen = [options] { return run_info(*options); }; });
+}
+
+void add_tokenize(CLI::App& app, Command& chosen) {
+  CLI::App* command = app.add_subcommand("tokenize", "Show the tokens of a text");
+  auto options = std::make_shared<ModelOptions>();
+  auto words = std::make_shared<std::vector<std::string>>();
+  command->add_option("words", *words, "[MODEL] TEXT; TEXT -: read standard input")
+      ->required()
+      ->expected(1, 2)
+      ->option_text("[MODEL] TEXT");
+  command->callback([options, words, &chosen] {
+    if (words->size() == 2) options->path = words->front();
+    chosen = [options, words] { return run_tokenize(*options, words->back()); };
+  });
+}
+
+void add_logits(CLI::App& app, Command& chosen) {
+  CLI::App* command = app.add_subcommand("logits", "Write the logits of all positions");
+  auto options = std::make_shared<LogitsOptions>();
+  command->add_option("MODEL", options->model.path, "Folder or file of the model");
+  command->add_option("--ids", options->ids, "Token ids, such as 1,2,3")
+      ->required()
+      ->delimiter(',');
+  command->add_option("--out", options->out, "NumPy file to write: float32 (positions, vocabulary)")
+      ->required();
+  add_model_options(*command, options->model);
+  command->callback([options, &chosen] { chosen = [options] { return run_logits(*options); }; });
+}
+
+void add_bench(CLI::App& app, Command& chosen) {
+  CLI::App* command = app.add_subcommand("bench", "Measure the machine and the model");
+  auto options = std::make_shared<BenchOptions>();
+  command->add_option("MODEL", options->model.path, "Folder or file of the model");
+  command->add_option("--prefill", options->prefill, "Prompt lengths, such as 32,128")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
+  command->add_option("--decode", options->decode, "Tokens to decode")->check(CLI::PositiveNumber);
+  command->add_option("--repeats", options->repeats, "Runs, of which the median is shown")
+      ->check(CLI::PositiveNumber);
+  command->add_flag("--json", options->json, "Print JSON");
+  add_model_options(*command, options->model);
+  command->callback([options, &chosen] { chosen = [options] { return run_bench(*options); }; });
+}
+
+int run(int argc, char** argv) {
+  CLI::App app(
+      "Asks reasoning models on this machine's CPU: thoughts and answers apart.\n"
+      "Without MODEL a small bundled one is used.",
+      "pensee");
+  app.set_version_flag("--version", "pensee " PENSEE_VERSION);
+  app.require_subcommand(1);
+  Command chosen;
+  add_ask(app, chosen);
+  add_chat(app, chosen);
+  add_info(app, chosen);
+  add_tokenize(app, chosen);
+  add_logits(app, chosen);
+  add_bench(app, chosen);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : kFailure;
+  }
+  const Result<int> code = chosen();
+  if (!code) {
+    write_error("pensee: " + code.error().message + "\n");
+    return kFailure;
+  }
+  if (!output_is_good()) {
+    write_error("pensee: cannot write to standard output\n");
+    return kFailure;
+  }
+  return *code;
+}
+
+}  // namespace
+}  // namespace pensee::cli
+
+int main(int argc, char** argv) {
+  return pensee::cli::run(argc, argv);
+}

@@ -1,0 +1,39 @@
+#include "run_options.hpp"
+
+#include <CLI/CLI.hpp>
+#include <map>
+
+namespace pensee::cli {
+
+void add_model_options(CLI::App& command, ModelOptions& options) {
+  command.add_option("--threads", options.threads, "Threads; 0: one for each core")
+      ->check(CLI::NonNegativeNumber);
+}
+
+void add_ask_options(CLI::App& command, AskOptions& options) {
+  static const std::map<std::string, Show> kShow = {
+      {"both", Show::kBoth}, {"thoughts", Show::kThoughts}, {"answer", Show::kAnswer}};
+  add_model_options(command, options.model);
+  command.add_option("--system", options.system, "System prompt");
+  command.add_option("--thinking", options.thinking, "auto, on or off")
+      ->check(CLI::IsMember({"auto", "on", "off"}));
+  command.add_option("--thinking-budget", options.thinking_budget,
+                     "Tokens of thought after which it is closed; -1: no limit, 0: no thought");
+  command.add_option("--max-answer-tokens", options.max_answer_tokens,
+                     "Tokens of the answer at most");
+  command.add_option("--max-tokens", options.max_tokens, "Tokens of thought and answer at most");
+  command.add_option("--context", options.context, "Tokens that the session can hold");
+  command.add_option("--temp", options.temperature, "Temperature; 0: greedy");
+  command.add_option("--top-p", options.top_p, "Keep the most probable tokens of this sum");
+  command.add_option("--top-k", options.top_k, "Keep this many most probable tokens; 0: all");
+  command.add_option("--min-p", options.min_p,
+                     "Keep tokens at least this probable, relative to the most probable one");
+  command.add_option("--seed", options.seed, "Seed of the random choices");
+  command.add_flag("--greedy", options.greedy, "Always take the most probable token");
+  command.add_option("--show", options.show, "thoughts, answer or both")
+      ->transform(CLI::CheckedTransformer(kShow));
+  command.add_flag("--json", options.json,
+                   "Print prompt, thought, answer, endings and usage as JSON at the end");
+}
+
+}  // namespace pensee::cli

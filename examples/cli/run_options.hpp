@@ -1,0 +1,60 @@
+// What the command line says, as plain values.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace pensee::cli {
+
+enum class Show { kBoth, kThoughts, kAnswer };
+
+// Options that every command with a model has.
+struct ModelOptions {
+  std::string path;  // empty: the bundled model
+  int threads = 0;   // 0: one for each core
+};
+
+// Options of ask and chat. Empty ones leave the model's own defaults in force.
+struct AskOptions {
+  ModelOptions model;
+  std::string prompt;
+  std::string system;
+  std::string thinking = "auto";           // auto, on, off
+  std::optional<int64_t> thinking_budget;  // tokens
+  std::optional<int64_t> max_answer_tokens;
+  std::optional<int64_t> max_tokens;
+  std::optional<int64_t> context;  // tokens
+  std::optional<float> temperature;
+  std::optional<float> top_p;
+  std::optional<int> top_k;
+  std::optional<float> min_p;
+  std::optional<uint64_t> seed;
+  bool greedy = false;
+  Show show = Show::kBoth;
+  bool json = false;
+};
+
+struct LogitsOptions {
+  ModelOptions model;
+  std::vector<int32_t> ids;
+  std::string out;
+};
+
+struct BenchOptions {
+  ModelOptions model;
+  std::vector<int64_t> prefill = {32, 128, 512};  // prompt lengths, tokens
+  int64_t decode = 64;                            // tokens
+  int repeats = 5;
+  bool json = false;
+};
+
+void add_model_options(CLI::App& command, ModelOptions& options);
+void add_ask_options(CLI::App& command, AskOptions& options);
+
+}  // namespace pensee::cli

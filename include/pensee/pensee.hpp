@@ -1,0 +1,16 @@
+// Everything. The rooms, in the order in which a request walks through them:
+//
+//   base/     Result and Error, element types, tensor views, threads, JSON, memory arena
+//   io/       memory-mapped files, safetensors, Checkpoint: one view over a model's files
+//   model/    Config, Weights, the parts of a layer, and transformer.hpp: THE forward pass
+//   text/     Tokenizer, ChatTemplate, whole UTF-8 characters from a stream of tokens
+//   decode/   Sampler, and the loop that generates tokens
+//   reason/   phases, budgets, events, Model and Session: ask for thoughts and answers apart
+//   kernels/  the table of innermost loops; reference_kernels() is always there, best_kernels()
+//             needs pensee::pensee to be linked
+//
+// Start at reason/session.hpp.
+#pragma once
+
+#include "pensee/kernels/dispatch.hpp"
+#include "pensee/reason/session.hpp"

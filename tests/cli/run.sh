@@ -1,0 +1,178 @@
+#!/bin/sh
+# Checks the program from outside: exit codes, what goes to which stream, JSON, bad input.
+# run.sh PROGRAM MODEL EMPTY_FOLDER
+set -eu
+program=$1
+model=$2
+work=$3
+rm -rf "$work"
+mkdir -p "$work"
+cd "$work"
+failures=0
+
+fail() {
+  echo "FAILED: $1" >&2
+  echo "--- standard output" >&2
+  cat out >&2
+  echo "--- standard error" >&2
+  cat err >&2
+  failures=$((failures + 1))
+}
+
+# expect CODE ARGUMENT...: runs the program, leaves out and err.
+expect() {
+  code=$1
+  shift
+  found=0
+  "$program" "$@" >out 2>err </dev/null || found=$?
+  [ "$found" -eq "$code" ] || fail "exit code $found instead of $code: $*"
+}
+has() { grep -qF -e "$2" "$1" || fail "no '$2' in $1"; }
+has_not() { ! grep -qF -e "$2" "$1" || fail "'$2' in $1"; }
+is_empty() { [ ! -s "$1" ] || fail "$1 is not empty"; }
+
+question='What is 12 + 30?'
+
+# The answer alone on standard output, the thought alone on standard error.
+expect 0 ask --greedy "$question"
+has out '\boxed{42}'
+has err 'Thought:'
+has err 'Answer:'
+has_not out 'Thought:'
+has_not err '\boxed{42}'
+[ "$(wc -l <out)" -eq 1 ] || fail 'the answer is not one line'
+cp out answer
+cp err thought
+
+# The same with the model named, from standard input, and with one thread.
+expect 0 ask "$model" --greedy "$question"
+cmp -s out answer || fail 'a named model answers differently'
+printf '%s\n' "$question" | "$program" ask --greedy - >out 2>err || fail 'prompt from standard input'
+cmp -s out answer || fail 'the prompt from standard input was answered differently'
+
+# What is shown.
+expect 0 ask --greedy --show answer "$question"
+cmp -s out answer || fail '--show answer changed the answer'
+is_empty err
+expect 0 ask --greedy --show thoughts "$question"
+is_empty out
+has_not err 'Answer:'
+
+# Controls.
+expect 0 ask --greedy --thinking off "$question"
+has_not err 'Thought:'
+expect 0 ask --greedy --thinking-budget 0 --json "$question"
+has out '"thought": ""'
+expect 0 ask --greedy --max-answer-tokens 1 --json "$question"
+has out '"answer_end": "length"'
+expect 1 ask --greedy --max-tokens 3 "$question"
+is_empty out
+has err 'no answer'
+expect 0 ask --seed 7 --temp 0.8 --json "$question"
+grep -v seconds out >first
+expect 0 ask --seed 7 --temp 0.8 --json "$question"
+grep -v seconds out >second
+cmp -s first second || fail 'the same seed gave another reply'
+
+# JSON: one object on standard output, nothing on standard error.
+expect 0 ask --greedy --json "$question"
+is_empty err
+[ "$(head -c 1 out)" = '{' ] && [ "$(tail -n 1 out)" = '}' ] || fail 'not one JSON object'
+for key in prompt thought answer thought_end answer_end usage prompt_tokens thought_tokens \
+  answer_tokens; do
+  has out "\"$key\":"
+done
+has out '"thought_end": "closed"'
+has out '"answer_end": "complete"'
+
+# A conversation: two questions, two answers.
+printf '%s\n\n%s\n' "$question" 'What is 2 + 3?' | "$program" chat --greedy --show answer >out 2>err ||
+  fail 'chat'
+has out '\boxed{42}'
+has out '\boxed{5}'
+
+# Looking into the model.
+expect 0 info
+has out 'num_hidden_layers'
+expect 0 tokenize 'a<think>'
+has out '"<think>"'
+[ "$(wc -l <out)" -eq 2 ] || fail 'a<think> is not two tokens'
+expect 0 logits --ids 1,2,3 --out logits.npy
+header=$(head -c 128 logits.npy | tr -d '\0')
+case $header in *NUMPY*"'descr': '<f4'"*"'shape': (3, "*) ;; *) fail "npy header: $header" ;; esac
+vocab=$(printf '%s' "$header" | sed -n "s/.*'shape': (3, \([0-9]*\)).*/\1/p")
+[ "$(wc -c <logits.npy)" -eq $((128 + 3 * vocab * 4)) ] || fail 'npy size'
+expect 0 --help
+has out 'ask'
+expect 0 --version
+
+# Bad command lines.
+expect 1
+expect 1 dance
+expect 1 ask
+expect 1 ask --temp warm "$question"
+expect 1 ask --thinking sometimes "$question"
+expect 1 ask --top-p 2 "$question"
+has err 'top_p'
+expect 1 ask --threads -1 "$question"
+expect 1 ask --context 4 "$question"
+expect 1 logits --ids 1,x --out logits.npy
+expect 1 logits --ids 1,2000000000 --out logits.npy
+has err '2000000000'
+expect 1 logits --ids -1 --out logits.npy
+expect 1 logits --ids 1 --out no/such/folder/logits.npy
+has err 'no/such/folder/logits.npy'
+expect 1 ask "$(printf 'bad \377 text')"
+has err 'UTF-8'
+
+# Bad files: the message names the file.
+expect 1 ask no/such/model "$question"
+has err 'no/such/model'
+expect 1 info no/such/model
+has err 'no/such/model'
+
+copy_model() {
+  rm -rf bad
+  mkdir bad
+  cp "$model"/* bad/
+  chmod u+w bad/*
+}
+bad_model() {
+  expect 1 ask bad "$question"
+  is_empty out
+  has err "$1"
+}
+copy_model
+head -c 100000 "$model/model.safetensors" >bad/model.safetensors
+bad_model bad/model.safetensors
+copy_model
+head -c 5 "$model/model.safetensors" >bad/model.safetensors
+bad_model bad/model.safetensors
+copy_model
+printf '\377\377\377\377\377\377\377\177{}' >bad/model.safetensors
+bad_model bad/model.safetensors
+copy_model
+: >bad/model.safetensors
+bad_model bad/model.safetensors
+copy_model
+rm bad/model.safetensors
+bad_model bad
+for file in config.json tokenizer.json tokenizer_config.json; do
+  copy_model
+  rm "bad/$file"
+  bad_model "bad/$file"
+  copy_model
+  printf '{' >"bad/$file"
+  bad_model "bad/$file"
+done
+copy_model
+sed 's/"model_type": *"[a-z0-9_]*"/"model_type": "perceptron"/' "$model/config.json" >bad/config.json
+bad_model perceptron
+copy_model
+sed 's/"hidden_size": *[0-9]*/"hidden_size": 96/' "$model/config.json" >bad/config.json
+bad_model bad/model.safetensors
+
+if [ "$failures" -gt 0 ]; then
+  echo "$failures checks failed" >&2
+  exit 1
+fi
