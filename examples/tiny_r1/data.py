@@ -540,7 +540,7 @@ def word_left(rng: random.Random) -> Problem | None:
     prompt = rng.choice([f"{n} has {a} {t} and {verb} {b}. How many {t} are left?",
                          f"{n} had {a} {t}. {n} {verb} {b} of them. How many remain?"])
     return from_expr("word_left", [a, "-", b], rng, prompt, "Some go away, so",
-                     f"{n} has \\boxed{{{{v}}}} {t} left.")
+                     f"{n} has \\boxed{{{{{{v}}}}}} {t} left.")
 
 
 def word_total(rng: random.Random) -> Problem | None:
@@ -550,7 +550,7 @@ def word_total(rng: random.Random) -> Problem | None:
         f"{n} has {a} {t} and {m} has {b} {t}. How many {t} do they have together?",
         f"{n} has {a} {t} and gets {b} more. How many {t} does {n} have now?"])
     return from_expr("word_total", [a, "+", b], rng, prompt, "Both together, so",
-                     f"There are \\boxed{{{{v}}}} {t}.")
+                     f"There are \\boxed{{{{{{v}}}}}} {t}.")
 
 
 def word_boxes(rng: random.Random) -> Problem | None:
@@ -558,7 +558,7 @@ def word_boxes(rng: random.Random) -> Problem | None:
     prompt = rng.choice([f"There are {a} {x} with {b} {t} in each. How many {t} are there?",
                          f"{rng.choice(NAMES)} buys {a} {x} of {b} {t}. How many {t} is that?"])
     return from_expr("word_boxes", [a, "*", b], rng, prompt, "Equal groups, so",
-                     f"There are \\boxed{{{{v}}}} {t}.")
+                     f"There are \\boxed{{{{{{v}}}}}} {t}.")
 
 
 def word_share(rng: random.Random) -> Problem | None:
@@ -569,7 +569,7 @@ def word_share(rng: random.Random) -> Problem | None:
         f"{rng.choice(NAMES)} puts {q * d} {t} into {d} equal {rng.choice(BOXES)}. "
         f"How many {t} are in each?"])
     return from_expr("word_share", [q * d, "/", d], rng, prompt, "Equal shares, so",
-                     f"Each gets \\boxed{{{{v}}}} {t}.")
+                     f"Each gets \\boxed{{{{{{v}}}}}} {t}.")
 
 
 def word_rest(rng: random.Random) -> Problem | None:
@@ -665,7 +665,7 @@ def word_save(rng: random.Random) -> Problem | None:
     prompt = (f"{n} saves {a} euros each {unit} for {b} {unit}s and then spends {c} euros. "
               f"How many euros are left?")
     return from_expr("word_save", [a, "*", b, "-", c], rng, prompt, "Saved less spent, so",
-                     f"{n} has \\boxed{{{{v}}}} euros left.")
+                     f"{n} has \\boxed{{{{{{v}}}}}} euros left.")
 
 
 def word_minutes(rng: random.Random) -> Problem | None:
@@ -682,11 +682,11 @@ def word_age(rng: random.Random) -> Problem | None:
     if rng.random() < 0.5:
         prompt = f"{n} is {a} years old and {m} is {b} years older. How old is {m}?"
         return from_expr("word_age", [a, "+", b], rng, prompt, "Older, so",
-                         f"{m} is \\boxed{{{{v}}}}.")
+                         f"{m} is \\boxed{{{{{{v}}}}}}.")
     if b >= a:
         return None
     prompt = f"{n} is {a} years old and {m} is {b} years younger. How old is {m}?"
-    return from_expr("word_age", [a, "-", b], rng, prompt, "Younger, so", f"{m} is \\boxed{{{{v}}}}.")
+    return from_expr("word_age", [a, "-", b], rng, prompt, "Younger, so", f"{m} is \\boxed{{{{{{v}}}}}}.")
 
 
 def word_mean(rng: random.Random) -> Problem | None:
