@@ -58,6 +58,9 @@ class Model {
                                          part(options.progress, kOpening)};
     PENSEE_ASSIGN_OR_RETURN(model->transformer_, Transformer::load(std::move(checkpoint),
                                                                    std::move(config), transformer));
+    if (options.progress && !options.progress(1)) {
+      return Error{Status::kCancelled, path + ": load cancelled"};
+    }
     return std::shared_ptr<const Model>(std::move(model));
   }
 

@@ -1,0 +1,234 @@
+#include "pensee/reason/model.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "pensee/reason/session.hpp"
+#include "reason/tiny.hpp"
+
+namespace pensee {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string read(const fs::path& path) {
+  std::ostringstream text;
+  text << std::ifstream(path, std::ios::binary).rdbuf();
+  REQUIRE(!text.str().empty());
+  return text.str();
+}
+
+// A copy of the tiny R1 in a directory of its own; the weights are linked.
+class Copy {
+ public:
+  Copy() {
+    std::string name = (fs::temp_directory_path() / "pensee-model-XXXXXX").string();
+    REQUIRE(mkdtemp(name.data()) != nullptr);
+    directory_ = name;
+    for (const auto& entry : fs::directory_iterator(PENSEE_TINY_R1)) {
+      const fs::path to = directory_ / entry.path().filename();
+      if (to.extension() == ".safetensors") {
+        fs::create_symlink(fs::absolute(entry.path()), to);
+      } else {
+        fs::copy_file(entry.path(), to);
+      }
+    }
+  }
+  Copy(const Copy&) = delete;
+  Copy& operator=(const Copy&) = delete;
+  ~Copy() { fs::remove_all(directory_); }
+
+  void write(const std::string& file, const std::string& text) const {
+    std::ofstream(directory_ / file, std::ios::binary) << text;
+  }
+  void replace(const std::string& file, const std::string& from, const std::string& to) const {
+    std::string text = read(directory_ / file);
+    REQUIRE(text.find(from) != std::string::npos);
+    for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) {
+      text.replace(at, from.size(), to);
+    }
+    write(file, text);
+  }
+  void remove(const std::string& file) const { fs::remove(directory_ / file); }
+  Result<std::shared_ptr<const Model>> load(LoadOptions options = {}) const {
+    options.threads = 1;
+    return Model::load(directory_.string(), options);
+  }
+  std::shared_ptr<const Model> loaded() const {
+    auto model = load();
+    if (!model) FAIL(model.error().message);
+    return *model;
+  }
+  Error error() const {
+    const auto model = load();
+    REQUIRE(!model.ok());
+    return model.error();
+  }
+
+ private:
+  fs::path directory_;
+};
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+TEST_CASE("the tiny R1 loads with its delimiters and defaults") {
+  const Model& model = *tiny();
+  CHECK(model.tokenizer().token_bytes(model.delimiters().open.at(0)) == "<think>");
+  CHECK(model.tokenizer().token_bytes(model.delimiters().close.at(0)) == "</think>");
+  CHECK(model.delimiters().end == std::vector<int32_t>{1});
+  CHECK(model.sampler_defaults() == SamplerOptions{.temperature = 0.6F, .top_p = 0.95F});
+  CHECK(model.chat_template().ok());
+  CHECK(model.config().model_type == "deepseek_v3");
+}
+
+TEST_CASE("generation_config.json gives end tokens and the sampler's defaults") {
+  const Copy copy;
+  copy.write("generation_config.json",
+             R"({"eos_token_id": [1, 2], "temperature": 0.7, "top_p": 0.8, "top_k": 20,
+                 "min_p": 0.05, "repetition_penalty": 1.1, "do_sample": true})");
+  auto model = copy.loaded();
+  CHECK(model->delimiters().end == std::vector<int32_t>{1, 2});
+  CHECK(model->sampler_defaults() == SamplerOptions{.temperature = 0.7F,
+                                                    .top_k = 20,
+                                                    .top_p = 0.8F,
+                                                    .min_p = 0.05F,
+                                                    .repetition_penalty = 1.1F});
+  copy.write("generation_config.json", R"({"do_sample": false, "temperature": 0.7})");
+  CHECK(copy.loaded()->sampler_defaults().temperature == 0);
+  copy.remove("generation_config.json");
+  model = copy.loaded();
+  CHECK(model->delimiters().end == std::vector<int32_t>{1});
+  CHECK(model->sampler_defaults() == SamplerOptions{.temperature = 0.6F, .top_p = 0.95F});
+}
+
+TEST_CASE("a broken generation_config.json is an error that names file and key") {
+  const Copy copy;
+  const auto message = [&](const std::string& json) {
+    copy.write("generation_config.json", json);
+    const Error error = copy.error();
+    CHECK(error.status == Status::kCorruptFile);
+    CHECK(contains(error.message, "generation_config.json"));
+    return error.message;
+  };
+  message("{");
+  message("[]");
+  CHECK(contains(message(R"({"eos_token_id": "one"})"), "eos_token_id"));
+  CHECK(contains(message(R"({"eos_token_id": [1, -1]})"), "eos_token_id[1]"));
+  CHECK(contains(message(R"({"temperature": -1})"), "temperature"));
+  CHECK(contains(message(R"({"temperature": "hot"})"), "temperature"));
+  CHECK(contains(message(R"({"top_k": 0.5})"), "top_k"));
+  CHECK(contains(message(R"({"do_sample": 1})"), "do_sample"));
+}
+
+TEST_CASE("a tokenizer without the needed tokens is an error that names file and token") {
+  for (const std::string token : {"<think>", "</think>", "<｜begin▁of▁sentence｜>", "<｜User｜>",
+                                  "<｜Assistant｜>", "<｜end▁of▁sentence｜>"}) {
+    CAPTURE(token);
+    const Copy copy;
+    copy.replace("tokenizer.json", "\"" + token + "\"", "\"(another)\"");
+    const Error error = copy.error();
+    CHECK(error.status == Status::kCorruptFile);
+    CHECK(contains(error.message, "tokenizer.json"));
+    CHECK(contains(error.message, token));
+  }
+}
+
+TEST_CASE("an end token that the tokenizer lacks is an error") {
+  const Copy copy;
+  copy.write("generation_config.json", R"({"eos_token_id": 5000})");
+  const Error error = copy.error();
+  CHECK(error.status == Status::kCorruptFile);
+  CHECK(contains(error.message, "5000"));
+}
+
+TEST_CASE("a tokenizer that is larger than the model is an error with both numbers") {
+  const Copy copy;
+  copy.replace("tokenizer.json", "\"<|EOT|>\"", "\"<|EOT|>\"");  // the pattern is there
+  const std::string more = R"({"id": 5000, "content": "<more>", "single_word": false,
+      "lstrip": false, "rstrip": false, "normalized": false, "special": true}, {)";
+  std::string text = read(fs::path(PENSEE_TINY_R1) / "tokenizer.json");
+  const size_t list = text.find('[', text.find("\"added_tokens\""));
+  const size_t first = text.find('{', list);
+  text.replace(first, 1, more);
+  copy.write("tokenizer.json", text);
+  CHECK(copy.error().status == Status::kCorruptFile);
+}
+
+TEST_CASE("a missing file is an error that names it") {
+  for (const std::string file :
+       {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"}) {
+    CAPTURE(file);
+    const Copy copy;
+    copy.remove(file);
+    const auto model = copy.load();
+    if (file == "tokenizer_config.json") {  // only messages need its chat template
+      REQUIRE(model.ok());
+      CHECK((*model)->chat_template().error().status == Status::kNotFound);
+      CHECK(contains((*model)->chat_template().error().message, file));
+    } else {
+      REQUIRE(!model.ok());
+      CHECK(model.error().status == Status::kNotFound);
+      CHECK(contains(model.error().message, file));
+    }
+  }
+}
+
+TEST_CASE("a model whose template is not known takes ready prompts only") {
+  const Copy copy;
+  copy.write("chat_template.jinja", "{{ something_else }}");
+  const auto model = copy.loaded();
+  REQUIRE(!model->chat_template().ok());
+  CHECK(contains(model->chat_template().error().message, "chat_template.jinja"));
+  auto session = Session::create(model).value();
+  REQUIRE(session->add_message(Role::kUser, "1+1").ok());
+  CHECK(session->start().error().status == Status::kUnsupported);
+  CHECK(session->start_prompt(std::vector<int32_t>{0, 5}).ok());
+}
+
+TEST_CASE("chat_template.jinja goes before tokenizer_config.json") {
+  const Copy copy;
+  const Json config =
+      parse_json(read(fs::path(PENSEE_TINY_R1) / "tokenizer_config.json"), "").value();
+  copy.write("chat_template.jinja", config["chat_template"].get<std::string>());
+  copy.write("tokenizer_config.json", R"({"chat_template": "{{ something_else }}"})");
+  CHECK(copy.loaded()->chat_template().ok());
+  copy.remove("chat_template.jinja");
+  CHECK(copy.loaded()->chat_template().error().status == Status::kUnsupported);
+  copy.write("tokenizer_config.json", R"({"chat_template": [{"name": "default"}]})");
+  CHECK(copy.loaded()->chat_template().error().status == Status::kUnsupported);
+  copy.write("tokenizer_config.json", "{");
+  CHECK(copy.error().status == Status::kCorruptFile);
+}
+
+TEST_CASE("the progress rises to 1, and can cancel") {
+  const Copy copy;
+  std::vector<double> seen;
+  LoadOptions options;
+  options.progress = [&](double fraction) {
+    seen.push_back(fraction);
+    return true;
+  };
+  REQUIRE(copy.load(options).ok());
+  REQUIRE(seen.size() >= 2);
+  CHECK(std::is_sorted(seen.begin(), seen.end()));
+  CHECK(seen.front() >= 0);
+  CHECK(seen.back() == 1);
+  for (const double at : {0.0, 0.5}) {
+    options.progress = [at](double fraction) { return fraction < at; };
+    const auto model = copy.load(options);
+    REQUIRE(!model.ok());
+    CHECK(model.error().status == Status::kCancelled);
+  }
+}
+
+}  // namespace
+}  // namespace pensee
