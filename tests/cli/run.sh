@@ -2,6 +2,8 @@
 # Checks the program from outside: exit codes, what goes to which stream, JSON, bad input.
 # run.sh PROGRAM MODEL EMPTY_FOLDER
 set -eu
+LC_ALL=C
+export LC_ALL
 program=$1
 model=$2
 work=$3
@@ -11,11 +13,13 @@ cd "$work"
 failures=0
 
 fail() {
-  echo "FAILED: $1" >&2
-  echo "--- standard output" >&2
-  cat out >&2
-  echo "--- standard error" >&2
-  cat err >&2
+  {
+    printf 'FAILED: %s\n--- standard output\n' "$1"
+    head -c 1000 out
+    printf '\n--- standard error\n'
+    head -c 1000 err
+    echo
+  } >&2
   failures=$((failures + 1))
 }
 

@@ -14,7 +14,7 @@ int main(int argc, char** argv) {
   if (!session) return std::fprintf(stderr, "%s\n", session.error().message.c_str()), 1;
   pensee::ReplyOptions greedy;
   greedy.thought_sampler.temperature = 0.0F;
-  auto reply = session->ask("What is 12 + 30?", greedy);
+  auto reply = (*session)->ask("What is 12 + 30?", greedy);
   if (!reply) return std::fprintf(stderr, "%s\n", reply.error().message.c_str()), 1;
   std::printf("%s\n", reply->answer.c_str());
   return 0;
