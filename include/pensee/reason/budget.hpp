@@ -1,4 +1,4 @@
-// ReplyOptions: the host's controls. PhaseController: the one place that acts on them.
+// PhaseController: the one place that acts on budgets, stop strings and endings.
 #pragma once
 
 #include <algorithm>
@@ -12,75 +12,13 @@
 #include <vector>
 
 #include "pensee/base/result.hpp"
-#include "pensee/decode/sampler.hpp"
 #include "pensee/reason/event.hpp"
 #include "pensee/reason/phase.hpp"
+#include "pensee/reason/reply_options.hpp"
 #include "pensee/reason/stop_strings.hpp"
 #include "pensee/text/utf8_stream.hpp"
 
 namespace pensee {
-
-// kAuto: as the model's prompt template has it. kOff: an empty thought is put into the prompt.
-enum class Thinking : int { kAuto = 0, kOn = 1, kOff = 2 };
-
-inline constexpr int64_t kNoCap = -1;
-
-// The controls of one reply. Counts are tokens; kNoCap: as many as the context holds.
-struct ReplyOptions {
-  Thinking thinking = Thinking::kAuto;
-  // After so many tokens of thought the engine closes it, at the end of the character begun; 0
-  // closes it at once. Written before the close if not empty: `budget_message`, without delimiter.
-  int64_t thinking_token_budget = kNoCap;
-  std::string budget_message = {};  // "= {}": compilers warn when other fields are named alone
-  // When the model closes a thought of fewer tokens, `extension_text` is written instead of the
-  // close, at most `max_extensions` times (arXiv:2501.19393, section 3.1). A budget goes before.
-  int64_t min_thought_tokens = 0;
-  std::string extension_text = "Wait";
-  int64_t max_extensions = kNoCap;
-
-  int64_t max_answer_tokens = kNoCap;
-  int64_t max_tokens = kNoCap;  // thought, answer and delimiters together
-
-  SamplerOverrides thought_sampler = {};  // over the model's defaults
-  SamplerOverrides answer_sampler = {};   // over the thought's settings
-  std::vector<std::string> stop = {};     // each ends the answer and is not part of it
-
-  // Called while the prompt is read, after each chunk; false cancels the reply.
-  std::function<bool(int64_t done, int64_t total)> prefill_progress = {};
-
-  [[nodiscard]] SamplerOptions thought_settings(const SamplerOptions& defaults) const noexcept {
-    return thought_sampler.over(defaults);
-  }
-  [[nodiscard]] SamplerOptions answer_settings(const SamplerOptions& defaults) const noexcept {
-    return answer_sampler.over(thought_settings(defaults));
-  }
-};
-
-// kInvalidArgument naming the field that is out of range. Stop strings and samplers are checked
-// where they are made.
-[[nodiscard]] inline Result<void> validate(const ReplyOptions& o) {
-  const auto at_least = [](const char* field, int64_t least, int64_t found) {
-    return found >= least ? Result<void>()
-                          : Result<void>(invalid_argument(
-                                std::string(field) + ": expected " + std::to_string(least) +
-                                " or more, found " + std::to_string(found)));
-  };
-  PENSEE_RETURN_IF_ERROR(at_least("thinking_token_budget", kNoCap, o.thinking_token_budget));
-  PENSEE_RETURN_IF_ERROR(at_least("min_thought_tokens", 0, o.min_thought_tokens));
-  PENSEE_RETURN_IF_ERROR(at_least("max_extensions", kNoCap, o.max_extensions));
-  PENSEE_RETURN_IF_ERROR(at_least("max_answer_tokens", kNoCap, o.max_answer_tokens));
-  PENSEE_RETURN_IF_ERROR(at_least("max_tokens", kNoCap, o.max_tokens));
-  if (find_malformed_utf8(o.budget_message)) {
-    return invalid_argument("budget_message: expected UTF-8");
-  }
-  if (find_malformed_utf8(o.extension_text)) {
-    return invalid_argument("extension_text: expected UTF-8");
-  }
-  if (o.min_thought_tokens > 0 && o.extension_text.empty()) {
-    return invalid_argument("extension_text: expected a text for min_thought_tokens, found none");
-  }
-  return {};
-}
 
 // What the controller knows of the model. `token_bytes` gives a token's bytes, none for tokens that
 // are not text.

@@ -19,6 +19,7 @@
 #include "pensee/reason/budget.hpp"
 #include "pensee/reason/event.hpp"
 #include "pensee/reason/model.hpp"
+#include "pensee/reason/reply_options.hpp"
 #include "pensee/text/utf8.hpp"
 
 namespace pensee {
@@ -66,8 +67,7 @@ class Session {
   Result<void> add_message(Role role, std::string_view content) {
     PENSEE_RETURN_IF_ERROR(expect_idle("add_message"));
     if (const auto byte = find_malformed_utf8(content)) {
-      return invalid_argument("message: expected UTF-8, found none at byte " +
-                              std::to_string(*byte));
+      return invalid_argument("message: not UTF-8 at byte " + std::to_string(*byte));
     }
     messages_.push_back({role, std::string(content)});
     return {};

@@ -1,0 +1,104 @@
+#include "pensee/text/bpe.hpp"
+
+#include <doctest/doctest.h>
+
+#include <array>
+#include <map>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "text/golden.hpp"
+
+namespace pensee {
+namespace {
+
+using Ids = std::vector<int32_t>;
+
+std::array<int32_t, 256> bytes_as_ids() {
+  std::array<int32_t, 256> ids{};
+  std::iota(ids.begin(), ids.end(), 0);
+  return ids;
+}
+
+Ids encode(const Bpe& bpe, std::string_view text) {
+  BpeScratch scratch;
+  Ids ids;
+  bpe.encode(text, scratch, ids);
+  return ids;
+}
+
+// The definition: again and again, of all neighbours that may merge, the lowest rank and there the
+// leftmost.
+Ids merge_slowly(std::string_view text, const std::vector<Merge>& merges) {
+  std::map<std::pair<int32_t, int32_t>, size_t> ranks;
+  for (size_t i = 0; i < merges.size(); ++i) ranks[{merges[i].left, merges[i].right}] = i;
+  Ids ids(text.begin(), text.end());
+  while (true) {
+    size_t best = merges.size();
+    size_t at = 0;
+    for (size_t i = 0; i + 1 < ids.size(); ++i) {
+      const auto rank = ranks.find({ids[i], ids[i + 1]});
+      if (rank != ranks.end() && rank->second < best) {
+        best = rank->second;
+        at = i;
+      }
+    }
+    if (best == merges.size()) return ids;
+    ids[at] = merges[best].result;
+    ids.erase(ids.begin() + static_cast<std::ptrdiff_t>(at) + 1);
+  }
+}
+
+TEST_CASE("the lowest rank merges first, then the leftmost") {
+  const Bpe bpe(bytes_as_ids(),
+                {{'b', 'c', 300}, {'a', 'b', 301}, {'a', 300, 302}, {'x', 'x', 303}});
+  CHECK(encode(bpe, "abc") == Ids{302});
+  CHECK(encode(bpe, "ab") == Ids{301});
+  CHECK(encode(bpe, "abab") == Ids{301, 301});
+  CHECK(encode(bpe, "xxx") == Ids{303, 'x'});
+  CHECK(encode(bpe, "xxxx") == Ids{303, 303});
+  CHECK(encode(bpe, "q") == Ids{'q'});
+  CHECK(encode(bpe, "") == Ids{});
+}
+
+TEST_CASE("a pair listed twice keeps its last rank") {
+  const Bpe bpe(bytes_as_ids(), {{'a', 'b', 300}, {'b', 'c', 301}, {'a', 'b', 300}});
+  CHECK(encode(bpe, "abc") == Ids{'a', 301});
+}
+
+TEST_CASE("a word is found at once only if its merges lead to it") {
+  Bpe bpe(bytes_as_ids(), {{'b', 'c', 300}, {'a', 'b', 301}, {301, 'c', 302}});
+  bpe.add_words({{300, "bc"}, {302, "abc"}});
+  CHECK(encode(bpe, "bc") == Ids{300});
+  CHECK(encode(bpe, "abc") == Ids{'a', 300});  // 302 cannot be reached
+}
+
+TEST_CASE("random merges give what the definition gives") {
+  test::SplitMix64 random(5);
+  for (int round = 0; round < 200; ++round) {
+    // Tokens are strings over a, b, c; a merge joins two tokens that exist already.
+    std::vector<std::string> tokens = {"a", "b", "c"};
+    std::map<std::string, int32_t> ids = {{"a", 'a'}, {"b", 'b'}, {"c", 'c'}};
+    std::vector<Merge> merges;
+    for (int i = 0; i < 12; ++i) {
+      const std::string left = tokens[random.below(tokens.size())];
+      const std::string right = tokens[random.below(tokens.size())];
+      const auto id = ids.emplace(left + right, 300 + i).first->second;
+      merges.push_back({ids[left], ids[right], id});
+      tokens.push_back(left + right);
+    }
+    const Bpe bpe(bytes_as_ids(), merges);
+    for (int i = 0; i < 20; ++i) {
+      std::string text;
+      for (uint64_t n = random.below(30); n > 0; --n) {
+        text.push_back(static_cast<char>('a' + random.below(3)));
+      }
+      CAPTURE(text);
+      REQUIRE(encode(bpe, text) == merge_slowly(text, merges));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pensee

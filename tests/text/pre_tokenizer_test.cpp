@@ -1,0 +1,99 @@
+#include "pensee/text/pre_tokenizer.hpp"
+
+#include <doctest/doctest.h>
+
+#include <string>
+#include <vector>
+
+namespace pensee {
+namespace {
+
+Result<PreTokenizer> load(const std::string& text) {
+  PENSEE_ASSIGN_OR_RETURN(const Json json, parse_json(text, "t.json"));
+  return PreTokenizer::from_json(JsonView(json, "t.json"));
+}
+
+std::string sequence(const std::string& steps) {
+  return R"({"type":"Sequence","pretokenizers":[)" + steps + "]}";
+}
+std::string split_step(const std::string& regex) {
+  return R"({"type":"Split","behavior":"Isolated","invert":false,"pattern":{"Regex":")" + regex +
+         "\"}}";
+}
+const std::string kByteLevel = R"({"type":"ByteLevel","add_prefix_space":false,"use_regex":false})";
+
+std::vector<std::string> pieces(const PreTokenizer& pre_tokenizer, const std::string& text) {
+  PreTokenizerScratch scratch;
+  REQUIRE(pre_tokenizer.split(text, scratch));
+  std::vector<std::string> out;
+  for (const auto& piece : scratch.pieces) {
+    out.push_back(text.substr(piece.begin, piece.end - piece.begin));
+  }
+  return out;
+}
+
+TEST_CASE("splits apply one after the other, each piece by itself") {
+  const auto digits = load(sequence(split_step("[0-9]{1,3}") + "," +
+                                    split_step("\\\\s+(?!\\\\S)|b+") + "," + kByteLevel));
+  REQUIRE(digits);
+  using Pieces = std::vector<std::string>;
+  CHECK(pieces(*digits, "a12345") == Pieces{"a", "123", "45"});
+  CHECK(pieces(*digits, "abba") == Pieces{"a", "bb", "a"});
+  // The digit ends the piece, so the white space before it is not followed by anything.
+  CHECK(pieces(*digits, "a  1") == Pieces{"a", "  ", "1"});
+  CHECK(pieces(*digits, "a  c") == Pieces{"a", " ", " c"});
+  CHECK(pieces(*digits, "") == Pieces{});
+  const auto none = load(kByteLevel);
+  REQUIRE(none);
+  CHECK(pieces(*none, "a 1") == Pieces{"a 1"});
+}
+
+TEST_CASE("other pre-tokenizers are refused by name, malformed ones by place") {
+  struct Case {
+    std::string json;
+    Status status;
+    std::string word;
+  };
+  const std::vector<Case> cases = {
+      {"null", Status::kUnsupported, "none"},
+      {R"({"type":"Metaspace"})", Status::kUnsupported, "Metaspace"},
+      {R"({"type":"ByteLevel"})", Status::kUnsupported, "add_prefix_space"},
+      {R"({"type":"ByteLevel","add_prefix_space":false})", Status::kUnsupported, "use_regex"},
+      {R"({"type":"ByteLevel","add_prefix_space":0})", Status::kCorruptFile, "add_prefix_space"},
+      {sequence(""), Status::kUnsupported, "ByteLevel"},
+      {sequence(split_step("a")), Status::kUnsupported, "Split"},
+      {sequence(kByteLevel + "," + split_step("a")), Status::kUnsupported, "[0]"},
+      {sequence(sequence(kByteLevel) + "," + kByteLevel), Status::kUnsupported, "Sequence"},
+      {sequence(R"({"type":"Digits"},)" + kByteLevel), Status::kUnsupported, "Digits"},
+      {sequence(split_step("(") + "," + kByteLevel), Status::kCorruptFile, "regex"},
+      {sequence(split_step("a*") + "," + kByteLevel), Status::kUnsupported, "empty"},
+      {sequence(R"({"type":"Split","behavior":"Removed","pattern":{"Regex":"a"}},)" + kByteLevel),
+       Status::kUnsupported, "Removed"},
+      {sequence(R"({"type":"Split","behavior":"Isolated","invert":true,"pattern":{"Regex":"a"}},)" +
+                kByteLevel),
+       Status::kUnsupported, "invert"},
+      {sequence(R"({"type":"Split","behavior":"Isolated","pattern":{"String":"a"}},)" + kByteLevel),
+       Status::kUnsupported, "String"},
+      {sequence(R"({"type":"Split","behavior":"Isolated"},)" + kByteLevel), Status::kCorruptFile,
+       "pattern"},
+      {sequence(R"({"type":"Split","behavior":"Isolated","pattern":{"Regex":3}},)" + kByteLevel),
+       Status::kCorruptFile, "Regex"},
+      {R"({"type":"Sequence"})", Status::kCorruptFile, "pretokenizers"},
+      {R"({"type":"Sequence","pretokenizers":{}})", Status::kCorruptFile, "array"},
+      {R"({"type":3})", Status::kCorruptFile, "type"},
+      {R"({})", Status::kCorruptFile, "type"},
+      {R"([])", Status::kCorruptFile, "object"},
+  };
+  for (const Case& item : cases) {
+    CAPTURE(item.json);
+    const auto result = load(item.json);
+    REQUIRE_FALSE(result);
+    CAPTURE(result.error().message);
+    CHECK(result.error().status == item.status);
+    CHECK(result.error().message.find("t.json") == 0);
+    CHECK(result.error().message.find(item.word) != std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace pensee

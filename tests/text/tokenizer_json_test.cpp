@@ -1,0 +1,213 @@
+#include "pensee/text/tokenizer_json.hpp"
+
+#include <doctest/doctest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "text/golden.hpp"
+
+namespace pensee {
+namespace {
+
+const Json& tiny() {
+  static const Json json = test::read_json(std::string(PENSEE_TINY_R1) + "/tokenizer.json");
+  return json;
+}
+
+// Loads the bundled tokenizer after a change.
+Result<Tokenizer> load_with(const std::function<void(Json&)>& change) {
+  Json json = tiny();
+  change(json);
+  return Tokenizer::from_json(json.dump(), "dir/tokenizer.json");
+}
+
+struct Case {
+  std::string word;  // must be in the message
+  std::function<void(Json&)> change;
+};
+
+void check_all(const std::vector<Case>& cases, Status status) {
+  for (const Case& item : cases) {
+    CAPTURE(item.word);
+    const auto result = load_with(item.change);
+    REQUIRE_FALSE(result);
+    CAPTURE(result.error().message);
+    CHECK(result.error().status == status);
+    CHECK(result.error().message.find("dir/tokenizer.json") == 0);
+    CHECK(result.error().message.find(item.word) != std::string::npos);
+  }
+}
+
+TEST_CASE("malformed and contradictory files are errors that say where") {
+  check_all(
+      {
+          {"model", [](Json& j) { j.erase("model"); }},
+          {"model", [](Json& j) { j["model"] = 3; }},
+          {"vocab", [](Json& j) { j["model"].erase("vocab"); }},
+          {"vocab", [](Json& j) { j["model"]["vocab"] = Json::array(); }},
+          {"merges", [](Json& j) { j["model"].erase("merges"); }},
+          {"merges", [](Json& j) { j["model"]["merges"] = "a b"; }},
+          {"pre_tokenizer", [](Json& j) { j.erase("pre_tokenizer"); }},
+          {"id of \"a\"", [](Json& j) { j["model"]["vocab"]["a"] = -1; }},
+          {"id of \"a\"", [](Json& j) { j["model"]["vocab"]["a"] = 1.0; }},
+          {"id of \"a\"", [](Json& j) { j["model"]["vocab"]["a"] = "1"; }},
+          {"id of \"a\"", [](Json& j) { j["model"]["vocab"]["a"] = UINT64_MAX; }},
+          {"id of \"a\"", [](Json& j) { j["model"]["vocab"]["a"] = 1 << 24; }},
+          {"beyond", [](Json& j) { j["model"]["vocab"]["a"] = (1 << 24) - 1; }},
+          {"belongs to both", [](Json& j) { j["model"]["vocab"]["a"] = 5; }},
+          {"beyond", [](Json& j) { j["added_tokens"].erase(5); }},
+          {"no token for byte 113 (\"q\")",
+           [](Json& j) {
+             // The last control token takes the id of q, so that no id is missing.
+             j["added_tokens"].back()["id"] = j["model"]["vocab"]["q"];
+             j["model"]["vocab"].erase("q");
+             j["model"]["merges"] = Json::array();
+           }},
+          {"added twice", [](Json& j) { j["added_tokens"].push_back(j["added_tokens"].back()); }},
+          {"added_tokens", [](Json& j) { j["added_tokens"] = 3; }},
+          {"added_tokens[3]", [](Json& j) { j["added_tokens"][3] = 3; }},
+          {"added_tokens[3].id", [](Json& j) { j["added_tokens"][3].erase("id"); }},
+          {"added_tokens[3].id", [](Json& j) { j["added_tokens"][3]["id"] = 1e9; }},
+          {"added_tokens[3].content", [](Json& j) { j["added_tokens"][3]["content"] = ""; }},
+          {"added_tokens[3].content", [](Json& j) { j["added_tokens"][3]["content"] = 7; }},
+          {"added_tokens[3].special", [](Json& j) { j["added_tokens"][3].erase("special"); }},
+          {"added_tokens[3].lstrip", [](Json& j) { j["added_tokens"][3]["lstrip"] = "no"; }},
+          {"in model.vocab", [](Json& j) { j["added_tokens"][0]["id"] = 1; }},
+          {"merges[1]", [](Json& j) { j["model"]["merges"][1] = "ab"; }},
+          {"merges[1]", [](Json& j) { j["model"]["merges"][1] = "a b c"; }},
+          {"merges[1]", [](Json& j) { j["model"]["merges"][1] = 3; }},
+          {"merges[1]", [](Json& j) { j["model"]["merges"][1] = Json::array({"a"}); }},
+          {"merges[1]",
+           [](Json& j) {
+             j["model"]["merges"][1] = Json::array({"a", 1});
+           }},
+          {"\"☃\" is not in", [](Json& j) { j["model"]["merges"][1] = "☃ a"; }},
+          {"\"☃\" is not in", [](Json& j) { j["model"]["merges"][1] = "a ☃"; }},
+          {"\"~~\" is not in", [](Json& j) { j["model"]["merges"][1] = "~ ~"; }},
+          {"ignore_merges", [](Json& j) { j["model"]["ignore_merges"] = 1; }},
+      },
+      Status::kCorruptFile);
+}
+
+TEST_CASE("what is not supported is refused by name") {
+  check_all(
+      {
+          {"Unigram", [](Json& j) { j["model"]["type"] = "Unigram"; }},
+          {"dropout", [](Json& j) { j["model"]["dropout"] = 0.1; }},
+          {"##", [](Json& j) { j["model"]["continuing_subword_prefix"] = "##"; }},
+          {"</w>", [](Json& j) { j["model"]["end_of_word_suffix"] = "</w>"; }},
+          {"byte_fallback", [](Json& j) { j["model"]["byte_fallback"] = true; }},
+          {"ignore_merges", [](Json& j) { j["model"]["ignore_merges"] = true; }},
+          {"NFC",
+           [](Json& j) {
+             j["normalizer"] = {{"type", "NFC"}};
+           }},
+          {"Lowercase",
+           [](Json& j) {
+             j["normalizer"]["normalizers"].push_back({{"type", "Lowercase"}});
+           }},
+          {"Metaspace",
+           [](Json& j) {
+             j["pre_tokenizer"] = {{"type", "Metaspace"}};
+           }},
+          {"WordPiece",
+           [](Json& j) {
+             j["decoder"] = {{"type", "WordPiece"}};
+           }},
+          {"decoder", [](Json& j) { j["decoder"] = nullptr; }},
+          {"truncation",
+           [](Json& j) {
+             j["truncation"] = {{"max_length", 5}};
+           }},
+          {"padding",
+           [](Json& j) {
+             j["padding"] = {{"pad_id", 5}};
+           }},
+          {"single_word", [](Json& j) { j["added_tokens"][3]["single_word"] = true; }},
+          {"lstrip", [](Json& j) { j["added_tokens"][3]["lstrip"] = true; }},
+          {"rstrip", [](Json& j) { j["added_tokens"][3]["rstrip"] = true; }},
+          // An added token that merges, or a byte alone, would make of ordinary text.
+          {"added token \"a\"",
+           [](Json& j) {
+             Json token = j["added_tokens"][3];
+             token["content"] = "a";
+             token["id"] = j["model"]["vocab"]["a"];
+             j["added_tokens"].push_back(token);
+           }},
+          {"added token",
+           [](Json& j) {
+             const auto merge = j["model"]["merges"][0].get<std::string>();
+             std::string made = merge;
+             made.erase(made.find(' '), 1);
+             Json token = j["added_tokens"][3];
+             token["content"] = made;
+             token["id"] = j["model"]["vocab"][made];
+             j["added_tokens"].push_back(token);
+           }},
+      },
+      Status::kUnsupported);
+}
+
+TEST_CASE("equivalent spellings load to the same tokenizer") {
+  const std::string text = "17 × 23 = 391, so </think> the answer is \\boxed{391}.\n";
+  const auto expected = test::tiny_r1().encode(text);
+  REQUIRE(expected);
+  const std::vector<std::function<void(Json&)>> changes = {
+      [](Json& j) {
+        for (Json& merge : j["model"]["merges"]) {
+          const auto both = merge.get<std::string>();
+          const size_t space = both.find(' ');
+          merge = {both.substr(0, space), both.substr(space + 1)};
+        }
+      },
+      [](Json& j) { j["normalizer"] = nullptr; },
+      [](Json& j) { j.erase("normalizer"); },
+      [](Json& j) { j["model"].erase("type"); },
+      [](Json& j) { j["model"]["dropout"] = 0.0; },
+      [](Json& j) { j["model"]["continuing_subword_prefix"] = ""; },
+      [](Json& j) { j["post_processor"] = nullptr; },
+      [](Json& j) { j["added_tokens"][3].erase("normalized"); },
+  };
+  for (const auto& change : changes) {
+    const auto tokenizer = load_with(change);
+    REQUIRE_MESSAGE(tokenizer, tokenizer.error().message);
+    const auto ids = tokenizer->encode(text);
+    REQUIRE(ids);
+    CHECK(*ids == *expected);
+  }
+}
+
+TEST_CASE("a file cut or damaged anywhere is an error or a tokenizer, never a crash") {
+  const std::string whole = tiny().dump();
+  test::SplitMix64 random(3);
+  int errors = 0;
+  for (int i = 0; i < 300; ++i) {
+    std::string text = whole;
+    if (i % 2 == 0) {
+      text.resize(random.below(whole.size()));
+    } else {
+      for (int k = 0; k < 3; ++k) {
+        text[random.below(text.size())] = static_cast<char>(random.below(256));
+      }
+    }
+    const auto result = Tokenizer::from_json(text, "t.json");
+    if (!result) {
+      ++errors;
+      CHECK(result.error().message.find("t.json") == 0);
+    } else {
+      CHECK(result->encode("Any text 123").ok());
+    }
+  }
+  CHECK(errors >= 150);
+  for (const std::string& text :
+       {std::string(), std::string("{}"), std::string("[]"), std::string("null"),
+        std::string(1'000'000, '['), "{\"model\":" + std::string(1'000'000, '['),
+        std::string("\xFF\xFE")}) {
+    CHECK_FALSE(Tokenizer::from_json(text, "t.json").ok());
+  }
+}
+
+}  // namespace
+}  // namespace pensee
