@@ -18,15 +18,23 @@
 namespace pensee {
 
 // The settings of a sampler. X(type, name, neutral value)
-//   temperature         0 takes the most probable token (greedy); otherwise logits are divided by
-//   it top_k               keep the k most probable tokens; 0 keeps all top_p               keep
-//   the most probable tokens whose probabilities first reach top_p; (0, 1] min_p               keep
-//   tokens at least min_p times as probable as the best; [0, 1] repetition_penalty  > 1 makes
-//   tokens of the prompt and of the reply less probable (positive
-//                       logits are divided by it, negative ones multiplied; arXiv:1909.05858, 4.1)
-//   presence_penalty    subtracted once from the logit of each token of the reply; [-2, 2]
-//   frequency_penalty   subtracted for each time a token occurs in the reply; [-2, 2]
-//   seed                the same seed, settings and logits give the same tokens
+//
+// temperature: 0 takes the most probable token (greedy); otherwise logits are divided by it.
+//
+// top_k: keep the k most probable tokens; 0 keeps all.
+//
+// top_p: keep the most probable tokens whose probabilities first reach top_p; (0, 1].
+//
+// min_p: keep tokens at least min_p times as probable as the best; [0, 1].
+//
+// repetition_penalty: above 1, tokens of the prompt and of the reply are less probable (positive
+// logits are divided by it, negative ones multiplied; arXiv:1909.05858, 4.1).
+//
+// presence_penalty: subtracted once from the logit of each token of the reply; [-2, 2].
+//
+// frequency_penalty: subtracted for each time a token occurs in the reply; [-2, 2].
+//
+// seed: the same seed, settings and logits give the same tokens.
 #define PENSEE_SAMPLER_FIELDS(X)     \
   X(float, temperature, 1.0F)        \
   X(int32_t, top_k, 0)               \

@@ -55,11 +55,14 @@ namespace pensee {
     const std::string_view rest = pattern.substr(i);
     const auto two = std::string(rest.substr(0, 2));
     if (c == '\\') {
-      const char next = rest.size() > 1 ? rest[1] : '0';
+      const char next = rest.size() > 1 ? rest[1] : ' ';  // a lone one is PCRE2's to refuse
       const bool word = (next >= '0' && next <= '9') || (next >= 'a' && next <= 'z') ||
                         (next >= 'A' && next <= 'Z');
       if (word && kEscapes.find(next) == kEscapes.npos) return two;
       ++i;
+      // The braces of \p{L} are no repetition.
+      const bool named = (next == 'p' || next == 'P') && rest.substr(2).starts_with('{');
+      if (named) i += std::min(rest.size(), rest.find('}')) - 1;
     } else if (in_class) {
       if (c == '[' || rest.starts_with("&&")) return "\"" + two + "\" in a class";
       in_class = c != ']';
