@@ -9,54 +9,10 @@
 #include <thread>
 #include <vector>
 
-#include "reason/tiny.hpp"
+#include "reason/replies.hpp"
 
 namespace pensee {
 namespace {
-
-constexpr const char* kQuestion = "What is 34 + 57?";
-const SamplerOverrides kGreedy = {.temperature = 0.0F};
-
-std::unique_ptr<Session> new_session(SessionOptions options = {}) {
-  Result<std::unique_ptr<Session>> session = Session::create(tiny(), options);
-  if (!session) FAIL(session.error().message);
-  return std::move(session).value();
-}
-
-template <class T>
-T must(Result<T> result) {
-  if (!result) FAIL(result.error().message);
-  return std::move(result).value();
-}
-
-// A greedy reply of at most 120 tokens: the tests' usual length.
-ReplyOptions greedy() {
-  return {.max_tokens = 120, .thought_sampler = kGreedy};
-}
-
-std::vector<Event> run(Session& session) {
-  std::vector<Event> events;
-  do {
-    events.push_back(must(session.step()));
-  } while (events.back().kind != EventKind::kDone);
-  return events;
-}
-
-std::string text_of(const std::vector<Event>& events, Phase phase) {
-  std::string text;
-  for (const Event& e : events) {
-    if (e.phase == phase) text += e.text;
-  }
-  return text;
-}
-
-std::vector<int32_t> tokens_of(const std::vector<Event>& events) {
-  std::vector<int32_t> tokens;
-  for (const Event& e : events) {
-    if (e.kind == EventKind::kToken) tokens.push_back(e.token);
-  }
-  return tokens;
-}
 
 int64_t count(std::span<const int32_t> tokens, std::string_view token) {
   return std::count(tokens.begin(), tokens.end(), *tiny()->tokenizer().token_to_id(token));

@@ -38,13 +38,21 @@ template <TokenSequence S>
 class TokenFeed {
  public:
   explicit TokenFeed(S sequence) : sequence_(std::move(sequence)) {
-    tokens_.reserve(static_cast<size_t>(sequence_.capacity()));
+    tokens_.reserve(static_cast<size_t>(sequence_.capacity()) + 1);
+  }
+
+  // An independent copy, which goes on as this one would. Errors: those of the sequence's clone.
+  [[nodiscard]] Result<TokenFeed> clone() const {
+    PENSEE_ASSIGN_OR_RETURN(S sequence, sequence_.clone());
+    TokenFeed copy(std::move(sequence));
+    copy.tokens_ = tokens_;  // assigned, not constructed: keeps the room reserved
+    return copy;
   }
 
   // Makes the context equal `prompt` and its logits ready. Returns how many of its tokens were in
   // the cache already. Errors: those of the sequence's prefill, and kContextFull if the prompt is
   // longer than the context (nothing has changed then). After another error the tokens read so far
-  // are kept. Precondition: the prompt is not empty.
+  // are kept, the newest of them to be fed again. Precondition: the prompt is not empty.
   Result<int64_t> set_prompt(std::span<const int32_t> prompt,
                              const std::function<bool(int64_t done, int64_t total)>& progress) {
     assert(!prompt.empty());
@@ -63,6 +71,8 @@ class TokenFeed {
     Result<void> read = sequence_.prefill(prompt.subspan(static_cast<size_t>(cached)), progress);
     if (read) return cached;
     tokens_.resize(static_cast<size_t>(sequence_.length()));
+    // Within a prompt the sequence has no logits.
+    if (!tokens_.empty()) sequence_.truncate(length() - 1);
     return std::move(read).error();
   }
 

@@ -108,6 +108,21 @@ class Sequence {
     return sequence;
   }
 
+  // An independent sequence with the same options, tokens and logits. Copies the cache of the
+  // tokens there are, not its whole room. No other thread may use the source meanwhile. Errors:
+  // kOutOfMemory.
+  [[nodiscard]] Result<Sequence> clone() const {
+    PENSEE_ASSIGN_OR_RETURN(Sequence copy, create(model_, options_));
+    if (length_ == 0) return copy;
+    const int64_t used = length_ * buffers_.cache.row_size;
+    for (int64_t l = 0; l < model_->config().n_layers; ++l) {
+      std::copy_n(buffers_.cache.layer(l), used, copy.buffers_.cache.layer(l));
+    }
+    std::copy_n(buffers_.logits, model_->config().vocab_size, copy.buffers_.logits);
+    copy.length_ = length_;
+    return copy;
+  }
+
   // Bytes of one sequence: cache and buffers. Needs no weights, so it can be asked before loading.
   // The operating system commits them as tokens arrive.
   static Result<size_t> estimate_memory(const Config& config, const SequenceOptions& options,

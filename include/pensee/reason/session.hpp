@@ -33,6 +33,8 @@ struct SessionOptions {
 // The shortest use:          Reply reply = session->ask("What is 7 * 8?").value();
 // Thought and answer apart:  add_message(), start(), think(), answer(), reply()
 // Token by token:            add_message(), start(), then step() until an event of kind kDone
+// Many answers to a thought: think(), then fork(), reseed() and answer() of each fork
+// Many thoughts:             start(), prefill(), then fork() and reseed()
 //
 // Messages make the conversation. The answer of a reply, if there is one, becomes a message; its
 // thought does not (R1's rule), so the next prompt is re-read from that answer on, and the
@@ -56,11 +58,41 @@ class Session {
     PENSEE_ASSIGN_OR_RETURN(Sampler sampler,
                             Sampler::create(static_cast<int32_t>(model->config().vocab_size), {}));
     return std::unique_ptr<Session>(
-        new Session(std::move(model), std::move(sequence), std::move(sampler)));
+        new Session(std::move(model), TokenFeed(std::move(sequence)), std::move(sampler)));
   }
 
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
+
+  // An independent copy, also in the middle of a reply: the messages, the tokens with their cache,
+  // the reply so far. Both go on alike unless one is reseeded. A cancel() or end_thinking() that
+  // has not taken effect stays with this session. No other thread may use this session meanwhile,
+  // but cancel() and end_thinking(). Errors: kOutOfMemory.
+  [[nodiscard]] Result<std::unique_ptr<Session>> fork() const {
+    PENSEE_ASSIGN_OR_RETURN(TokenFeed<Sequence> feed, feed_.clone());
+    PENSEE_ASSIGN_OR_RETURN(Sampler sampler,
+                            Sampler::create(static_cast<int32_t>(model_->config().vocab_size), {}));
+    std::unique_ptr<Session> copy(new Session(model_, std::move(feed), std::move(sampler)));
+    copy->sampler_ = sampler_;  // assigned, not constructed: keeps the room reserved
+    copy->messages_ = messages_;
+    copy->is_replying_ = is_replying_;
+    copy->controller_ = controller_;
+    copy->options_ = options_;
+    copy->prompt_ = prompt_;
+    copy->keeps_answer_ = keeps_answer_;
+    copy->thought_ended_ = thought_ended_;
+    copy->sampled_phase_ = sampled_phase_;
+    return copy;
+  }
+
+  // Draws the rest of the reply under way, thought and answer, from a random stream of its own; the
+  // seeds of its ReplyOptions no longer count. Between replies nothing happens: each begins with
+  // the seed of its own options.
+  void reseed(uint64_t seed) {
+    options_.thought_sampler.seed = seed;
+    options_.answer_sampler.seed.reset();  // else the answer would begin with it
+    sampler_.reseed(seed);
+  }
 
   // Adds a message; assistants' messages restore an earlier conversation. Errors: kInvalidArgument
   // if `content` is not UTF-8, kWrongState while a reply is under way.
@@ -79,6 +111,27 @@ class Session {
     PENSEE_RETURN_IF_ERROR(expect_idle("clear_messages"));
     messages_.clear();
     return {};
+  }
+
+  // Keeps the first n messages only. The next prompt re-reads what differs from the last one and no
+  // more. Errors: kWrongState while a reply is under way, kInvalidArgument if there are fewer.
+  Result<void> rewind(size_t n_messages) {
+    PENSEE_RETURN_IF_ERROR(expect_idle("rewind"));
+    if (n_messages > messages_.size()) {
+      return invalid_argument("n_messages: expected at most " + std::to_string(messages_.size()) +
+                              ", found " + std::to_string(n_messages));
+    }
+    messages_.resize(n_messages);
+    return {};
+  }
+
+  // Abandons the reply under way, if any, and forgets all messages and the last reply. The cache
+  // stays, for prompts that begin alike.
+  void reset() {
+    is_replying_ = false;
+    controller_.reset();
+    prompt_.clear();
+    messages_.clear();
   }
 
   // Begins the reply to the messages, whose last is the user's; the prompt is read by the first
@@ -113,19 +166,28 @@ class Session {
     return begin({ids, ids}, options, false);
   }
 
+  // Reads the prompt of the reply under way, and writes no token yet; nothing happens where it has
+  // been read. After a cancel(), step() tells how the reply ended. Errors: those of step().
+  Result<void> prefill() {
+    PENSEE_RETURN_IF_ERROR(expect_reply("prefill"));
+    return prompt_.empty() ? Result<void>() : advance();
+  }
+
+  // Logits (vocab_size) after the newest of tokens(), as the model gives them; valid until the next
+  // call of another function. Errors: kWrongState while no token or not the whole prompt has been
+  // read, kContextFull if the newest token itself found no room, those of Sequence.
+  Result<std::span<const float>> logits() {
+    if (feed_.length() == 0 || !prompt_.empty()) {
+      return Error{Status::kWrongState, "logits: no prompt has been read; start() and prefill()"};
+    }
+    return feed_.logits();
+  }
+
   // The next event, after at most one token's work (the first: the prompt's too). Errors:
   // kWrongState if no reply is under way, kInternal for broken logits, those of Sequence.
   Result<Event> step() {
-    if (!controller_ || !is_replying_) {
-      return Error{Status::kWrongState, "step: no reply is under way; start() one"};
-    }
-    while (!controller_->has_event()) {
-      const Result<void> advanced = advance();
-      if (!advanced) {
-        is_replying_ = false;
-        return advanced.error();
-      }
-    }
+    PENSEE_RETURN_IF_ERROR(expect_reply("step"));
+    while (!controller_->has_event()) PENSEE_RETURN_IF_ERROR(advance());
     Event event = controller_->take_event();
     if (event.kind == EventKind::kThoughtBegin) thought_ended_ = false;
     if (event.kind == EventKind::kThoughtEnd) thought_ended_ = true;
@@ -187,13 +249,19 @@ class Session {
     std::vector<int32_t> control;  // those of the template; the rest is what people wrote
   };
 
-  Session(std::shared_ptr<const Model> model, Sequence sequence, Sampler sampler)
-      : model_(std::move(model)), feed_(std::move(sequence)), sampler_(std::move(sampler)) {}
+  Session(std::shared_ptr<const Model> model, TokenFeed<Sequence> feed, Sampler sampler)
+      : model_(std::move(model)), feed_(std::move(feed)), sampler_(std::move(sampler)) {}
 
   [[nodiscard]] Result<void> expect_idle(const char* function) const {
     if (!is_replying_) return {};
     return Error{Status::kWrongState,
                  std::string(function) + ": a reply is under way; step() to its end or cancel()"};
+  }
+
+  [[nodiscard]] Result<void> expect_reply(const char* function) const {
+    if (is_replying_) return {};
+    return Error{Status::kWrongState,
+                 std::string(function) + ": no reply is under way; start() one"};
   }
 
   [[nodiscard]] Result<Prompt> render(Thinking thinking) const {
@@ -257,7 +325,7 @@ class Session {
   }
 
   // Reads the prompt, or writes one token. Every way out of the reply leads through the controller,
-  // which then has events.
+  // which then has events; but an error ends it at once.
   Result<void> advance() {
     const auto begin = std::chrono::steady_clock::now();
     Usage& usage = controller_->usage();
@@ -268,6 +336,7 @@ class Session {
     }
     Result<void> done = prompt_.empty() ? write_token() : read_prompt();
     *seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    if (!done) is_replying_ = false;
     return done;
   }
 
@@ -345,7 +414,7 @@ class Session {
   std::atomic<bool> cancel_{false};
   std::atomic<bool> end_thinking_{false};
 
-  // The reply under way, or the last one.
+  // The reply under way, or the last one; fork() copies all of it.
   bool is_replying_ = false;
   std::optional<PhaseController> controller_;
   ReplyOptions options_;
