@@ -1,0 +1,60 @@
+// step_many(): one step of many sessions of one model.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "pensee/base/result.hpp"
+#include "pensee/reason/event.hpp"
+#include "pensee/reason/session.hpp"
+
+namespace pensee {
+
+namespace step_many_detail {
+
+// What is wrong with the list itself, if anything.
+inline std::optional<Error> find_fault(std::span<Session* const> sessions) {
+  const auto at = [](size_t i) { return "sessions[" + std::to_string(i) + "]: "; };
+  for (size_t i = 0; i < sessions.size(); ++i) {
+    if (sessions[i] == nullptr) {
+      return invalid_argument(at(i) + "expected a session, found null");
+    }
+    if (sessions[i]->model() != sessions[0]->model()) {
+      return invalid_argument(at(i) + "expected the model of sessions[0], found another");
+    }
+  }
+  std::vector<Session*> sorted(sessions.begin(), sessions.end());
+  std::sort(sorted.begin(), sorted.end(), std::less<>());
+  const auto twin = std::adjacent_find(sorted.begin(), sorted.end());
+  if (twin == sorted.end()) return std::nullopt;
+  const auto first = std::find(sessions.begin(), sessions.end(), *twin);
+  const auto second = std::find(first + 1, sessions.end(), *twin);
+  return invalid_argument(at(static_cast<size_t>(second - sessions.begin())) +
+                          "the session is in the list twice");
+}
+
+}  // namespace step_many_detail
+
+// The next event of every session, in their order. Each result equals what Session::step() of that
+// session alone would give, errors included; one session's error does not hold up the others. If
+// the list itself is wrong (a null, a session twice, sessions of different models), nothing is
+// stepped and every result is that kInvalidArgument.
+//
+// Thread rule: as if the calling thread used all the sessions; cancel() and end_thinking() may come
+// from any thread.
+[[nodiscard]] inline std::vector<Result<Event>> step_many(std::span<Session* const> sessions) {
+  if (std::optional<Error> fault = step_many_detail::find_fault(sessions)) {
+    return std::vector<Result<Event>>(sessions.size(), *fault);
+  }
+  std::vector<Result<Event>> events;
+  events.reserve(sessions.size());
+  for (Session* session : sessions) events.push_back(session->step());
+  return events;
+}
+
+}  // namespace pensee
