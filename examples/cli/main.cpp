@@ -19,7 +19,9 @@ void add_ask(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("ask", "Ask one question");
   auto options = std::make_shared<AskOptions>();
   auto words = std::make_shared<std::vector<std::string>>();
-  command->add_option("words", *words, "[MODEL] PROMPT; PROMPT -: read standard input")
+  command
+      ->add_option("words", *words,
+                   "Folder or file of the model, and the prompt; -: standard input")
       ->required()
       ->expected(1, 2)
       ->option_text("[MODEL] PROMPT");
@@ -51,7 +53,8 @@ void add_tokenize(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("tokenize", "Show the tokens of a text");
   auto options = std::make_shared<ModelOptions>();
   auto words = std::make_shared<std::vector<std::string>>();
-  command->add_option("words", *words, "[MODEL] TEXT; TEXT -: read standard input")
+  command
+      ->add_option("words", *words, "Folder or file of the model, and the text; -: standard input")
       ->required()
       ->expected(1, 2)
       ->option_text("[MODEL] TEXT");

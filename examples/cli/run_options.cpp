@@ -30,8 +30,9 @@ void add_ask_options(CLI::App& command, AskOptions& options) {
                      "Keep tokens at least this probable, relative to the most probable one");
   command.add_option("--seed", options.seed, "Seed of the random choices");
   command.add_flag("--greedy", options.greedy, "Always take the most probable token");
-  command.add_option("--show", options.show, "thoughts, answer or both")
-      ->transform(CLI::CheckedTransformer(kShow));
+  command.add_option("--show", options.show, "What is shown")
+      ->transform(CLI::CheckedTransformer(kShow))
+      ->option_text("{thoughts,answer,both}");
   command.add_flag("--json", options.json,
                    "Print prompt, thought, answer, endings and usage as JSON at the end");
 }
