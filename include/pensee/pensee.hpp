@@ -13,4 +13,5 @@
 #pragma once
 
 #include "pensee/kernels/dispatch.hpp"
+#include "pensee/model/logits.hpp"
 #include "pensee/reason/session.hpp"

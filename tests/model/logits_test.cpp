@@ -1,0 +1,57 @@
+#include "pensee/model/logits.hpp"
+
+#include <doctest/doctest.h>
+
+#include <string>
+#include <vector>
+#include <xtensor/xview.hpp>
+
+#include "golden.hpp"
+#include "pensee/kernels/dispatch.hpp"
+
+namespace pensee {
+namespace {
+
+std::shared_ptr<const Transformer> load(const std::string& directory) {
+  auto checkpoint = Checkpoint::open(directory);
+  REQUIRE_MESSAGE(checkpoint.ok(), checkpoint.error().message);
+  auto config = Config::from_json(*(*checkpoint)->read_text("config.json"), "config.json");
+  REQUIRE_MESSAGE(config.ok(), config.error().message);
+  auto model = Transformer::load(*checkpoint, *config, {.kernels = &best_kernels(), .threads = 1});
+  REQUIRE_MESSAGE(model.ok(), model.error().message);
+  return *model;
+}
+
+TEST_CASE("every row belongs to its token") {
+  const auto expected =
+      golden::read_model(std::string(PENSEE_TEST_DATA) + "/models/plain_rope_f32");
+  const auto model = load(expected.directory);
+  const std::vector<int32_t> tokens = expected.tokens();
+  const auto logits = logits_of(model, tokens, {.chunk = 7});
+  REQUIRE_MESSAGE(logits.ok(), logits.error().message);
+  REQUIRE(logits->shape(0) == tokens.size());
+  REQUIRE(logits->shape(1) == static_cast<size_t>(expected.vocab_size()));
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    CAPTURE(i);
+    const auto row = xt::view(*logits, i, xt::all());
+    const std::vector<float> values(row.begin(), row.end());
+    CHECK(golden::max_difference(expected.logits.row(static_cast<int64_t>(i)), values) <= 1e-3F);
+  }
+}
+
+TEST_CASE("texts that the model cannot take are refused") {
+  const auto model = load(std::string(PENSEE_TEST_DATA) + "/models/dense_only_f32");
+  const auto vocab = static_cast<int32_t>(model->config().vocab_size);
+  const auto longest = static_cast<size_t>(model->config().max_position_embeddings);
+  for (const std::vector<int32_t>& tokens :
+       {std::vector<int32_t>{}, std::vector<int32_t>{0, vocab}, std::vector<int32_t>{-1},
+        std::vector<int32_t>(longest + 1, 1)}) {
+    CAPTURE(tokens.size());
+    const auto logits = logits_of(model, tokens);
+    REQUIRE_FALSE(logits.ok());
+    CHECK(logits.error().status == Status::kInvalidArgument);
+  }
+}
+
+}  // namespace
+}  // namespace pensee
