@@ -1,6 +1,7 @@
 // One block of memory for all the buffers of a session, laid out once.
 #pragma once
 
+#include <algorithm>
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
@@ -13,22 +14,47 @@
 
 namespace pensee {
 
+// Where large blocks come from. Both functions are set, or neither: then from the C library. They
+// must not throw.
+struct Allocator {
+  // `bytes` (at least 1) at a multiple of `alignment`, a power of two; or null.
+  void* (*allocate)(void* user, size_t bytes, size_t alignment) = nullptr;
+  // Takes back what allocate() gave, with the same `bytes`.
+  void (*release)(void* user, void* memory, size_t bytes) = nullptr;
+  void* user = nullptr;
+};
+
 // A layout function takes its buffers from an arena twice: first from a measuring one (created by
 // default, hands out null and adds up), then from one that has the memory. So the size is never
-// written down a second time. The memory reads as zero, and the operating system commits a page
-// only when it is first written.
+// written down a second time. From the C library, the memory is committed by the operating system
+// page by page, when it is first written. What it reads before that is not defined.
 class Arena {
  public:
   Arena() = default;
 
-  static Result<Arena> create(size_t bytes) {
-    Arena arena;
-    arena.memory_.reset(static_cast<std::byte*>(std::calloc(bytes + kAlignment, 1)));
-    if (arena.memory_ == nullptr) {
+  // Errors: kOutOfMemory; kInvalidArgument if only one function of `allocator` is set, or if it
+  // gives misaligned memory.
+  static Result<Arena> create(size_t bytes, const Allocator& allocator = {}) {
+    const bool is_host = allocator.allocate != nullptr;
+    if (is_host != (allocator.release != nullptr)) {
+      return invalid_argument("allocator: expected both functions or neither, found one");
+    }
+    const size_t total = is_host ? std::max<size_t>(bytes, 1) : bytes + kAlignment;
+    void* memory = is_host
+                       ? allocator.allocate(allocator.user, total, kAlignment)
+                       : std::calloc(total, 1);  // calloc commits no page; malloc and fill would
+    if (memory == nullptr) {
       return Error{Status::kOutOfMemory, "cannot allocate " + std::to_string(bytes) + " bytes"};
     }
-    const auto address = reinterpret_cast<uintptr_t>(arena.memory_.get());
-    arena.base_ = arena.memory_.get() + (kAlignment - address % kAlignment) % kAlignment;
+    Arena arena;
+    arena.memory_ = {static_cast<std::byte*>(memory), Release{allocator, total}};
+    const auto address = reinterpret_cast<uintptr_t>(memory);
+    const size_t gap = (kAlignment - address % kAlignment) % kAlignment;
+    if (is_host && gap != 0) {
+      return invalid_argument("allocator: expected memory at a multiple of " +
+                              std::to_string(kAlignment) + " bytes");
+    }
+    arena.base_ = arena.memory_.get() + gap;
     arena.capacity_ = bytes;
     return arena;
   }
@@ -54,12 +80,17 @@ class Arena {
   [[nodiscard]] bool overflow() const noexcept { return overflow_; }
 
  private:
-  struct Free {
-    void operator()(std::byte* memory) const noexcept { std::free(memory); }
+  struct Release {
+    Allocator allocator;
+    size_t bytes;  // no initialiser: g++ 12 then takes the class for not default-constructible
+    void operator()(std::byte* memory) const noexcept {
+      if (allocator.release == nullptr) return std::free(memory);
+      allocator.release(allocator.user, memory, bytes);
+    }
   };
   static constexpr size_t kAlignment = 64;
 
-  std::unique_ptr<std::byte, Free> memory_;
+  std::unique_ptr<std::byte, Release> memory_;
   std::byte* base_ = nullptr;
   size_t capacity_ = 0;
   size_t used_ = 0;
