@@ -16,6 +16,7 @@
 using pensee::Checkpoint;
 using pensee::Status;
 using pensee::TensorView;
+using pensee_test::as_bytes;
 using pensee_test::safetensors;
 using pensee_test::TempDir;
 
@@ -244,6 +245,72 @@ TEST_CASE("text files beside the weights") {
   CHECK(huge.error().status == Status::kUnsupported);
   CHECK(huge.error().message.find(dir.file("huge.json")) != std::string::npos);
   CHECK(huge.error().message.find("67108865") != std::string::npos);
+}
+
+TEST_CASE("buffers are read as a directory is, at any alignment") {
+  const std::string one = tensors_named({"c", "a"});
+  const std::string two = tensors_named({"b"});
+  const std::string index = R"({"weight_map":{"a":"one.safetensors","b":"two.safetensors",)"
+                            R"("c":"one.safetensors"}})";
+  for (const size_t shift : {0U, 1U, 3U, 8U}) {
+    const std::string room = std::string(shift, ' ') + one;  // `one` at another alignment
+    std::vector<pensee::NamedBuffer> files = {{"config.json", as_bytes("{}")},
+                                              {kIndex, as_bytes(index)},
+                                              {"one.safetensors", as_bytes(room).subspan(shift)},
+                                              {"two.safetensors", as_bytes(two)}};
+    std::vector<double> fractions;
+    const auto opened = Checkpoint::open_buffers(files, [&](double fraction) {
+      fractions.push_back(fraction);
+      return true;
+    });
+    REQUIRE_MESSAGE(opened.ok(), opened.error().message);
+    const Checkpoint& checkpoint = **opened;
+    CHECK(fractions == std::vector<double>{0.0, 0.5, 1.0});
+    REQUIRE(checkpoint.tensors().size() == 3);
+    CHECK(checkpoint.find("a")->data[0] == std::byte{1});
+    CHECK(checkpoint.find("a")->file == "one.safetensors");
+    CHECK(reinterpret_cast<const char*>(checkpoint.find("c")->data) > room.data());  // in place
+    CHECK(reinterpret_cast<const char*>(checkpoint.find("c")->data) < room.data() + room.size());
+    CHECK(checkpoint.bytes() == one.size() + two.size());
+    CHECK(checkpoint.directory().empty());
+    CHECK(checkpoint.path_of("config.json") == "config.json");
+    CHECK(checkpoint.read_text("config.json").value() == "{}");
+    const auto missing = checkpoint.read_text("tokenizer.json");
+    CHECK(missing.error().status == Status::kNotFound);
+    CHECK(missing.error().message.find("tokenizer.json") != std::string::npos);
+    CHECK(checkpoint.read_text("../x").error().status == Status::kInvalidArgument);
+    checkpoint.read_ahead();
+    // The single file goes before the index, as in a directory.
+    files.push_back({"model.safetensors", as_bytes(two)});
+    CHECK(Checkpoint::open_buffers(files).value()->tensors().size() == 1);
+  }
+}
+
+TEST_CASE("wrong buffers are errors that name them") {
+  const std::string one = tensors_named({"a"});
+  const std::string index = R"({"weight_map":{"a":"one.safetensors"}})";
+  using Files = std::vector<pensee::NamedBuffer>;
+  const auto expect = [](const Files& files, Status status, const char* words) {
+    const auto opened = Checkpoint::open_buffers(files);
+    REQUIRE(!opened.ok());
+    CAPTURE(opened.error().message);
+    CHECK(opened.error().status == status);
+    CHECK(opened.error().message.find(words) != std::string::npos);
+  };
+  const auto single = [&](std::string_view bytes) {
+    return Files{{"model.safetensors", as_bytes(bytes)}};
+  };
+  expect({}, Status::kNotFound, "expected model.safetensors or");
+  expect({{kIndex, as_bytes(index)}}, Status::kNotFound, "one.safetensors: no buffer");
+  expect({{kIndex, {}}}, Status::kCorruptFile, kIndex);
+  expect({{"a/b", as_bytes(one)}}, Status::kInvalidArgument, "a/b");
+  expect({{"", as_bytes(one)}}, Status::kInvalidArgument, "plain file names");
+  expect({{"x", {}}, {"x", {}}}, Status::kInvalidArgument, "x is there twice");
+  expect(single(""), Status::kCorruptFile, "model.safetensors: expected at least 8 bytes");
+  for (size_t n = 0; n < one.size(); ++n) {
+    const std::string part = one.substr(0, n);  // its own block: reading past it would show
+    expect(single(part), Status::kCorruptFile, "model.safetensors");
+  }
 }
 
 TEST_CASE("a randomly damaged index never crashes") {

@@ -26,6 +26,12 @@ namespace pensee {
 // Called while loading with the fraction done, from 0 to 1; false cancels (Status::kCancelled).
 using LoadProgress = std::function<bool(double fraction)>;
 
+// A file in memory, named as it would be in a checkpoint's directory: "config.json".
+struct NamedBuffer {
+  std::string name;
+  std::span<const std::byte> bytes;
+};
+
 // Thread rule: immutable; any thread may read. Tensor views, their names and their file names live
 // as long as the checkpoint.
 class Checkpoint {
@@ -40,6 +46,17 @@ class Checkpoint {
                                                         const LoadProgress& progress = {}) {
     std::shared_ptr<Checkpoint> checkpoint(new Checkpoint);
     PENSEE_RETURN_IF_ERROR(checkpoint->load(directory_or_file, progress));
+    return std::shared_ptr<const Checkpoint>(std::move(checkpoint));
+  }
+
+  // The same from memory: `files` are those of a directory. Their bytes may lie at any alignment,
+  // are not copied, and must stay as they are as long as the checkpoint lives. Errors: those of
+  // open(), with the buffers' names for paths; kInvalidArgument for a name that is no plain file
+  // name or comes twice.
+  static Result<std::shared_ptr<const Checkpoint>> open_buffers(std::span<const NamedBuffer> files,
+                                                                const LoadProgress& progress = {}) {
+    std::shared_ptr<Checkpoint> checkpoint(new Checkpoint);
+    PENSEE_RETURN_IF_ERROR(checkpoint->load_buffers(files, progress));
     return std::shared_ptr<const Checkpoint>(std::move(checkpoint));
   }
 
@@ -60,8 +77,14 @@ class Checkpoint {
   }
   // All tensors, sorted by name.
   [[nodiscard]] std::span<const TensorView> tensors() const noexcept { return tensors_; }
-  // Where config.json and the like are.
+  // Where config.json and the like are; empty if they are in memory.
   [[nodiscard]] const std::string& directory() const noexcept { return directory_; }
+  // What was opened, for messages.
+  [[nodiscard]] const std::string& source() const noexcept { return source_; }
+  // What messages call a file beside the weights: its path, or its buffer's name.
+  [[nodiscard]] std::string path_of(const std::string& file_name) const {
+    return in_memory_ ? file_name : join(directory_, file_name);
+  }
   // Size of all tensor files together.
   [[nodiscard]] size_t bytes() const noexcept { return bytes_; }
   // Asks the operating system to begin reading all tensor files; see MappedFile::read_ahead.
@@ -75,14 +98,13 @@ class Checkpoint {
     if (!is_plain_name(file_name)) {
       return invalid_argument("expected a plain file name, found \"" + printable(file_name) + "\"");
     }
-    const std::string path = join(directory_, file_name);
-    PENSEE_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::open(path));
-    const std::span<const std::byte> bytes = file.bytes();
-    if (bytes.size() > kMaxTextBytes) {
-      return unsupported(path + ": expected at most " + std::to_string(kMaxTextBytes) +
-                         " bytes, found " + std::to_string(bytes.size()));
+    if (in_memory_) {
+      PENSEE_ASSIGN_OR_RETURN(const std::span<const std::byte> bytes, buffer(file_name));
+      return text_of(bytes, file_name);
     }
-    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    const std::string path = path_of(file_name);
+    PENSEE_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::open(path));
+    return text_of(file.bytes(), path);
   }
 
  private:
@@ -96,30 +118,68 @@ class Checkpoint {
   Result<void> load(const std::string& path, const LoadProgress& progress) {
     if (path.empty()) return invalid_argument("checkpoint: expected a path, found an empty one");
     source_ = path;
-    FileMap files;
     std::error_code ignored;  // the errors below say more
-    if (!std::filesystem::is_directory(path, ignored)) {
-      const std::filesystem::path file(path);
-      directory_ = file.has_parent_path() ? file.parent_path().string() : ".";
-      files[file.filename().string()];
-    } else {
+    if (std::filesystem::is_directory(path, ignored)) {
       directory_ = path;
-      if (std::filesystem::exists(join(path, kSingleName), ignored)) {
-        files[kSingleName];
-      } else if (std::filesystem::exists(join(path, kIndexName), ignored)) {
-        PENSEE_ASSIGN_OR_RETURN(files, read_index());
-      } else {
-        return Error{Status::kNotFound,
-                     path + ": expected " + kSingleName + " or " + kIndexName + ", found neither"};
+      return load_directory(progress);
+    }
+    const std::filesystem::path file(path);
+    directory_ = file.has_parent_path() ? file.parent_path().string() : ".";
+    return load_files({{file.filename().string(), {}}}, progress);
+  }
+
+  Result<void> load_buffers(std::span<const NamedBuffer> files, const LoadProgress& progress) {
+    source_ = "buffers";
+    in_memory_ = true;
+    for (const NamedBuffer& file : files) {
+      if (!is_plain_name(file.name)) {
+        return invalid_argument("buffers: expected plain file names, found \"" +
+                                printable(file.name) + "\"");
+      }
+      if (!buffers_.emplace(file.name, file.bytes).second) {
+        return invalid_argument("buffers: " + printable(file.name) + " is there twice");
       }
     }
+    return load_directory(progress);
+  }
+
+  // Finds the tensor files of directory_ or of buffers_, and loads them.
+  Result<void> load_directory(const LoadProgress& progress) {
+    if (has(kSingleName)) return load_files({{kSingleName, {}}}, progress);
+    if (!has(kIndexName)) {
+      return Error{Status::kNotFound,
+                   source_ + ": expected " + kSingleName + " or " + kIndexName + ", found neither"};
+    }
+    PENSEE_ASSIGN_OR_RETURN(const FileMap files, read_index());
+    return load_files(files, progress);
+  }
+
+  Result<void> load_files(const FileMap& files, const LoadProgress& progress) {
     PENSEE_RETURN_IF_ERROR(open_files(files, progress));
     PENSEE_RETURN_IF_ERROR(collect());
     return expect_listed(files);
   }
 
+  [[nodiscard]] bool has(const char* name) const {
+    std::error_code ignored;
+    return in_memory_ ? buffers_.contains(name) : std::filesystem::exists(path_of(name), ignored);
+  }
+
+  [[nodiscard]] Result<std::span<const std::byte>> buffer(const std::string& name) const {
+    const auto found = buffers_.find(name);
+    if (found != buffers_.end()) return found->second;
+    return Error{Status::kNotFound, printable(name) + ": no buffer of that name"};
+  }
+
+  [[nodiscard]] Result<std::unique_ptr<const SafetensorsFile>> open_tensors(
+      const std::string& name) const {
+    if (!in_memory_) return SafetensorsFile::open(path_of(name));
+    PENSEE_ASSIGN_OR_RETURN(const std::span<const std::byte> bytes, buffer(name));
+    return SafetensorsFile::from_bytes(bytes, name);
+  }
+
   Result<FileMap> read_index() const {
-    const std::string path = join(directory_, kIndexName);
+    const std::string path = path_of(kIndexName);
     PENSEE_ASSIGN_OR_RETURN(const std::string text, read_text(kIndexName));
     PENSEE_ASSIGN_OR_RETURN(const Json json, parse_json(text, path));
     PENSEE_ASSIGN_OR_RETURN(const JsonView weight_map, JsonView(json, path).at("weight_map"));
@@ -145,7 +205,7 @@ class Checkpoint {
     };
     PENSEE_RETURN_IF_ERROR(report(0));
     for (const auto& [name, tensors] : files) {
-      PENSEE_ASSIGN_OR_RETURN(auto file, SafetensorsFile::open(join(directory_, name)));
+      PENSEE_ASSIGN_OR_RETURN(auto file, open_tensors(name));
       bytes_ += file->bytes();
       files_.push_back(std::move(file));
       PENSEE_RETURN_IF_ERROR(report(files_.size()));
@@ -171,11 +231,11 @@ class Checkpoint {
   // Checks that each tensor of the index is in the file that the index names.
   Result<void> expect_listed(const FileMap& files) const {
     for (const auto& [name, tensors] : files) {
-      const std::string path = join(directory_, name);
+      const std::string path = path_of(name);
       for (const std::string& tensor : tensors) {
         const TensorView* found = find(tensor);
         if (found != nullptr && found->file == path) continue;
-        return corrupt_file(join(directory_, kIndexName) + ": tensor " + printable(tensor) +
+        return corrupt_file(path_of(kIndexName) + ": tensor " + printable(tensor) +
                             ": expected in " + name + ", found in " +
                             (found == nullptr ? "no file" : std::string(found->file)));
       }
@@ -189,12 +249,22 @@ class Checkpoint {
            name.find_first_of(std::string_view("/\\\0", 3)) == name.npos;
   }
 
+  static Result<std::string> text_of(std::span<const std::byte> bytes, const std::string& path) {
+    if (bytes.size() > kMaxTextBytes) {
+      return unsupported(path + ": expected at most " + std::to_string(kMaxTextBytes) +
+                         " bytes, found " + std::to_string(bytes.size()));
+    }
+    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  }
+
   static std::string join(const std::string& directory, const std::string& name) {
     return (std::filesystem::path(directory) / name).string();
   }
 
   std::string source_;
   std::string directory_;
+  bool in_memory_ = false;
+  std::map<std::string, std::span<const std::byte>, std::less<>> buffers_;
   size_t bytes_ = 0;
   std::vector<std::unique_ptr<const SafetensorsFile>> files_;
   std::vector<TensorView> tensors_;

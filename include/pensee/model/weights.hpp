@@ -228,7 +228,7 @@ inline Result<Weights> Weights::load(const Checkpoint& checkpoint, const Config&
   for (int64_t i = 0; i < config.n_layers; ++i) {
     const double done = static_cast<double>(i) / static_cast<double>(config.n_layers);
     if (progress && !progress(done)) {
-      return Error{Status::kCancelled, checkpoint.directory() + ": loading was cancelled"};
+      return Error{Status::kCancelled, checkpoint.source() + ": loading was cancelled"};
     }
     PENSEE_RETURN_IF_ERROR(reader.layer("model.layers." + std::to_string(i) + ".", config, i,
                                         weights.layers.emplace_back()));
