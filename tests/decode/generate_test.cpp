@@ -28,6 +28,7 @@ struct FakeSequence {
   std::vector<float> scores = std::vector<float>(kVocab);
   int64_t fed = 0;
 
+  Result<FakeSequence> clone() const { return *this; }
   int64_t length() const { return static_cast<int64_t>(cache.size()); }
   int64_t capacity() const { return kCapacity; }
   std::span<const float> logits() const { return scores; }
@@ -144,8 +145,62 @@ TEST_CASE("a cancelled prompt keeps what was read") {
   };
   CHECK(feed.set_prompt(prompt, stop).error().status == Status::kCancelled);
   CHECK(feed.length() == 2);
+  CHECK(!feed.has_logits());
   CHECK(feed.set_prompt(prompt, {}).value() == 2);
   best(feed);
+  // The sequence has no logits within a prompt; asked for, they are those of the newest token.
+  CHECK(feed.set_prompt(std::vector<int32_t>{7, 8, 9}, [](int64_t, int64_t) { return false; })
+            .error()
+            .status == Status::kCancelled);
+  CHECK(feed.length() == 1);
+  best(feed);
+  CHECK(feed.has_logits());
+}
+
+TEST_CASE("a copy goes on alike, and each for itself") {
+  for (const bool fed : {false, true}) {
+    Feed feed(FakeSequence{});
+    REQUIRE(feed.set_prompt(std::vector<int32_t>{1, 2}, {}).ok());
+    feed.push(3);
+    if (fed) best(feed);
+    Feed copy = feed.clone().value();
+    CHECK(copy.has_logits() == fed);
+    CHECK(best(copy) == best(feed));
+    copy.push(4);
+    feed.push(5);
+    best(copy);
+    best(feed);
+    CHECK(copy.tokens().back() == 4);
+    CHECK(copy.set_prompt(std::vector<int32_t>{1, 2, 3, 4, 5}, {}).value() == 4);
+  }
+  // Also of a feed whose prompt was cancelled.
+  Feed feed(FakeSequence{});
+  static_cast<void>(
+      feed.set_prompt(std::vector<int32_t>{7, 8}, [](int64_t, int64_t) { return false; }));
+  Feed copy = feed.clone().value();
+  CHECK(!copy.has_logits());
+  best(copy);
+}
+
+TEST_CASE("another context can be taken over, with logits or without") {
+  const std::vector<int32_t> tokens = {4, 5, 6};
+  for (const int64_t cached : {2, 3}) {
+    Feed feed(FakeSequence{});
+    REQUIRE(feed.set_prompt(std::vector<int32_t>{1, 2, 3, 4, 5}, {}).ok());
+    feed.restore(tokens, false, [&](FakeSequence& sequence) {
+      sequence.cache.assign(tokens.begin(), tokens.begin() + cached);
+    });
+    CHECK(feed.length() == 3);
+    CHECK(!feed.has_logits());
+    best(feed);
+  }
+  Feed feed(FakeSequence{});
+  feed.restore(tokens, true, [&](FakeSequence& sequence) {
+    for (const int32_t token : tokens) REQUIRE(sequence.decode(token).ok());
+  });
+  CHECK(feed.has_logits());
+  best(feed);
+  CHECK(feed.sequence().fed == 3);
 }
 
 TEST_CASE("generate follows the model, to an end token, a limit or a full context") {

@@ -46,13 +46,24 @@ class TokenFeed {
     PENSEE_ASSIGN_OR_RETURN(S sequence, sequence_.clone());
     TokenFeed copy(std::move(sequence));
     copy.tokens_ = tokens_;  // assigned, not constructed: keeps the room reserved
+    copy.logits_are_due_ = logits_are_due_;
     return copy;
+  }
+
+  // Takes over another context: `tokens`, and their cache, of all or of all but the newest, which
+  // `fill` puts into the sequence; `has_logits`: with the logits of the newest.
+  template <class Fill>
+  void restore(std::span<const int32_t> tokens, bool has_logits, Fill&& fill) {
+    tokens_.assign(tokens.begin(), tokens.end());
+    fill(sequence_);
+    assert(sequence_.length() <= length() && sequence_.length() + 1 >= length());
+    logits_are_due_ = !has_logits;
   }
 
   // Makes the context equal `prompt` and its logits ready. Returns how many of its tokens were in
   // the cache already. Errors: those of the sequence's prefill, and kContextFull if the prompt is
   // longer than the context (nothing has changed then). After another error the tokens read so far
-  // are kept, the newest of them to be fed again. Precondition: the prompt is not empty.
+  // are kept. Precondition: the prompt is not empty.
   Result<int64_t> set_prompt(std::span<const int32_t> prompt,
                              const std::function<bool(int64_t done, int64_t total)>& progress) {
     assert(!prompt.empty());
@@ -69,10 +80,9 @@ class TokenFeed {
     sequence_.truncate(cached);
     tokens_.assign(prompt.begin(), prompt.end());
     Result<void> read = sequence_.prefill(prompt.subspan(static_cast<size_t>(cached)), progress);
+    logits_are_due_ = !read;
     if (read) return cached;
     tokens_.resize(static_cast<size_t>(sequence_.length()));
-    // Within a prompt the sequence has no logits.
-    if (!tokens_.empty()) sequence_.truncate(length() - 1);
     return std::move(read).error();
   }
 
@@ -80,6 +90,8 @@ class TokenFeed {
   // is then as before. Precondition: there are tokens.
   Result<std::span<const float>> logits() {
     assert(!tokens_.empty());
+    if (logits_are_due_) sequence_.truncate(length() - 1);
+    logits_are_due_ = false;
     if (sequence_.length() < length()) PENSEE_RETURN_IF_ERROR(sequence_.decode(tokens_.back()));
     return sequence_.logits();
   }
@@ -104,6 +116,11 @@ class TokenFeed {
     if (newest_was_fed || n > 1) sequence_.truncate(length() - 1);
   }
 
+  // Whether logits() can be had without feeding a token.
+  [[nodiscard]] bool has_logits() const noexcept {
+    return !tokens_.empty() && !logits_are_due_ && sequence_.length() == length();
+  }
+
   [[nodiscard]] int64_t length() const noexcept { return static_cast<int64_t>(tokens_.size()); }
   [[nodiscard]] int64_t capacity() const noexcept { return sequence_.capacity(); }
   [[nodiscard]] std::span<const int32_t> tokens() const noexcept { return tokens_; }
@@ -112,6 +129,7 @@ class TokenFeed {
  private:
   S sequence_;
   std::vector<int32_t> tokens_;  // the cache's, and perhaps one that is not fed yet
+  bool logits_are_due_ = false;  // the newest token is in the cache, but its logits are not known
 };
 
 // Samples tokens after `prompt` until one of `end_tokens` (which is not returned), `max_tokens`, or
