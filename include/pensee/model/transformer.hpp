@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -81,6 +83,7 @@ struct SequenceOptions {
   int64_t context_length = 0;
   int64_t chunk = 512;           // tokens of a prompt that go through the layers together
   MlaForm mla = MlaForm::kAuto;  // other than kAuto only to compare the forms
+  Allocator allocator = {};      // of cache and buffers; must live as long as the sequence
 };
 
 // False cancels. Called after every chunk.
@@ -98,7 +101,7 @@ class Sequence {
     PENSEE_ASSIGN_OR_RETURN(const SequenceOptions checked, check(config, options));
     PENSEE_ASSIGN_OR_RETURN(const size_t bytes,
                             estimate_memory(config, checked, model->pool().size()));
-    PENSEE_ASSIGN_OR_RETURN(Arena arena, Arena::create(bytes));
+    PENSEE_ASSIGN_OR_RETURN(Arena arena, Arena::create(bytes, checked.allocator));
     Sequence sequence;
     sequence.buffers_ = Buffers::layout(arena, config, checked, model->pool().size());
     sequence.arena_ = std::move(arena);
@@ -144,6 +147,28 @@ class Sequence {
   // Logits (vocab_size) of the last token fed; meaningless before the first.
   [[nodiscard]] std::span<const float> logits() const noexcept {
     return {buffers_.logits, static_cast<size_t>(model_->config().vocab_size)};
+  }
+
+  // What the cache of one layer holds: (length, kv_lora_rank + qk_rope_head_dim).
+  [[nodiscard]] std::span<const float> cache_rows(int64_t layer) const noexcept {
+    return {buffers_.cache.layer(layer), static_cast<size_t>(length_ * buffers_.cache.row_size)};
+  }
+  // Takes over the cache of `length` tokens from elsewhere: `fill` is called for each layer in turn
+  // with its rows (length, kv_lora_rank + qk_rope_head_dim). Precondition: length <= capacity().
+  template <class Fill>
+  void restore(int64_t length, Fill&& fill) {
+    assert(length >= 0 && length <= capacity());
+    length_ = length;
+    const auto numbers = static_cast<size_t>(length * buffers_.cache.row_size);
+    if (numbers == 0) return;
+    for (int64_t l = 0; l < model_->config().n_layers; ++l) {
+      fill(std::span<float>(buffers_.cache.layer(l), numbers));
+    }
+  }
+  // Takes over the logits of the last token: vocab_size float32 numbers at any alignment.
+  void restore_logits(std::span<const std::byte> logits) {
+    assert(logits.size() == this->logits().size_bytes());
+    std::memcpy(buffers_.logits, logits.data(), logits.size());
   }
 
   // Forgets all tokens from `length` on. logits() keeps its values.

@@ -20,15 +20,14 @@
 #include "pensee/reason/event.hpp"
 #include "pensee/reason/model.hpp"
 #include "pensee/reason/reply_options.hpp"
+#include "pensee/reason/session_options.hpp"
 #include "pensee/text/utf8.hpp"
 
 namespace pensee {
 
-struct SessionOptions {
-  // Tokens that the conversation may have, thoughts included. 0: SequenceOptions's default.
-  int64_t context_length = 0;
-  int64_t prefill_chunk = SequenceOptions{}.chunk;  // tokens of a prompt read together
-};
+namespace saved_session_detail {
+class Access;
+}
 
 // The shortest use:          Reply reply = session->ask("What is 7 * 8?").value();
 // Thought and answer apart:  add_message(), start(), think(), answer(), reply()
@@ -50,11 +49,8 @@ class Session {
   // Errors: those of Sequence::create.
   static Result<std::unique_ptr<Session>> create(std::shared_ptr<const Model> model,
                                                  const SessionOptions& options = {}) {
-    SequenceOptions sequence_options;
-    sequence_options.context_length = options.context_length;
-    sequence_options.chunk = options.prefill_chunk;
     PENSEE_ASSIGN_OR_RETURN(Sequence sequence,
-                            Sequence::create(model->transformer(), sequence_options));
+                            Sequence::create(model->transformer(), options.sequence_options()));
     PENSEE_ASSIGN_OR_RETURN(Sampler sampler,
                             Sampler::create(static_cast<int32_t>(model->config().vocab_size), {}));
     return std::unique_ptr<Session>(
@@ -244,6 +240,8 @@ class Session {
   [[nodiscard]] int64_t context_length() const noexcept { return feed_.capacity(); }
 
  private:
+  friend class saved_session_detail::Access;  // for save() and restore()
+
   struct Prompt {
     std::vector<int32_t> tokens;
     std::vector<int32_t> control;  // those of the template; the rest is what people wrote

@@ -1,0 +1,28 @@
+// SessionOptions: the room a session takes, decided when it is created.
+#pragma once
+
+#include <cstdint>
+
+#include "pensee/base/arena.hpp"
+#include "pensee/model/transformer.hpp"
+
+namespace pensee {
+
+struct SessionOptions {
+  // Tokens that the conversation may have, thoughts included. 0: SequenceOptions's default.
+  int64_t context_length = 0;
+  int64_t prefill_chunk = SequenceOptions{}.chunk;  // tokens of a prompt read together
+  // Where the cache and the buffers come from: all but a few small blocks. Must live as long as the
+  // session and its forks, and allow calls from every thread that creates or destroys one.
+  Allocator allocator = {};
+
+  [[nodiscard]] SequenceOptions sequence_options() const noexcept {
+    SequenceOptions options;
+    options.context_length = context_length;
+    options.chunk = prefill_chunk;
+    options.allocator = allocator;
+    return options;
+  }
+};
+
+}  // namespace pensee
