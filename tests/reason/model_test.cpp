@@ -6,8 +6,10 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <span>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "pensee/reason/session.hpp"
@@ -57,6 +59,7 @@ class Copy {
     write(file, text);
   }
   void remove(const std::string& file) const { fs::remove(directory_ / file); }
+  std::string path() const { return directory_.string(); }
   Result<std::shared_ptr<const Model>> load(LoadOptions options = {}) const {
     options.threads = 1;
     return Model::load(directory_.string(), options);
@@ -228,6 +231,161 @@ TEST_CASE("the progress rises to 1, and can cancel") {
     REQUIRE(!model.ok());
     CHECK(model.error().status == Status::kCancelled);
   }
+}
+
+// The tiny R1's files in memory, the weights at any alignment.
+class Buffers {
+ public:
+  explicit Buffers(size_t shift = 0) {
+    for (const auto& entry : fs::directory_iterator(PENSEE_TINY_R1)) {
+      if (entry.is_regular_file()) add(entry.path().filename().string(), read(entry), shift);
+    }
+  }
+  void add(const std::string& name, const std::string& text, size_t shift = 0) {
+    texts_[name] = std::string(shift, ' ') + text;
+    files_[name] = std::as_bytes(std::span(texts_[name])).subspan(shift);
+  }
+  void remove(const std::string& name) { files_.erase(name); }
+  std::vector<NamedBuffer> list() const {
+    std::vector<NamedBuffer> list;
+    for (const auto& [name, bytes] : files_) list.push_back({name, bytes});
+    return list;
+  }
+  Result<std::shared_ptr<const Model>> load() const {
+    return Model::load_buffers(list(), {.threads = 1});
+  }
+
+ private:
+  std::map<std::string, std::string> texts_;
+  std::map<std::string, std::span<const std::byte>> files_;
+};
+
+TEST_CASE("a model from memory gives the replies of the one from files, at any alignment") {
+  const ReplyOptions options = {.max_tokens = 40, .thought_sampler = {.temperature = 0.0F}};
+  const auto ask = [&](const std::shared_ptr<const Model>& model) {
+    return Session::create(model).value()->ask("What is 34 + 57?", options).value();
+  };
+  const Reply expected = ask(tiny());
+  for (const size_t shift : {0U, 1U, 2U, 7U}) {
+    CAPTURE(shift);
+    const Buffers buffers(shift);
+    const auto model = buffers.load();
+    REQUIRE_MESSAGE(model.ok(), model.error().message);
+    const Reply reply = ask(*model);
+    CHECK(reply.thought == expected.thought);
+    CHECK(reply.answer == expected.answer);
+    CHECK((*model)->fingerprint() == tiny()->fingerprint());
+  }
+}
+
+TEST_CASE("a missing or broken buffer is an error that names it") {
+  for (const std::string file : {"config.json", "tokenizer.json", "model.safetensors"}) {
+    CAPTURE(file);
+    Buffers buffers;
+    buffers.add(file, "{");
+    auto model = buffers.load();
+    REQUIRE(!model.ok());
+    CHECK(model.error().status == Status::kCorruptFile);
+    CHECK(model.error().message.starts_with(file));
+    buffers.remove(file);
+    model = buffers.load();
+    REQUIRE(!model.ok());
+    CHECK(model.error().status == Status::kNotFound);
+    CHECK(contains(model.error().message, file));
+  }
+  Buffers buffers;
+  buffers.add("generation_config.json", R"({"temperature": -1})");
+  CHECK(buffers.load().error().message.starts_with("generation_config.json"));
+  buffers.remove("generation_config.json");
+  buffers.remove("tokenizer_config.json");
+  buffers.remove("chat_template.jinja");
+  const auto model = buffers.load();
+  REQUIRE(model.ok());
+  CHECK(contains((*model)->chat_template().error().message, "tokenizer_config.json"));
+}
+
+TEST_CASE("memory is estimated without the weights' bytes") {
+  const Copy copy;
+  const std::string path = tiny()->transformer()->checkpoint().directory();
+  const SessionOptions options = {.context_length = 256, .prefill_chunk = 32};
+  const MemoryEstimate estimate = Model::estimate_memory(path, options, 2).value();
+  CHECK(estimate.weights_bytes == tiny()->transformer()->checkpoint().bytes());
+  CHECK(
+      estimate.session_bytes ==
+      Sequence::estimate_memory(tiny()->config(), {.context_length = 256, .chunk = 32}, 2).value());
+  // Norm weights of every layer at least, and not all the weights.
+  const auto norms = static_cast<size_t>(2 * tiny()->config().n_layers + 1) *
+                     static_cast<size_t>(tiny()->config().hidden_size) * sizeof(float);
+  CHECK(estimate.converted_bytes >= norms);
+  CHECK(estimate.converted_bytes < estimate.weights_bytes / 2);
+  CHECK(Model::estimate_memory(path, {.context_length = 512, .prefill_chunk = 32}, 2)
+            .value()
+            .session_bytes > estimate.session_bytes);
+  CHECK(Model::estimate_memory(path).ok());
+  // Neither tokenizer nor template are needed; a wrong option or file is an error.
+  copy.remove("tokenizer.json");
+  const std::string copied = copy.path();
+  CHECK(Model::estimate_memory(copied, options, 2).value().session_bytes == estimate.session_bytes);
+  CHECK(Model::estimate_memory(copied, {.context_length = -1}).error().status ==
+        Status::kInvalidArgument);
+  CHECK(Model::estimate_memory(copied, {}, -1).error().status == Status::kInvalidArgument);
+  copy.remove("config.json");
+  CHECK(Model::estimate_memory(copied).error().status == Status::kNotFound);
+}
+
+TEST_CASE("what an FP8 checkpoint converts is counted") {
+  const std::string path = std::string(PENSEE_TEST_DATA) + "/models/mla_yarn_fp8";
+  const auto checkpoint = Checkpoint::open(path).value();
+  const MemoryEstimate estimate = Model::estimate_memory(path, {}, 1).value();
+  size_t scales = 0;
+  for (const TensorView& tensor : checkpoint->tensors()) {
+    if (tensor.name.ends_with("_scale_inv")) scales += tensor.bytes;
+  }
+  CHECK(scales > 0);
+  CHECK(estimate.converted_bytes > scales);
+}
+
+TEST_CASE("the log tells what was loaded and how, and warns of a missing template") {
+  const Copy copy;
+  std::vector<std::pair<LogLevel, std::string>> messages;
+  LoadOptions options;
+  options.log = [&](LogLevel level, std::string_view message) {
+    messages.emplace_back(level, message);
+  };
+  const auto model = copy.load(options);
+  REQUIRE(model.ok());
+  REQUIRE(messages.size() == 2);
+  for (const auto& [level, message] : messages) {
+    CHECK(level == LogLevel::kInfo);
+    CHECK(!contains(message, "\n"));
+  }
+  const Checkpoint& checkpoint = (*model)->transformer()->checkpoint();
+  CHECK(contains(messages[0].second, copy.path()));
+  CHECK(contains(messages[0].second, std::to_string(checkpoint.tensors().size()) + " tensors"));
+  CHECK(contains(messages[0].second, std::to_string(checkpoint.bytes()) + " bytes"));
+  CHECK(contains(messages[1].second, "kernels: reference"));
+  CHECK(contains(messages[1].second, "threads: 1"));
+  // Nothing more comes after the load.
+  CHECK(Session::create(*model).value()->ask("1+1", {.max_tokens = 2}).ok());
+  CHECK(messages.size() == 2);
+
+  copy.write("chat_template.jinja", "{{ something_else }}");
+  messages.clear();
+  REQUIRE(copy.load(options).ok());
+  REQUIRE(messages.size() == 3);
+  CHECK(messages[2].first == LogLevel::kWarning);
+  CHECK(contains(messages[2].second, "chat_template.jinja"));
+  copy.remove("chat_template.jinja");
+  copy.remove("tokenizer_config.json");
+  messages.clear();
+  REQUIRE(copy.load(options).ok());
+  REQUIRE(messages.size() == 3);
+  CHECK(contains(messages[2].second, "tokenizer_config.json"));
+  // A load that fails says so by its error alone.
+  copy.remove("tokenizer.json");
+  messages.clear();
+  CHECK(!copy.load(options).ok());
+  CHECK(messages.empty());
 }
 
 }  // namespace

@@ -1,15 +1,24 @@
 // Model: everything that a checkpoint says about a reasoning model, loaded once and shared.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <memory>
+#include <mutex>
+#include <span>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include "pensee/base/hash.hpp"
 #include "pensee/base/json.hpp"
+#include "pensee/base/log.hpp"
 #include "pensee/base/result.hpp"
 #include "pensee/decode/sampler.hpp"
 #include "pensee/io/checkpoint.hpp"
@@ -17,6 +26,7 @@
 #include "pensee/model/config.hpp"
 #include "pensee/model/transformer.hpp"
 #include "pensee/reason/phase.hpp"
+#include "pensee/reason/session_options.hpp"
 #include "pensee/text/chat_template.hpp"
 #include "pensee/text/tokenizer.hpp"
 
@@ -26,6 +36,14 @@ struct LoadOptions {
   const KernelTable* kernels = &reference_kernels();  // best_kernels() of pensee::pensee is faster
   int threads = 0;                                    // 0: one for each hardware thread
   LoadProgress progress = {};                         // may be empty; false cancels
+  Log log = {};                                       // may be empty; called during the load only
+};
+
+// Bytes that a model and a session of it take.
+struct MemoryEstimate {
+  size_t weights_bytes = 0;    // mapped from the files, or the buffers; shared by all sessions
+  size_t converted_bytes = 0;  // copied from them as float32: scales and vectors; at most
+  size_t session_bytes = 0;    // of each session; committed as tokens arrive
 };
 
 // Thread rule: immutable; any thread. Sessions share one.
@@ -37,31 +55,62 @@ class Model {
   // Tokenizer::from_json; kCorruptFile if the tokenizer lacks a token that prompts need.
   static Result<std::shared_ptr<const Model>> load(const std::string& path,
                                                    const LoadOptions& options) {
+    const auto begin = Clock::now();
     PENSEE_ASSIGN_OR_RETURN(auto checkpoint, Checkpoint::open(path, part(options.progress, 0)));
-    const std::string config_file = checkpoint->directory() + "/config.json";
-    PENSEE_ASSIGN_OR_RETURN(const std::string config_json, checkpoint->read_text("config.json"));
-    PENSEE_ASSIGN_OR_RETURN(Config config, Config::from_json(config_json, config_file));
-    const std::string tokenizer_file = checkpoint->directory() + "/tokenizer.json";
-    PENSEE_ASSIGN_OR_RETURN(const std::string json, checkpoint->read_text("tokenizer.json"));
-    PENSEE_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::from_json(json, tokenizer_file));
+    return load(std::move(checkpoint), options, begin);
+  }
 
-    Result<ChatTemplate> chat_template = read_template(*checkpoint);
-    if (!chat_template && chat_template.error().status != Status::kNotFound &&
-        chat_template.error().status != Status::kUnsupported) {
-      return std::move(chat_template).error();
-    }
+  // The same from memory; see Checkpoint::open_buffers. The buffers' bytes must stay as they are as
+  // long as the model lives, that is, as anything holds it, sessions included.
+  static Result<std::shared_ptr<const Model>> load_buffers(std::span<const NamedBuffer> files,
+                                                           const LoadOptions& options) {
+    const auto begin = Clock::now();
+    PENSEE_ASSIGN_OR_RETURN(auto checkpoint,
+                            Checkpoint::open_buffers(files, part(options.progress, 0)));
+    return load(std::move(checkpoint), options, begin);
+  }
 
-    std::shared_ptr<Model> model(new Model(std::move(tokenizer), std::move(chat_template)));
-    PENSEE_RETURN_IF_ERROR(model->check_tokens(config, tokenizer_file));
-    PENSEE_RETURN_IF_ERROR(model->read_generation_config(*checkpoint, config));
-    const TransformerOptions transformer{options.kernels, options.threads,
-                                         part(options.progress, kOpening)};
-    PENSEE_ASSIGN_OR_RETURN(model->transformer_, Transformer::load(std::move(checkpoint),
-                                                                   std::move(config), transformer));
-    if (options.progress && !options.progress(1)) {
-      return Error{Status::kCancelled, path + ": load cancelled"};
+  // What a checkpoint would take, before it is loaded: reads config.json and the headers only.
+  // `threads` as in LoadOptions. Errors: those of Checkpoint::open, Config::from_json and
+  // Sequence::estimate_memory.
+  static Result<MemoryEstimate> estimate_memory(const std::string& path,
+                                                const SessionOptions& session = {},
+                                                int threads = 0) {
+    PENSEE_ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::open(path));
+    PENSEE_ASSIGN_OR_RETURN(const std::string json, checkpoint->read_text(kConfigFile));
+    PENSEE_ASSIGN_OR_RETURN(const Config config,
+                            Config::from_json(json, checkpoint->path_of(kConfigFile)));
+    if (threads == 0) threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    if (threads < 1) {
+      return invalid_argument("threads: expected 0 or more, found " + std::to_string(threads));
     }
-    return std::shared_ptr<const Model>(std::move(model));
+    MemoryEstimate estimate;
+    estimate.weights_bytes = checkpoint->bytes();
+    for (const TensorView& tensor : checkpoint->tensors()) {
+      const bool is_scale = tensor.name.ends_with("_scale_inv");
+      if (!is_scale && tensor.shape.rank != 1) continue;
+      estimate.converted_bytes += tensor.bytes / dtype_bytes(tensor.dtype) * sizeof(float);
+    }
+    PENSEE_ASSIGN_OR_RETURN(estimate.session_bytes,
+                            Sequence::estimate_memory(config, session.sequence_options(), threads));
+    return estimate;
+  }
+
+  // Tells models apart: FNV-1a over config.json, and over every tensor's name, type, shape and a
+  // few of its bytes. Computed at the first call, which reads about a page of every tensor.
+  [[nodiscard]] uint64_t fingerprint() const {
+    std::call_once(fingerprinted_, [this] {
+      Fnv1a64 hash;
+      hash.add(config_hash_).add(uint64_t{transformer_->checkpoint().bytes()});
+      for (const TensorView& tensor : transformer_->checkpoint().tensors()) {
+        hash.add(tensor.name).add(dtype_name(tensor.dtype)).add(uint64_t{tensor.bytes});
+        for (const int64_t dim : tensor.shape.span()) hash.add(static_cast<uint64_t>(dim));
+        const size_t n = std::min(kSampledBytes, tensor.bytes);
+        hash.add(std::span(tensor.data + (tensor.bytes - n) / 2, n));
+      }
+      fingerprint_ = hash.value();
+    });
+    return fingerprint_;
   }
 
   [[nodiscard]] const std::shared_ptr<const Transformer>& transformer() const noexcept {
@@ -82,9 +131,65 @@ class Model {
 
  private:
   static constexpr double kOpening = 0.05;  // opening's share of the load progress
+  static constexpr const char* kConfigFile = "config.json";
+  static constexpr const char* kTokenizerFile = "tokenizer.json";
+  static constexpr size_t kSampledBytes = 64;  // of each tensor, for the fingerprint
 
   Model(Tokenizer tokenizer, Result<ChatTemplate> chat_template)
       : tokenizer_(std::move(tokenizer)), template_(std::move(chat_template)) {}
+
+  using Clock = std::chrono::steady_clock;
+
+  static Result<std::shared_ptr<const Model>> load(std::shared_ptr<const Checkpoint> checkpoint,
+                                                   const LoadOptions& options,
+                                                   Clock::time_point begin) {
+    PENSEE_ASSIGN_OR_RETURN(const std::string config_json, checkpoint->read_text(kConfigFile));
+    PENSEE_ASSIGN_OR_RETURN(Config config,
+                            Config::from_json(config_json, checkpoint->path_of(kConfigFile)));
+    const std::string tokenizer_file = checkpoint->path_of(kTokenizerFile);
+    PENSEE_ASSIGN_OR_RETURN(const std::string json, checkpoint->read_text(kTokenizerFile));
+    PENSEE_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::from_json(json, tokenizer_file));
+
+    Result<ChatTemplate> chat_template = read_template(*checkpoint);
+    if (!chat_template && chat_template.error().status != Status::kNotFound &&
+        chat_template.error().status != Status::kUnsupported) {
+      return std::move(chat_template).error();
+    }
+
+    std::shared_ptr<Model> model(new Model(std::move(tokenizer), std::move(chat_template)));
+    model->config_hash_ = Fnv1a64().add(config_json).value();
+    const std::string source = checkpoint->source();
+    PENSEE_RETURN_IF_ERROR(model->check_tokens(config, tokenizer_file));
+    PENSEE_RETURN_IF_ERROR(model->read_generation_config(*checkpoint, config));
+    const TransformerOptions transformer{options.kernels, options.threads,
+                                         part(options.progress, kOpening)};
+    PENSEE_ASSIGN_OR_RETURN(model->transformer_, Transformer::load(std::move(checkpoint),
+                                                                   std::move(config), transformer));
+    if (options.progress && !options.progress(1)) {
+      return Error{Status::kCancelled, source + ": load cancelled"};
+    }
+    model->log_load(options, Clock::now() - begin);
+    return std::shared_ptr<const Model>(std::move(model));
+  }
+
+  // Tells the host what was loaded and how, and what it cannot do.
+  void log_load(const LoadOptions& options, Clock::duration time) const {
+    if (!options.log) return;
+    const Checkpoint& checkpoint = transformer_->checkpoint();
+    std::array<char, 64> seconds{};
+    std::snprintf(seconds.data(), seconds.size(), "%.3f",
+                  std::chrono::duration<double>(time).count());
+    options.log(LogLevel::kInfo, checkpoint.source() + ": " + config().model_type + ", " +
+                                     std::to_string(checkpoint.tensors().size()) + " tensors, " +
+                                     std::to_string(checkpoint.bytes()) + " bytes, loaded in " +
+                                     seconds.data() + " s");
+    options.log(LogLevel::kInfo, "kernels: " + std::string(transformer_->kernels().name) +
+                                     ", threads: " + std::to_string(transformer_->pool().size()));
+    if (!template_) {
+      options.log(LogLevel::kWarning,
+                  "no messages, only ready prompts: " + template_.error().message);
+    }
+  }
 
   // The progress of opening (from 0 to kOpening) or of the rest (from kOpening to 1).
   static LoadProgress part(const LoadProgress& progress, double from) {
@@ -97,10 +202,10 @@ class Model {
     // Newer checkpoints keep the template in a file of its own, which then counts.
     constexpr const char* kOwnFile = "chat_template.jinja";
     if (const auto jinja = checkpoint.read_text(kOwnFile)) {
-      return ChatTemplate::from_jinja(*jinja, checkpoint.directory() + "/" + kOwnFile);
+      return ChatTemplate::from_jinja(*jinja, checkpoint.path_of(kOwnFile));
     }
     constexpr const char* kFile = "tokenizer_config.json";
-    const std::string file = checkpoint.directory() + "/" + kFile;
+    const std::string file = checkpoint.path_of(kFile);
     PENSEE_ASSIGN_OR_RETURN(const std::string text, checkpoint.read_text(kFile));
     PENSEE_ASSIGN_OR_RETURN(const Json json, parse_json(text, file));
     const auto entry = JsonView(json, file).find("chat_template");
@@ -134,7 +239,7 @@ class Model {
     sampler_defaults_.temperature = 0.6F;
     sampler_defaults_.top_p = 0.95F;
     constexpr const char* kFile = "generation_config.json";
-    const std::string file = checkpoint.directory() + "/" + kFile;
+    const std::string file = checkpoint.path_of(kFile);
     const Result<std::string> text = checkpoint.read_text(kFile);
     if (text) {
       PENSEE_ASSIGN_OR_RETURN(const Json json, parse_json(*text, file));
@@ -147,8 +252,8 @@ class Model {
     }
     for (const int32_t id : delimiters_.end) {
       if (id < tokenizer_.vocab_size()) continue;
-      return corrupt_file(checkpoint.directory() + "/tokenizer.json: no token " +
-                          std::to_string(id) + ", which is an eos_token_id");
+      return corrupt_file(checkpoint.path_of(kTokenizerFile) + ": no token " + std::to_string(id) +
+                          ", which is an eos_token_id");
     }
     return {};
   }
@@ -191,6 +296,9 @@ class Model {
   Result<ChatTemplate> template_;
   Delimiters delimiters_;
   SamplerOptions sampler_defaults_;
+  uint64_t config_hash_ = 0;
+  mutable std::once_flag fingerprinted_;
+  mutable uint64_t fingerprint_ = 0;
 };
 
 }  // namespace pensee
