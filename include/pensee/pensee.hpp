@@ -5,7 +5,8 @@
 //   model/    Config, Weights, the parts of a layer, and transformer.hpp: THE forward pass
 //   text/     Tokenizer, ChatTemplate, whole UTF-8 characters from a stream of tokens
 //   decode/   Sampler, and the loop that generates tokens
-//   reason/   phases, budgets, events, Model and Session: ask for thoughts and answers apart
+//   reason/   phases, budgets, events, Model and Session: ask for thoughts and answers apart; save
+//             and restore sessions, step many of them
 //   kernels/  the table of innermost loops; reference_kernels() is always there, best_kernels()
 //             needs pensee::pensee to be linked
 //
@@ -14,4 +15,6 @@
 
 #include "pensee/kernels/dispatch.hpp"
 #include "pensee/model/logits.hpp"
+#include "pensee/reason/saved_session.hpp"
 #include "pensee/reason/session.hpp"
+#include "pensee/reason/step_many.hpp"
