@@ -1,0 +1,140 @@
+// The functions of pensee_experimental.h.
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "handles.hpp"
+#include "pensee/reason/saved_session.hpp"
+#include "pensee/reason/step_many.hpp"
+#include "pensee_experimental.h"
+
+using namespace pensee;        // NOLINT: this file defines the interface
+using namespace pensee::capi;  // NOLINT
+
+pensee_status pensee_model_logits(const pensee_model* model, const int32_t* tokens, size_t n_tokens,
+                                  float* logits, size_t n_logits, pensee_error** error) {
+  return guard(error, [&]() -> Result<void> {
+    PENSEE_REQUIRE(model);
+    PENSEE_ASSIGN_OR_RETURN(const auto ids, span_of(tokens, n_tokens, "tokens"));
+    PENSEE_ASSIGN_OR_RETURN(const auto out, span_of(logits, n_logits, "logits"));
+    const auto vocab = static_cast<size_t>(model->state->model->config().vocab_size);
+    if (ids.empty()) return invalid_argument("tokens: expected one or more, found none");
+    if (out.size() % vocab != 0 || out.size() / vocab != ids.size()) {
+      return invalid_argument("n_logits: expected n_tokens * " + std::to_string(vocab) +
+                              ", found " + std::to_string(out.size()));
+    }
+    SequenceOptions options;
+    options.context_length = static_cast<int64_t>(ids.size());
+    PENSEE_ASSIGN_OR_RETURN(Sequence sequence,
+                            Sequence::create(model->state->model->transformer(), options));
+    return sequence.prefill_with_logits(
+        ids, [&](int64_t position, int64_t, std::span<const float> rows) {
+          std::copy(rows.begin(), rows.end(), out.data() + static_cast<size_t>(position) * vocab);
+        });
+  });
+}
+
+pensee_status pensee_session_logits(pensee_session* session, const float** logits, size_t* n_logits,
+                                    pensee_error** error) {
+  if (logits != nullptr) *logits = nullptr;
+  if (n_logits != nullptr) *n_logits = 0;
+  return guard_reply(session, error, [&]() -> Result<void> {
+    PENSEE_REQUIRE(logits);
+    PENSEE_REQUIRE(n_logits);
+    PENSEE_ASSIGN_OR_RETURN(const std::span<const float> row, session->session->logits());
+    *logits = row.data();
+    *n_logits = row.size();
+    return {};
+  });
+}
+
+pensee_status pensee_session_step_many(pensee_session* const* sessions, size_t n,
+                                       pensee_event* const* events, pensee_status* statuses,
+                                       pensee_error** error) {
+  std::vector<Session*> cores;
+  const pensee_status status = guard(error, [&]() -> Result<void> {
+    PENSEE_ASSIGN_OR_RETURN(const auto given, span_of(sessions, n, "sessions"));
+    PENSEE_ASSIGN_OR_RETURN(const auto outs, span_of(events, n, "events"));
+    PENSEE_ASSIGN_OR_RETURN(const auto codes, span_of(statuses, n, "statuses"));
+    for (size_t i = 0; i < n; ++i) {
+      PENSEE_REQUIRE(given[i]);
+      PENSEE_REQUIRE(outs[i]);
+      PENSEE_RETURN_IF_ERROR(check_size<pensee_event>(outs[i]->struct_size));
+      cores.push_back(given[i]->session.get());
+    }
+    std::vector<Result<Event>> results = step_many(cores);
+    Result<void> first;
+    for (size_t i = 0; i < n; ++i) {
+      given[i]->reply_is_fresh = false;
+      codes[i] = PENSEE_OK;
+      Result<void> written;
+      if (results[i]) {
+        given[i]->event = std::move(*results[i]);
+        written = write_struct(outs[i], to_c(given[i]->event));
+      } else {
+        written = std::move(results[i]).error();
+      }
+      if (written) continue;
+      codes[i] = static_cast<pensee_status>(written.error().status);
+      if (first) first = std::move(written);
+    }
+    return first;
+  });
+  return status;
+}
+
+pensee_status pensee_session_save(const pensee_session* session, void** data, size_t* size,
+                                  pensee_error** error) {
+  if (data != nullptr) *data = nullptr;
+  if (size != nullptr) *size = 0;
+  return guard(error, [&]() -> Result<void> {
+    PENSEE_REQUIRE(session);
+    PENSEE_REQUIRE(data);
+    PENSEE_REQUIRE(size);
+    PENSEE_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes, save(*session->session));
+    *data = copy_for_caller(bytes.data(), bytes.size(), 0);
+    *size = bytes.size();
+    return {};
+  });
+}
+
+pensee_status pensee_session_save_file(const pensee_session* session, const char* path,
+                                       pensee_error** error) {
+  return guard(error, [&]() -> Result<void> {
+    PENSEE_REQUIRE(session);
+    PENSEE_REQUIRE(path);
+    return save_to_file(*session->session, path);
+  });
+}
+
+pensee_status pensee_session_restore(const pensee_model* model, const void* data, size_t size,
+                                     const pensee_session_options* options,
+                                     pensee_session** session, pensee_error** error) {
+  if (session != nullptr) *session = nullptr;
+  return guard(error, [&]() -> Result<void> {
+    PENSEE_REQUIRE(model);
+    PENSEE_REQUIRE(session);
+    PENSEE_ASSIGN_OR_RETURN(const auto bytes,
+                            span_of(static_cast<const std::byte*>(data), size, "data"));
+    PENSEE_ASSIGN_OR_RETURN(const SessionOptions checked, session_options(options));
+    PENSEE_ASSIGN_OR_RETURN(auto restored, restore(model->state->model, bytes, checked));
+    *session = new_session(model->state, std::move(restored));
+    return {};
+  });
+}
+
+pensee_status pensee_session_restore_file(const pensee_model* model, const char* path,
+                                          const pensee_session_options* options,
+                                          pensee_session** session, pensee_error** error) {
+  if (session != nullptr) *session = nullptr;
+  return guard(error, [&]() -> Result<void> {
+    PENSEE_REQUIRE(model);
+    PENSEE_REQUIRE(path);
+    PENSEE_REQUIRE(session);
+    PENSEE_ASSIGN_OR_RETURN(const SessionOptions checked, session_options(options));
+    PENSEE_ASSIGN_OR_RETURN(auto restored, restore_from_file(model->state->model, path, checked));
+    *session = new_session(model->state, std::move(restored));
+    return {};
+  });
+}

@@ -1,0 +1,65 @@
+// What stands behind the opaque types.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "guard.hpp"
+#include "pensee.h"
+#include "pensee/reason/session.hpp"
+#include "struct_io.hpp"
+
+namespace pensee::capi {
+
+// A model and the texts that its getters lend.
+struct ModelState {
+  std::shared_ptr<const Model> model;
+  std::string thought_open;
+  std::string thought_close;
+};
+
+Result<SessionOptions> session_options(const pensee_session_options* given);
+pensee_session_options default_session_options() noexcept;
+
+pensee_session* new_session(std::shared_ptr<const ModelState> state,
+                            std::unique_ptr<Session> session);
+
+// Checks every struct that the options point to. The result owns its texts.
+Result<ReplyOptions> reply_options(const pensee_reply_options* given);
+
+}  // namespace pensee::capi
+
+struct pensee_model {
+  std::shared_ptr<const pensee::capi::ModelState> state;
+};
+
+struct pensee_session {
+  std::shared_ptr<const pensee::capi::ModelState> state;
+  std::unique_ptr<pensee::Session> session;
+  pensee::Event event;  // the last one, whose text is lent
+  // The reply whose texts are lent; remade when asked for after the session has changed.
+  mutable pensee::Reply reply;
+  mutable bool reply_is_fresh = false;
+};
+
+namespace pensee::capi {
+
+// The event's text is lent from `event`.
+pensee_event to_c(const Event& event) noexcept;
+
+// Runs a step of the reply. An exception ends the reply, since it may have left it half made.
+template <class Function>
+pensee_status guard_reply(pensee_session* session, pensee_error** error, Function&& function) {
+  bool returned = false;
+  const pensee_status status = guard(error, [&]() -> Result<void> {
+    PENSEE_REQUIRE(session);
+    session->reply_is_fresh = false;
+    Result<void> result = function();
+    returned = true;
+    return result;
+  });
+  if (!returned && session != nullptr) session->session->abandon_reply();
+  return status;
+}
+
+}  // namespace pensee::capi

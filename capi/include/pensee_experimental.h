@@ -1,0 +1,48 @@
+/* pensee_experimental.h: functions that may still change. They follow the conventions of pensee.h;
+ * each moves there when it has survived a release. */
+#ifndef PENSEE_EXPERIMENTAL_H
+#define PENSEE_EXPERIMENTAL_H
+
+#include "pensee.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Logits after every one of `n_tokens` tokens: (n_tokens, vocab_size), row by row, into `logits`,
+ * which has room for `n_logits` numbers, exactly n_tokens * vocab_size. */
+PENSEE_API pensee_status pensee_model_logits(const pensee_model* model, const int32_t* tokens,
+                                             size_t n_tokens, float* logits, size_t n_logits,
+                                             pensee_error** error);
+/* Logits (vocab_size) after the newest token of the session; borrowed. WRONG_STATE before any token
+ * was read. */
+PENSEE_API pensee_status pensee_session_logits(pensee_session* session, const float** logits,
+                                               size_t* n_logits, pensee_error** error);
+
+/* Steps `n` different sessions of one model, which may work on them together. events[i] and
+ * statuses[i] are those of sessions[i]. Returns PENSEE_OK if all are, otherwise the first status
+ * that is not, with its message; the others' events are good all the same. */
+PENSEE_API pensee_status pensee_session_step_many(pensee_session* const* sessions, size_t n,
+                                                  pensee_event* const* events,
+                                                  pensee_status* statuses, pensee_error** error);
+
+/* Saves messages, tokens and cache. The result has a checksum, and fits only the model it was made
+ * with. WRONG_STATE while a reply is under way. Files appear under their name only when whole. */
+PENSEE_API pensee_status pensee_session_save(const pensee_session* session, void** data,
+                                             size_t* size, pensee_error** error);
+PENSEE_API pensee_status pensee_session_save_file(const pensee_session* session, const char* path,
+                                                  pensee_error** error);
+/* Errors: CORRUPT_FILE for a truncated or altered one, INVALID_ARGUMENT for another model's. */
+PENSEE_API pensee_status pensee_session_restore(const pensee_model* model, const void* data,
+                                                size_t size, const pensee_session_options* options,
+                                                pensee_session** session, pensee_error** error);
+PENSEE_API pensee_status pensee_session_restore_file(const pensee_model* model, const char* path,
+                                                     const pensee_session_options* options,
+                                                     pensee_session** session,
+                                                     pensee_error** error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* PENSEE_EXPERIMENTAL_H */
