@@ -334,6 +334,7 @@ TEST_CASE("bad arguments are named and change nothing") {
   CHECK(message(session->ask("x", {.thought_sampler = {.temperature = -1.0F}})) == "temperature");
   CHECK(message(session->ask("x", {.answer_sampler = {.top_p = 0.0F}})) == "top_p");
   CHECK(message(session->ask("x", {.max_tokens = -5})) == "max_tokens");
+  CHECK(message(session->ask("x", {.budget_message = "\xFF"})) == "budget_message");
   CHECK(message(session->ask("x", {.stop = {""}})) == "stop");
   CHECK(message(session->start_prompt(std::vector<int32_t>{})) == "prompt");
   CHECK(message(session->start_prompt(std::vector<int32_t>{0, -1})) == "prompt");

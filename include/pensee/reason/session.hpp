@@ -293,6 +293,7 @@ class Session {
                                              std::to_string(context_length())};
     }
     const SamplerOptions defaults = model_->sampler_defaults();
+    PENSEE_RETURN_IF_ERROR(validate(options));
     PENSEE_RETURN_IF_ERROR(validate(options.thought_settings(defaults)));
     PENSEE_RETURN_IF_ERROR(validate(options.answer_settings(defaults)));
     PENSEE_ASSIGN_OR_RETURN(PhaseRules rules, phase_rules(options));
