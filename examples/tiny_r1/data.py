@@ -796,7 +796,7 @@ def sample(rng: random.Random) -> Sample:
         head, tail = head + "\n</think>\n\n", problem.reply + EOS
         return Sample(head + tail, [(len(head), len(head + tail))])
     end = "\n</think>\n\n" + problem.reply + EOS
-    if roll < 0.15:
+    if roll < 0.19:
         slipped = slip_thought(problem, rng)
         if slipped:
             wrong, again, _ = slipped

@@ -81,6 +81,7 @@ pensee::Result<std::map<std::string, Score>> evaluate(const char* model_path,
   PENSEE_ASSIGN_OR_RETURN(const std::vector<Problem> problems, read_problems(problems_path));
   pensee::LoadOptions load;
   load.kernels = &pensee::best_kernels();
+  load.threads = 1;  // more do not help a model of this size
   PENSEE_ASSIGN_OR_RETURN(const auto model, pensee::Model::load(model_path, load));
   PENSEE_ASSIGN_OR_RETURN(const auto session, pensee::Session::create(model));
   std::map<std::string, Score> scores;

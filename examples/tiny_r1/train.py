@@ -1,8 +1,7 @@
 """Trains the tiny R1 from nothing on generated samples. Seeded; resumes from its checkpoint.
 
     python train.py                        the defaults end within two hours on two cores
-    python train.py --minutes 10           a shorter run; the schedule follows the budget
-    python train.py --steps 4000           a budget in steps instead (repeatable)
+    python train.py --minutes 10           a budget in time instead; the schedule follows it
 """
 
 from __future__ import annotations
@@ -133,8 +132,8 @@ def quantised_copy(model: TinyR1) -> TinyR1:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--minutes", type=float, default=90, help="time budget, without evaluation")
-    parser.add_argument("--steps", type=int, help="budget in steps instead of minutes")
+    parser.add_argument("--steps", type=int, default=5000, help="budget in steps (repeatable)")
+    parser.add_argument("--minutes", type=float, help="budget in time instead, without evaluation")
     parser.add_argument("--out", type=Path, default=HERE / "runs", help="folder of checkpoints")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--lr", type=float, default=4e-3)
@@ -196,7 +195,7 @@ def train(rank: int, args: argparse.Namespace) -> None:
     sums, log_from, log_seen = torch.zeros(3), spent, seen
     params = dict(model.named_parameters())
     while True:
-        progress = step / args.steps if args.steps else spent / (60 * args.minutes)
+        progress = spent / (60 * args.minutes) if args.minutes else step / args.steps
         if progress >= 1:
             break
         start = time.time()

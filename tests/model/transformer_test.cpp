@@ -111,6 +111,23 @@ TEST_CASE("BF16, F16 and FP8 checkpoints agree with transformers to a mean KL of
   }
 }
 
+// A trained model, whose logits are far from even: a prompt of 200 tokens, then 128 greedy ones.
+TEST_CASE("the tiny R1 agrees with transformers, and writes the same greedy tokens") {
+  for (const KernelTable* kernels : compiled_kernels()) {
+    CAPTURE(std::string(kernels->name));
+    const auto expected = golden::read_model(directory_of("tiny_r1"));
+    REQUIRE(expected.prompt.size() == 200);
+    REQUIRE(expected.greedy.size() == 128);
+    const auto model = load(PENSEE_TINY_R1, *kernels, 2);
+    for (const int64_t chunk : {512, 64}) {
+      const auto logits = prompt_logits(model, expected.prompt, {.chunk = chunk});
+      CHECK(mean_kl(expected, logits) <= kKlTolerance);
+      CHECK(golden::max_difference(expected.logits.values, logits) <= kLogitTolerance);
+    }
+    check_greedy(model, expected);
+  }
+}
+
 TEST_CASE("chunks of any size equal one chunk, and decoding equals prefilling") {
   const auto expected = golden::read_model(directory_of("mla_yarn_fp8"));
   const auto model = load(expected.directory, best_kernels(), 2);
