@@ -15,7 +15,14 @@ install(FILES ${PROJECT_BINARY_DIR}/pensee-config.cmake
         DESTINATION ${package_dir})
 
 file(RELATIVE_PATH PENSEE_PC_PREFIX ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
-foreach(name pensee pensee-core)
+set(pc_files pensee pensee-core)
+if(TARGET pensee_c)
+  # An export of its own: users of the C interface need none of the C++ dependencies.
+  install(TARGETS pensee_c EXPORT pensee_c_targets LIBRARY FILE_SET HEADERS)
+  install(EXPORT pensee_c_targets NAMESPACE pensee:: DESTINATION ${package_dir})
+  list(APPEND pc_files pensee-c)
+endif()
+foreach(name IN LISTS pc_files)
   configure_file(cmake/${name}.pc.in ${name}.pc @ONLY)
   install(FILES ${PROJECT_BINARY_DIR}/${name}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 endforeach()

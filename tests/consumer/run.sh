@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the build into a folder of its own and uses it as a stranger would: by find_package with
-# the headers alone and with the kernels, by pkg-config, and the installed program.
+# the headers alone and with the kernels, by pkg-config, from C, and the installed program.
 # run.sh CMAKE BUILD CXX
 set -eu
 cmake=$1
@@ -17,11 +17,18 @@ model=$prefix/share/pensee/tiny_r1
   -DCMAKE_CXX_COMPILER="$cxx" -DCMAKE_PREFIX_PATH="$prefix"
 "$cmake" --build "$work/build"
 
+"$cmake" -S "$here/c" -B "$work/build_c" -G Ninja -DCMAKE_BUILD_TYPE=Release \
+  -DCMAKE_PREFIX_PATH="$prefix"
+"$cmake" --build "$work/build_c"
+
 PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name pensee.pc)")
 export PKG_CONFIG_PATH
 # shellcheck disable=SC2046 # one word for each option
 "$cxx" -std=c++20 -DCONSUMER_WITH_KERNELS "$here/ask.cpp" -o "$work/by_pkg_config" \
   $(pkg-config --cflags --libs pensee)
+# shellcheck disable=SC2046
+cc "$here/c/ask.c" -o "$work/c_by_pkg_config" $(pkg-config --cflags --libs pensee-c) \
+  -Wl,-rpath,"$(pkg-config --variable=libdir pensee-c)"
 
 check() {
   answer=$("$@")
@@ -37,6 +44,8 @@ check() {
 check "$work/build/with_headers" "$model"
 check "$work/build/with_kernels" "$model"
 check "$work/by_pkg_config" "$model"
+check "$work/build_c/in_c" "$model"
+check "$work/c_by_pkg_config" "$model"
 mv "$prefix" "$work/moved" # the package and the program can be moved
 check "$work/moved/bin/pensee" ask --greedy --show answer 'What is 12 + 30?'
 if grep -q "$build" "$work/moved/bin/pensee"; then
