@@ -130,7 +130,8 @@ class Session {
     messages_.clear();
   }
 
-  // Gives up the reply under way, if any: no events of it follow, and its answer becomes no message.
+  // Gives up the reply under way, if any: no events of it follow, and its answer becomes no
+  // message.
   void abandon_reply() noexcept { is_replying_ = false; }
 
   // Begins the reply to the messages, whose last is the user's; the prompt is read by the first
