@@ -97,7 +97,7 @@ std::vector<SamplerOptions> option_grid() {
 }
 
 TEST_CASE("draws follow the naive distribution") {
-  constexpr int kVocab = 20;
+  constexpr int kVocabSize = 20;
   constexpr int kDraws = 20000;
   const std::vector<int32_t> prompt = {1, 4, 4, 19};
   const std::vector<int32_t> reply = {4, 7, 7, 7, 12};
@@ -105,15 +105,15 @@ TEST_CASE("draws follow the naive distribution") {
   for (SamplerOptions options : option_grid()) {
     CAPTURE(seed);
     options.seed = ++seed;
-    const std::vector<float> logits = random_logits(kVocab, seed * 7);
+    const std::vector<float> logits = random_logits(kVocabSize, seed * 7);
     const Vector expected = oracle(logits, options, prompt, reply);
-    Sampler sampler = Sampler::create(kVocab, options).value();
+    Sampler sampler = Sampler::create(kVocabSize, options).value();
     for (const int32_t t : prompt) sampler.accept_prompt(t);
     for (const int32_t t : reply) sampler.accept(t);
-    std::vector<int> counts(kVocab);
+    std::vector<int> counts(kVocabSize);
     for (int i = 0; i < kDraws; ++i) ++counts[static_cast<size_t>(sampler.sample(logits)->token)];
     double chi_square = 0;
-    for (size_t t = 0; t < kVocab; ++t) {
+    for (size_t t = 0; t < kVocabSize; ++t) {
       CAPTURE(t);
       if (expected(t) == 0) {
         CHECK(counts[t] == 0);
@@ -129,15 +129,15 @@ TEST_CASE("draws follow the naive distribution") {
 }
 
 TEST_CASE("a large vocabulary is cut where the naive filters cut it") {
-  constexpr int kVocab = 5000;
+  constexpr int kVocabSize = 5000;
   for (const float top_p : {0.1F, 0.5F, 0.9F}) {
     const SamplerOptions options{.temperature = 1, .top_p = top_p, .seed = 5};
-    const std::vector<float> logits = random_logits(kVocab, 77, 30);
+    const std::vector<float> logits = random_logits(kVocabSize, 77, 30);
     const Vector expected = oracle(logits, options, {}, {});
-    Sampler sampler = Sampler::create(kVocab, options).value();
-    std::vector<int> counts(kVocab);
+    Sampler sampler = Sampler::create(kVocabSize, options).value();
+    std::vector<int> counts(kVocabSize);
     for (int i = 0; i < 3000; ++i) ++counts[static_cast<size_t>(sampler.sample(logits)->token)];
-    for (size_t t = 0; t < kVocab; ++t) {
+    for (size_t t = 0; t < kVocabSize; ++t) {
       if (counts[t] > 0) CHECK(expected(t) > 0);
       if (expected(t) > 0.01) CHECK(counts[t] > 0);
     }

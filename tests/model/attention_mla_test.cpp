@@ -15,13 +15,13 @@ namespace {
 
 using pensee_test::Workbench;
 
-struct Loaded {
+struct LoadedWeights {
   std::shared_ptr<const Checkpoint> checkpoint;
   Config config;
   Weights weights;
 };
 
-Loaded load(const std::string& directory) {
+LoadedWeights load_weights(const std::string& directory) {
   auto checkpoint = Checkpoint::open(directory);
   REQUIRE_MESSAGE(checkpoint.ok(), checkpoint.error().message);
   auto config = Config::from_json(*(*checkpoint)->read_text("config.json"), "config.json");
@@ -32,7 +32,7 @@ Loaded load(const std::string& directory) {
 }
 
 // Layer 0's attention over x (n, hidden), in pieces of `piece` tokens.
-std::vector<float> attend(const Loaded& model, const KernelTable& kernels, MlaForm form,
+std::vector<float> attend(const LoadedWeights& model, const KernelTable& kernels, MlaForm form,
                           std::span<const float> x, int64_t n, int64_t piece) {
   const Config& c = model.config;
   const MlaWeights& w = model.weights.layers[0].self_attn;
@@ -72,7 +72,7 @@ TEST_CASE("both forms of one layer equal transformers', at once and piece by pie
                            "five_groups_bf16", "dense_only_f32"}) {
     const std::string directory = std::string(PENSEE_TEST_DATA) + "/models/" + name;
     CAPTURE(directory);
-    const Loaded model = load(directory);
+    const LoadedWeights model = load_weights(directory);
     const auto x = golden::read_npy(directory + "/attention_input.npy");
     const auto y = golden::read_npy(directory + "/attention_output.npy");
     const int64_t n = x.shape[0];

@@ -12,7 +12,7 @@
 namespace pensee {
 namespace {
 
-Config config_of(const nlohmann::json& c) {
+Config rope_config(const nlohmann::json& c) {
   Config config;
   config.qk_nope_head_dim = c.at("qk_nope_head_dim").get<int64_t>();
   config.qk_rope_head_dim = c.at("qk_rope_head_dim").get<int64_t>();
@@ -36,7 +36,7 @@ TEST_CASE("rotation speeds and factors equal transformers', with YaRN and withou
   REQUIRE(file.at("cases").size() >= 4);
   for (const auto& c : file.at("cases")) {
     CAPTURE(c.at("name").get<std::string>());
-    const Config config = config_of(c);
+    const Config config = rope_config(c);
     const RotaryTable table = RotaryTable::create(config);
     const auto inv_freq = c.at("inv_freq").get<std::vector<float>>();
     REQUIRE(table.inv_freq.size() == inv_freq.size());

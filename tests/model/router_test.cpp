@@ -13,7 +13,7 @@
 namespace pensee {
 namespace {
 
-Config config_of(const nlohmann::json& c) {
+Config router_config(const nlohmann::json& c) {
   Config config;
   config.n_routed_experts = c.at("n_routed_experts").get<int64_t>();
   config.n_group = c.at("n_group").get<int64_t>();
@@ -44,7 +44,7 @@ TEST_CASE("experts and weights equal transformers'") {
   const auto file = golden::read_json(std::string(PENSEE_TEST_DATA) + "/models/parts/router.json");
   REQUIRE(file.at("cases").size() >= 3);
   for (const auto& c : file.at("cases")) {
-    const Config config = config_of(c);
+    const Config config = router_config(c);
     const auto hidden = c.at("hidden_size").get<size_t>();
     const auto weight = c.at("weight").get<std::vector<float>>();  // (n_routed_experts, hidden)
     const auto bias = c.at("e_score_correction_bias").get<std::vector<float>>();

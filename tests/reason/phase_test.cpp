@@ -10,12 +10,12 @@ namespace pensee {
 namespace {
 
 using Change = PhaseMachine::Change;
-constexpr int32_t kOpen = 90;
-constexpr int32_t kClose = 91;
+constexpr int32_t kOpenId = 90;
+constexpr int32_t kCloseId = 91;
 constexpr int32_t kEnd = 99;
 
 PhaseMachine r1() {
-  return PhaseMachine({{kOpen}, {kClose}, {kEnd, 98}});
+  return PhaseMachine({{kOpenId}, {kCloseId}, {kEnd, 98}});
 }
 // Delimiters of several tokens with a common beginning: 1 2 3 opens, 1 4 1 5 closes.
 PhaseMachine sequences() {
@@ -40,26 +40,26 @@ TEST_CASE("the prompt decides where the reply begins") {
   };
   CHECK(after({}) == Phase::kAnswer);
   CHECK(after({5, 6}) == Phase::kAnswer);
-  CHECK(after({5, kOpen}) == Phase::kThought);
-  CHECK(after({5, kOpen, 7}) == Phase::kThought);
-  CHECK(after({kOpen, kClose}) == Phase::kAnswer);
-  CHECK(after({kOpen, kClose, kEnd, 5, kOpen}) == Phase::kThought);
-  CHECK(after({kOpen, 7, kEnd, 5}) == Phase::kAnswer);
+  CHECK(after({5, kOpenId}) == Phase::kThought);
+  CHECK(after({5, kOpenId, 7}) == Phase::kThought);
+  CHECK(after({kOpenId, kCloseId}) == Phase::kAnswer);
+  CHECK(after({kOpenId, kCloseId, kEnd, 5, kOpenId}) == Phase::kThought);
+  CHECK(after({kOpenId, 7, kEnd, 5}) == Phase::kAnswer);
 }
 
 TEST_CASE("single-token delimiters change the phase at once and hold nothing back") {
   PhaseMachine machine = r1();
-  machine.read_prompt(std::vector<int32_t>{kOpen});
+  machine.read_prompt(std::vector<int32_t>{kOpenId});
   check_step(machine, 1, 1, Change::kNone, 0);
-  check_step(machine, kOpen, 0, Change::kSwallowed, 1);
+  check_step(machine, kOpenId, 0, Change::kSwallowed, 1);
   CHECK(machine.phase() == Phase::kThought);
-  check_step(machine, kClose, 0, Change::kClosed, 1);
+  check_step(machine, kCloseId, 0, Change::kClosed, 1);
   CHECK(machine.phase() == Phase::kAnswer);
-  check_step(machine, kClose, 0, Change::kSwallowed, 1);
+  check_step(machine, kCloseId, 0, Change::kSwallowed, 1);
   check_step(machine, 2, 1, Change::kNone, 0);
-  check_step(machine, kOpen, 0, Change::kOpened, 1);
+  check_step(machine, kOpenId, 0, Change::kOpened, 1);
   CHECK(machine.phase() == Phase::kThought);
-  check_step(machine, kClose, 0, Change::kClosed, 1);
+  check_step(machine, kCloseId, 0, Change::kClosed, 1);
   machine.reopen();
   CHECK(machine.phase() == Phase::kThought);
   check_step(machine, 98, 0, Change::kEnded, 1);

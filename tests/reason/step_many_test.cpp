@@ -11,7 +11,7 @@
 namespace pensee {
 namespace {
 
-std::unique_ptr<Session> started(const std::string& question, uint64_t seed, int64_t max_tokens) {
+std::unique_ptr<Session> asked(const std::string& question, uint64_t seed, int64_t max_tokens) {
   auto session = Session::create(tiny()).value();
   REQUIRE(session->add_message(Role::kUser, question).ok());
   const ReplyOptions options = {
@@ -31,9 +31,9 @@ TEST_CASE("stepping many equals stepping each alone, also when some end earlier"
   std::vector<std::unique_ptr<Session>> together;
   std::vector<std::unique_ptr<Session>> alone;
   for (auto* list : {&together, &alone}) {
-    list->push_back(started("1+1", 1, 5));
-    list->push_back(started("What is 34 + 57?", 2, 12));
-    list->push_back(started("1+1", 3, 8));
+    list->push_back(asked("1+1", 1, 5));
+    list->push_back(asked("What is 34 + 57?", 2, 12));
+    list->push_back(asked("1+1", 3, 8));
   }
   std::vector<Session*> list;
   for (const auto& session : together) list.push_back(session.get());
@@ -56,8 +56,8 @@ TEST_CASE("stepping many equals stepping each alone, also when some end earlier"
 }
 
 TEST_CASE("a wrong list steps nothing") {
-  const auto a = started("1+1", 1, 5);
-  const auto b = started("1+1", 2, 5);
+  const auto a = asked("1+1", 1, 5);
+  const auto b = asked("1+1", 2, 5);
   const auto other_model = Model::load(PENSEE_TINY_R1, {.threads = 1});
   REQUIRE(other_model.ok());
   const auto other = Session::create(*other_model).value();

@@ -8,7 +8,7 @@
 namespace pensee {
 namespace {
 
-Result<PreTokenizer> load(const std::string& text) {
+Result<PreTokenizer> load_pre_tokenizer(const std::string& text) {
   PENSEE_ASSIGN_OR_RETURN(const Json json, parse_json(text, "t.json"));
   return PreTokenizer::from_json(JsonView(json, "t.json"));
 }
@@ -33,8 +33,8 @@ std::vector<std::string> pieces(const PreTokenizer& pre_tokenizer, const std::st
 }
 
 TEST_CASE("splits apply one after the other, each piece by itself") {
-  const auto digits = load(sequence(split_step("[0-9]{1,3}") + "," +
-                                    split_step("\\\\s+(?!\\\\S)|b+") + "," + kByteLevel));
+  const auto digits = load_pre_tokenizer(sequence(
+      split_step("[0-9]{1,3}") + "," + split_step("\\\\s+(?!\\\\S)|b+") + "," + kByteLevel));
   REQUIRE(digits);
   using Pieces = std::vector<std::string>;
   CHECK(pieces(*digits, "a12345") == Pieces{"a", "123", "45"});
@@ -43,7 +43,7 @@ TEST_CASE("splits apply one after the other, each piece by itself") {
   CHECK(pieces(*digits, "a  1") == Pieces{"a", "  ", "1"});
   CHECK(pieces(*digits, "a  c") == Pieces{"a", " ", " c"});
   CHECK(pieces(*digits, "") == Pieces{});
-  const auto none = load(kByteLevel);
+  const auto none = load_pre_tokenizer(kByteLevel);
   REQUIRE(none);
   CHECK(pieces(*none, "a 1") == Pieces{"a 1"});
 }
@@ -86,7 +86,7 @@ TEST_CASE("other pre-tokenizers are refused by name, malformed ones by place") {
   };
   for (const Case& item : cases) {
     CAPTURE(item.json);
-    const auto result = load(item.json);
+    const auto result = load_pre_tokenizer(item.json);
     REQUIRE_FALSE(result);
     CAPTURE(result.error().message);
     CHECK(result.error().status == item.status);
