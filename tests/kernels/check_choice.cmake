@@ -1,5 +1,6 @@
 # Runs PROGRAM (print_kernels) under every cap and compares the tables with what the processor
 # offers. COMPILED lists the compiled instruction sets, comma-separated, best last.
+cmake_minimum_required(VERSION 3.25)
 string(REPLACE "," ";" compiled "${COMPILED}")
 
 function(run_with cap out)

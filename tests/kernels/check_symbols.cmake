@@ -1,6 +1,7 @@
 # Fails when a kernel object defines anything but its table for the linker to see: an inline
 # function compiled for AVX-512 and merged with its twin would crash older machines.
 # OBJECTS: object files, comma-separated; NM: the tool; EXPECTED: how many objects there must be.
+cmake_minimum_required(VERSION 3.25)
 string(REPLACE "," ";" objects "${OBJECTS}")
 list(LENGTH objects count)
 if(NOT count EQUAL EXPECTED)
