@@ -1,0 +1,128 @@
+// What every long call from Python does: it lets other threads run, and hears Ctrl-C.
+#pragma once
+
+#include <pybind11/pybind11.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <exception>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "pensee.hpp"
+
+namespace pensee::python {
+
+namespace py = pybind11;
+
+// A process that was forked has the memory of a model but not its threads: a call would wait for
+// them for ever.
+class Process {
+ public:
+  bool is_this() const noexcept { return pid_ == getpid(); }
+  void require(const char* what) const {
+    if (is_this()) return;
+    throw c::Error(PENSEE_ERROR_WRONG_STATE,
+                   std::string(what) + ": made before this process was forked; load the model here");
+  }
+
+ private:
+  pid_t pid_ = getpid();
+};
+
+// A session belongs to one thread at a time; this says so in place of a data race.
+class Exclusive {
+ public:
+  explicit Exclusive(std::atomic_flag& in_use) : in_use_(in_use) {
+    if (in_use_.test_and_set(std::memory_order_acquire)) {
+      throw c::Error(PENSEE_ERROR_WRONG_STATE, "the session is in use by another call");
+    }
+  }
+  ~Exclusive() { in_use_.clear(std::memory_order_release); }
+  Exclusive(const Exclusive&) = delete;
+  Exclusive& operator=(const Exclusive&) = delete;
+
+ private:
+  std::atomic_flag& in_use_;
+};
+
+// A call under way on this thread. What a callback of Python raises, and KeyboardInterrupt, waits
+// here until the C interface has returned.
+class Call {
+ public:
+  Call() : outer_(current()) { current() = this; }
+  ~Call() { current() = outer_; }
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+
+  // Runs `function` with the GIL, unless something has been raised before, and hears signals.
+  // Returns not 0, which cancels, once something is raised. Called without the GIL.
+  template <class Function>
+  static int32_t callback(Function&& function) {
+    Call& call = *current();
+    if (call.raised_) return 1;
+    const py::gil_scoped_acquire gil;
+    try {
+      if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+      std::forward<Function>(function)();
+    } catch (...) {
+      call.raised_ = std::current_exception();
+    }
+    return call.raised_ ? 1 : 0;
+  }
+
+  // The same for signals alone, and not at every token: taking the GIL may mean to wait for it.
+  bool interrupted() {
+    constexpr auto kInterval = std::chrono::milliseconds(20);
+    const auto now = std::chrono::steady_clock::now();
+    if (now - checked_ < kInterval) return raised_ != nullptr;
+    checked_ = now;
+    return callback([] {}) != 0;
+  }
+
+  bool has_raised() const noexcept { return raised_ != nullptr; }
+  // With the GIL.
+  void rethrow() const {
+    if (raised_) std::rethrow_exception(raised_);
+  }
+
+ private:
+  static Call*& current() {
+    static thread_local Call* call = nullptr;
+    return call;
+  }
+
+  Call* outer_;
+  std::exception_ptr raised_;
+  std::chrono::steady_clock::time_point checked_ = std::chrono::steady_clock::now();
+};
+
+// Memory that a Python object lends, which cannot move or go as long as this lives.
+class View {
+ public:
+  explicit View(const py::handle& object) {
+    if (PyObject_GetBuffer(object.ptr(), &view_, PyBUF_SIMPLE) != 0) throw py::error_already_set();
+  }
+  ~View() { PyBuffer_Release(&view_); }
+  View(const View&) = delete;
+  View& operator=(const View&) = delete;
+
+  const void* data() const noexcept { return view_.buf; }
+  size_t size() const noexcept { return static_cast<size_t>(view_.len); }
+
+ private:
+  Py_buffer view_{};
+};
+
+// Text for a C function that takes no length.
+inline std::string without_nul(std::string text, const char* name) {
+  if (text.find('\0') != std::string::npos) {
+    throw c::Error(PENSEE_ERROR_INVALID_ARGUMENT,
+                   std::string(name) + ": expected text without NUL, found one");
+  }
+  return text;
+}
+
+}  // namespace pensee::python

@@ -1,0 +1,281 @@
+// A session, as Python has it.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "calls.hpp"
+#include "model.hpp"
+#include "options.hpp"
+#include "pensee.hpp"
+
+namespace pensee::python {
+
+inline py::tuple event_tuple(const pensee_event& event) {
+  const bool has_token = event.token != PENSEE_NO_TOKEN;
+  return py::make_tuple(pensee_event_kind_string(event.kind), pensee_phase_string(event.phase),
+                        py::str(event.text, event.text_size),
+                        has_token ? py::object(py::int_(event.token)) : py::none(),
+                        has_token ? py::object(py::float_(event.log_prob)) : py::none(),
+                        event.forced != 0, pensee_thought_end_string(event.thought_end),
+                        pensee_answer_end_string(event.answer_end));
+}
+
+class Session {
+ public:
+  Session(const Model& model, int64_t context_length, int64_t prefill_chunk)
+      : loaded_(model.loaded()), session_(std::in_place, loaded_->model,
+                                          options(context_length, prefill_chunk)) {}
+  static std::unique_ptr<Session> restore(const Model& model, const py::object& data,
+                                          int64_t context_length, int64_t prefill_chunk) {
+    const View view(data);
+    const auto& loaded = model.loaded();
+    const std::string_view bytes(static_cast<const char*>(view.data()), view.size());
+    const py::gil_scoped_release release;
+    return wrap(loaded, c::Session::restore(loaded->model, bytes,
+                                            options(context_length, prefill_chunk)));
+  }
+  static std::unique_ptr<Session> restore_file(const Model& model, std::string path,
+                                               int64_t context_length, int64_t prefill_chunk) {
+    const auto& loaded = model.loaded();
+    path = without_nul(std::move(path), "path");
+    const py::gil_scoped_release release;
+    return wrap(loaded, c::Session::restore_file(loaded->model, path,
+                                                 options(context_length, prefill_chunk)));
+  }
+  ~Session() {
+    if (session_ && !loaded_->process.is_this()) new c::Session(std::move(*session_));
+  }
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  void close() {
+    const Exclusive exclusive(in_use_);
+    session_.reset();
+  }
+
+  void add_message(int32_t role, const std::string& text) {
+    use([&](c::Session& session) { session.add_message(role, text); });
+  }
+  std::vector<std::pair<int32_t, std::string>> messages() {
+    std::vector<std::pair<int32_t, std::string>> out;
+    use([&](c::Session& session) {
+      for (c::Message& message : session.messages()) {
+        out.emplace_back(message.role, std::move(message.text));
+      }
+    });
+    return out;
+  }
+  void rewind(size_t n_messages) {
+    use([&](c::Session& session) { session.rewind(n_messages); });
+  }
+  void reset() {
+    use([](c::Session& session) { session.reset(); });
+  }
+
+  void start(const py::dict& keywords) {
+    start_with(keywords, [](c::Session& session, const c::ReplyOptions& options) {
+      session.start(options);
+    });
+  }
+  void start_tokens(const std::vector<int32_t>& tokens, const py::dict& keywords) {
+    start_with(keywords, [&](c::Session& session, const c::ReplyOptions& options) {
+      session.start_tokens(tokens, options);
+    });
+  }
+  void start_text(const std::string& text, const py::dict& keywords) {
+    start_with(keywords, [&](c::Session& session, const c::ReplyOptions& options) {
+      session.start_text(text, options);
+    });
+  }
+  void prefill() {
+    run([](c::Session& session, Call&) { session.prefill(); });
+  }
+  py::tuple step() {
+    c::Event event;
+    Exclusive exclusive(in_use_);
+    run_exclusively([&](c::Session& session, Call&) { event = session.step(); });
+    return event_tuple(event);
+  }
+  void think() {
+    run([](c::Session& session, Call& call) {
+      if (session.thought_end() != PENSEE_THOUGHT_END_NONE) session.think();  // tells what is wrong
+      while (session.step().kind != PENSEE_EVENT_THOUGHT_END && !call.interrupted()) {
+      }
+    });
+  }
+  void answer() {
+    run([](c::Session& session, Call& call) {
+      while (session.step().kind != PENSEE_EVENT_DONE && !call.interrupted()) {
+      }
+    });
+  }
+  // Ends a reply that is under way, if there is one.
+  void abandon() { use(finish); }
+
+  static py::list step_many(const std::vector<Session*>& sessions) {
+    Call call;
+    std::vector<std::unique_ptr<Exclusive>> exclusive;
+    std::vector<c::Session*> inner;
+    for (Session* session : sessions) {
+      exclusive.push_back(std::make_unique<Exclusive>(session->in_use_));
+      inner.push_back(&session->get());
+    }
+    std::vector<c::Event> events;
+    {
+      const py::gil_scoped_release release;
+      c::Session::step_many(inner, events);
+      if (call.has_raised()) {
+        for (c::Session* session : inner) finish(*session);
+      }
+    }
+    call.rethrow();
+    py::list out;
+    for (const c::Event& event : events) out.append(event_tuple(event));
+    return out;
+  }
+
+  // These two come from any thread: while another holds the session, but none closes it, since
+  // that one would need the GIL.
+  void end_thinking() { get().end_thinking(); }
+  void cancel() { get().cancel(); }
+
+  py::dict reply() {
+    c::Reply reply;
+    use([&](c::Session& session) { reply = session.reply(); });
+    py::dict usage;
+    usage["prompt_tokens"] = reply.usage.prompt_tokens;
+    usage["cached_tokens"] = reply.usage.cached_tokens;
+    usage["thought_tokens"] = reply.usage.thought_tokens;
+    usage["answer_tokens"] = reply.usage.answer_tokens;
+    usage["control_tokens"] = reply.usage.control_tokens;
+    usage["forced_tokens"] = reply.usage.forced_tokens;
+    usage["prefill_seconds"] = reply.usage.prefill_seconds;
+    usage["thought_seconds"] = reply.usage.thought_seconds;
+    usage["answer_seconds"] = reply.usage.answer_seconds;
+    py::dict out;
+    out["thought"] = py::str(reply.thought);
+    out["answer"] = py::str(reply.answer);
+    out["thought_end"] = pensee_thought_end_string(reply.thought_end);
+    out["answer_end"] = pensee_answer_end_string(reply.answer_end);
+    out["usage"] = usage;
+    return out;
+  }
+  bool is_replying() {
+    bool replying = false;
+    use([&](c::Session& session) { replying = session.is_replying(); });
+    return replying;
+  }
+  std::vector<int32_t> tokens() {
+    std::vector<int32_t> tokens;
+    use([&](c::Session& session) { tokens = session.tokens(); });
+    return tokens;
+  }
+  int64_t context_length() { return get().context_length(); }
+  // (vocab_size), a copy: the session's own change with its next step.
+  py::array_t<float> logits() {
+    std::vector<float> logits;
+    use([&](c::Session& session) { logits = session.logits(); });
+    return py::array_t<float>(static_cast<py::ssize_t>(logits.size()), logits.data());
+  }
+
+  std::unique_ptr<Session> fork() {
+    std::unique_ptr<Session> fork;
+    use([&](c::Session& session) { fork = wrap(loaded_, session.fork()); });
+    fork->progress_ = progress_;
+    return fork;
+  }
+  void reseed(uint64_t seed) {
+    use([&](c::Session& session) { session.reseed(seed); });
+  }
+  py::bytes save() {
+    const Exclusive exclusive(in_use_);
+    const c::Session& session = get();
+    void* data = nullptr;
+    size_t size = 0;
+    {
+      const py::gil_scoped_release release;
+      c::detail::call(pensee_session_save, session.get(), &data, &size);
+    }
+    const c::detail::Handle<void, pensee_free> owner(data);
+    return py::bytes(static_cast<const char*>(data), size);
+  }
+  void save_file(std::string path) {
+    path = without_nul(std::move(path), "path");
+    use([&](c::Session& session) { session.save_file(path); });
+  }
+
+ private:
+  Session(std::shared_ptr<const LoadedModel> loaded, c::Session session)
+      : loaded_(std::move(loaded)), session_(std::move(session)) {}
+  static std::unique_ptr<Session> wrap(std::shared_ptr<const LoadedModel> loaded,
+                                       c::Session session) {
+    return std::unique_ptr<Session>(new Session(std::move(loaded), std::move(session)));
+  }
+  static c::SessionOptions options(int64_t context_length, int64_t prefill_chunk) {
+    c::SessionOptions options;
+    options.context_length = context_length;
+    if (prefill_chunk != 0) options.prefill_chunk = prefill_chunk;
+    return options;
+  }
+
+  c::Session& get() {
+    if (!session_) throw c::Error(PENSEE_ERROR_WRONG_STATE, "the session is closed");
+    loaded_->process.require("the session");
+    return *session_;
+  }
+
+  static void finish(c::Session& session) {
+    if (!session.is_replying()) return;
+    session.cancel();
+    session.answer();
+  }
+
+  // Runs `function(session)` without the GIL.
+  template <class Function>
+  void use(Function&& function) {
+    const Exclusive exclusive(in_use_);
+    c::Session& session = get();
+    const py::gil_scoped_release release;
+    function(session);
+  }
+  // Runs `function(session, call)` without the GIL. If Python raises something meanwhile, ends the
+  // reply and raises that.
+  template <class Function>
+  void run(Function&& function) {
+    const Exclusive exclusive(in_use_);
+    run_exclusively(std::forward<Function>(function));
+  }
+  template <class Function>
+  void run_exclusively(Function&& function) {
+    c::Session& session = get();
+    Call call;
+    {
+      const py::gil_scoped_release release;
+      function(session, call);
+      if (call.has_raised()) finish(session);
+    }
+    call.rethrow();
+  }
+  template <class Start>
+  void start_with(const py::dict& keywords, Start&& start) {
+    Options options(keywords);
+    use([&](c::Session& session) { start(session, options.get()); });
+    progress_ = options.progress();
+  }
+
+  std::atomic_flag in_use_;
+  std::shared_ptr<py::object> progress_;  // of the reply; see Options::progress()
+  std::shared_ptr<const LoadedModel> loaded_;
+  std::optional<c::Session> session_;
+};
+
+}  // namespace pensee::python
