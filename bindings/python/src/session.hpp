@@ -65,13 +65,13 @@ class Session {
   void add_message(int32_t role, const std::string& text) {
     use([&](c::Session& session) { session.add_message(role, text); });
   }
-  std::vector<std::pair<int32_t, std::string>> messages() {
-    std::vector<std::pair<int32_t, std::string>> out;
-    use([&](c::Session& session) {
-      for (c::Message& message : session.messages()) {
-        out.emplace_back(message.role, std::move(message.text));
-      }
-    });
+  py::list messages() {
+    std::vector<c::Message> messages;
+    use([&](c::Session& session) { messages = session.messages(); });
+    py::list out;
+    for (const c::Message& message : messages) {
+      out.append(py::make_tuple(message.role, py::str(message.text)));
+    }
     return out;
   }
   void rewind(size_t n_messages) {

@@ -1,0 +1,216 @@
+"""Models."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from . import _core
+from ._errors import InvalidArgumentError
+from ._session import Session, _event, _utf8
+from ._types import Event, MemoryEstimate, ModelInfo, Prompt, Reply
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+    from typing_extensions import Buffer, Self, Unpack
+
+    from ._types import ReplyOptions
+
+_log = logging.getLogger("pensee")
+_LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING)  # at the numbers of the C interface
+
+
+def bundled_model() -> Path:
+    """The directory of the small R1 that comes with the package."""
+    return Path(__file__).parent / "share" / "pensee" / "tiny_r1"
+
+
+def load(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    bundled: bool = False,
+    n_threads: int = 0,
+    progress: bool | Callable[[float], object] = False,
+) -> Model:
+    """Loads a checkpoint: a directory as Hugging Face has it, or a .safetensors file in one. With
+    `bundled`, the small R1 of the package.
+
+    `n_threads` 0: one for each hardware thread. `progress` True: a bar, which needs tqdm; or a
+    function, called with the fraction done; what it raises ends the load. Messages of the load go to
+    the logger "pensee".
+    """
+    if bundled == (path is not None):
+        raise TypeError("load: give either a path or bundled=True")
+    where = os.fsencode(bundled_model() if path is None else path)
+    with _Progress(progress) as report:
+        return Model(_core.Model.load(where, n_threads, report, _forward_log))
+
+
+def load_buffers(
+    files: Mapping[str, Buffer],
+    *,
+    n_threads: int = 0,
+    progress: bool | Callable[[float], object] = False,
+) -> Model:
+    """The same from memory: `files` maps the names that the files would have in the directory to
+    bytes, arrays of numpy or mappings. They are used in place and kept as long as the model or a
+    session of it; they must not change."""
+    with _Progress(progress) as report:
+        return Model(_core.Model.load_buffers(dict(files), n_threads, report, _forward_log))
+
+
+def estimate_memory(
+    path: str | os.PathLike[str], *, context_length: int = 0, n_threads: int = 0
+) -> MemoryEstimate:
+    """What a checkpoint would need; only headers are read."""
+    return MemoryEstimate(**_core.estimate_memory(os.fsencode(path), context_length, n_threads))
+
+
+def step_many(sessions: Sequence[Session]) -> list[Event]:
+    """One step of each of several sessions of one model, which may work on them together."""
+    return [_event(event) for event in _core.Session.step_many([s._core for s in sessions])]
+
+
+class Tokenizer:
+    """The tokens of a model: `model.tokenizer`."""
+
+    def __init__(self, core: _core.Model) -> None:
+        self._core = core
+
+    def encode(self, text: str, *, parse_special: bool = False) -> list[int]:
+        """The ids of `text`, as what a user wrote: "<think>" in it is ordinary text. With
+        `parse_special`, names of special tokens become these tokens. No token is added."""
+        return self._core.tokenize(_utf8(text), parse_special)
+
+    def decode(self, tokens: Sequence[int], *, skip_special: bool = False) -> str:
+        """The text of tokens; malformed UTF-8 becomes U+FFFD."""
+        return self._core.detokenize(tokens, skip_special)
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes of one token, perhaps a part of a character."""
+        found = self._core.token_bytes(token)
+        if found is None:
+            raise InvalidArgumentError(f"token: {token} is none of the vocabulary")
+        return found
+
+    def is_special(self, token: int) -> bool:
+        """Whether it is a special token, such as the begin of the sentence."""
+        return self._core.is_special(token)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Tokenizer cannot be pickled or copied: load the model in each process")
+
+
+class Model:
+    """A loaded checkpoint; made by `load()`. Immutable: any thread may use it."""
+
+    def __init__(self, core: _core.Model) -> None:
+        self._core = core
+        self._info = ModelInfo(**core.info())
+        self._tokenizer = Tokenizer(core)
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._info
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self._tokenizer
+
+    def session(self, *, context_length: int = 0, prefill_chunk: int = 0) -> Session:
+        """A new conversation; see `Session`."""
+        return Session(self, context_length=context_length, prefill_chunk=prefill_chunk)
+
+    def restore(
+        self,
+        saved: Buffer | str | os.PathLike[str],
+        *,
+        context_length: int = 0,
+        prefill_chunk: int = 0,
+    ) -> Session:
+        """The session that `Session.save()` has saved, from bytes or from a file."""
+        if isinstance(saved, (str, os.PathLike)):
+            core = _core.Session.restore_file(
+                self._core, os.fsencode(saved), context_length, prefill_chunk
+            )
+        else:
+            core = _core.Session.restore(self._core, saved, context_length, prefill_chunk)
+        return Session._of(core, self)
+
+    def ask(self, prompt: Prompt, **options: Unpack[ReplyOptions]) -> Reply:
+        """The reply to a prompt, in a conversation of its own."""
+        with self.session() as session:
+            return session.ask(prompt, **options)
+
+    def stream(self, prompt: Prompt, **options: Unpack[ReplyOptions]) -> Iterator[Event]:
+        """The same, event by event; see `Session.stream()`."""
+        with self.session() as session:
+            yield from session.stream(prompt, **options)
+
+    async def aask(self, prompt: Prompt, **options: Unpack[ReplyOptions]) -> Reply:
+        """`ask()` in a thread; see `Session.aask()`."""
+        with self.session() as session:
+            return await session.aask(prompt, **options)
+
+    async def astream(
+        self, prompt: Prompt, **options: Unpack[ReplyOptions]
+    ) -> AsyncIterator[Event]:
+        """`stream()` with its work in threads; see `Session.astream()`."""
+        with self.session() as session:
+            async for event in session.astream(prompt, **options):
+                yield event
+
+    def logits(self, tokens: Sequence[int]) -> NDArray[numpy.float32]:
+        """(n_tokens, vocab_size): the logits after every token."""
+        return self._core.logits(tokens)
+
+    def close(self) -> None:
+        """Lets go of the model; its sessions keep it until they are gone. Every later use raises
+        `WrongStateError`."""
+        self._core.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        info = self._info
+        return f"<pensee.Model {info.architecture}, {info.n_layers} layers, {info.n_threads} threads>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Model cannot be pickled or copied: load it in each process")
+
+
+def _forward_log(level: int, message: str) -> None:
+    _log.log(_LEVELS[level], "%s", message)
+
+
+class _Progress:
+    """The function that a load reports to, with the bar that it may need."""
+
+    def __init__(self, wanted: bool | Callable[[float], object]) -> None:
+        self._wanted = wanted
+        self._bar: Any = None
+
+    def __enter__(self) -> Callable[[float], object] | None:
+        if callable(self._wanted):
+            return self._wanted
+        if not self._wanted:
+            return None
+        from tqdm.auto import tqdm
+
+        self._bar = tqdm(total=1.0, desc="loading", bar_format="{l_bar}{bar}| {elapsed}")
+        return self._show
+
+    def _show(self, fraction: float) -> None:
+        self._bar.update(fraction - self._bar.n)
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,301 @@
+"""Conversations."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from . import _core
+from ._errors import InvalidArgumentError
+from ._types import AnswerEnd, Event, EventKind, Message, Phase, Prompt, Reply, ThoughtEnd, Usage
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+    from typing_extensions import Self, Unpack
+
+    from ._model import Model
+    from ._types import ReplyOptions
+
+_T = TypeVar("_T")
+_ROLES = ("system", "user", "assistant")  # at the numbers that the C interface has for them
+
+
+def _utf8(text: str) -> bytes:
+    """What is no Unicode text goes on as bytes that the library refuses with its own message."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _event(
+    fields: tuple[str, str, str, int | None, float | None, bool, str, str],
+) -> Event:
+    kind, phase, text, token, logprob, forced, thought_end, answer_end = fields
+    return Event(EventKind(kind), Phase(phase), text, token, logprob, forced,
+                 ThoughtEnd(thought_end), AnswerEnd(answer_end))  # fmt: skip
+
+
+class Session:
+    """One conversation, with its key-value cache; made by `Model.session()`.
+
+    Whole replies: `ask()`. Token by token: `stream()`. Apart: `think()`, then `answer()`.
+
+    Messages make the conversation. The answer of a reply becomes a message; its thought does not. One
+    thread at a time may use a session, except `cancel()` and `end_thinking()`, which come from any
+    thread; a second call meanwhile raises `WrongStateError`. Long calls release the GIL, and Ctrl-C
+    ends them. A call that raises ends the reply under way; the session can be used on.
+    """
+
+    def __init__(self, model: Model, *, context_length: int = 0, prefill_chunk: int = 0) -> None:
+        """`context_length` in tokens, 0: the model's, at most 32,768. `prefill_chunk`: tokens of a
+        prompt that are read together, 0: the library's choice."""
+        self._core = _core.Session(model._core, context_length, prefill_chunk)
+        self._model = model
+
+    @classmethod
+    def _of(cls, core: _core.Session, model: Model) -> Session:
+        session = cls.__new__(cls)
+        session._core = core
+        session._model = model
+        return session
+
+    # --- Messages ---
+
+    @property
+    def messages(self) -> list[Message]:
+        return [Message(_ROLES[role], text) for role, text in self._core.messages()]
+
+    def add_message(self, role: str, content: str) -> None:
+        """Adds a message; `role` is system, user or assistant."""
+        if role not in _ROLES:
+            raise InvalidArgumentError(f"role: expected system, user or assistant, found {role!r}")
+        self._core.add_message(_ROLES.index(role), _utf8(content))
+
+    def rewind(self, n_messages: int) -> None:
+        """Keeps the first `n_messages`."""
+        if n_messages < 0:
+            raise InvalidArgumentError(f"n_messages: expected 0 or more, found {n_messages}")
+        self._core.rewind(n_messages)
+
+    def reset(self) -> None:
+        """Gives up a reply that is under way, and forgets all messages."""
+        self._core.reset()
+
+    # --- Replies ---
+
+    def ask(self, prompt: Prompt, **options: Unpack[ReplyOptions]) -> Reply:
+        """Adds the prompt to the conversation and gives the whole reply. If it raises, the
+        conversation is as before."""
+        before = self._begin(prompt, options)
+        try:
+            self._core.answer()
+        except BaseException:
+            self._core.rewind(before)
+            raise
+        return self.reply
+
+    def stream(self, prompt: Prompt, **options: Unpack[ReplyOptions]) -> Iterator[Event]:
+        """The same, event by event, the last of kind `DONE`. A loop that is left early cancels the
+        reply."""
+        self._begin(prompt, options)
+        try:
+            while True:
+                event = self.step()
+                yield event
+                if event.kind is EventKind.DONE:
+                    return
+        finally:
+            self._core.abandon()
+
+    def think(self, prompt: Prompt | None = None, **options: Unpack[ReplyOptions]) -> str:
+        """Begins the reply to `prompt`, or goes on with the one under way, and runs to the end of its
+        thought, which it returns."""
+        if prompt is not None:
+            before = self._begin(prompt, options)
+            try:
+                self._core.think()
+            except BaseException:
+                self._core.rewind(before)
+                raise
+        elif options:
+            raise TypeError("think: options belong to a prompt, or to start()")
+        else:
+            self._core.think()
+        return self.reply.thought
+
+    def answer(self) -> str:
+        """Runs to the end of the reply under way and returns its answer."""
+        self._core.answer()
+        return self.reply.answer
+
+    async def aask(self, prompt: Prompt, **options: Unpack[ReplyOptions]) -> Reply:
+        """`ask()` in a thread. If the task is cancelled, so is the reply."""
+        return await self._in_thread(lambda: self.ask(prompt, **options))
+
+    async def astream(
+        self, prompt: Prompt, **options: Unpack[ReplyOptions]
+    ) -> AsyncIterator[Event]:
+        """`stream()` with its work in threads. If the task is cancelled, so is the reply."""
+        self._begin(prompt, options)
+        try:
+            while True:
+                event = await self._in_thread(self.step)
+                yield event
+                if event.kind is EventKind.DONE:
+                    return
+        finally:
+            self._core.abandon()
+
+    # --- Token by token ---
+
+    def start(self, **options: Unpack[ReplyOptions]) -> None:
+        """Begins the reply to the messages, whose last is the user's."""
+        self._core.start(_encoded(options))
+
+    def start_text(self, text: str, **options: Unpack[ReplyOptions]) -> None:
+        """Begins the reply to a ready prompt, whose special tokens are parsed and in which a thought
+        may be open. It has nothing to do with the messages."""
+        self._core.start_text(_utf8(text), _encoded(options))
+
+    def start_tokens(self, tokens: Sequence[int], **options: Unpack[ReplyOptions]) -> None:
+        """The same with tokens."""
+        self._core.start_tokens(tokens, _encoded(options))
+
+    def prefill(self) -> None:
+        """Reads the prompt now, before the first step; for forks of one prompt."""
+        self._core.prefill()
+
+    def step(self) -> Event:
+        """The next event, after at most one token's work (the first: the prompt's too)."""
+        return _event(self._core.step())
+
+    @property
+    def is_replying(self) -> bool:
+        return self._core.is_replying()
+
+    def end_thinking(self) -> None:
+        """From any thread: closes the thought under way at the next whole character."""
+        self._core.end_thinking()
+
+    def cancel(self) -> None:
+        """From any thread: ends the reply within one token, or within one chunk of the prompt."""
+        self._core.cancel()
+
+    # --- What there is ---
+
+    @property
+    def reply(self) -> Reply:
+        """The reply under way as far as it is, or the last one."""
+        found = self._core.reply()
+        return Reply(
+            found["thought"],
+            found["answer"],
+            ThoughtEnd(found["thought_end"]),
+            AnswerEnd(found["answer_end"]),
+            Usage(**found["usage"]),
+        )
+
+    @property
+    def model(self) -> Model:
+        return self._model
+
+    @property
+    def tokens(self) -> list[int]:
+        """All tokens of the context, prompt and reply."""
+        return self._core.tokens()
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that the session can hold."""
+        return self._core.context_length()
+
+    def logits(self) -> NDArray[numpy.float32]:
+        """(vocab_size): after the newest token."""
+        return self._core.logits()
+
+    # --- Copies ---
+
+    def fork(self, *, seed: int | None = None) -> Session:
+        """An independent copy, also in the middle of a reply. With `seed`, its sampler draws anew."""
+        fork = Session._of(self._core.fork(), self._model)
+        if seed is not None:
+            fork.reseed(seed)
+        return fork
+
+    def reseed(self, seed: int) -> None:
+        """Gives the sampler a new random stream from the next token on."""
+        self._core.reseed(seed)
+
+    def save(self, path: str | os.PathLike[str] | None = None) -> bytes | None:
+        """Messages, tokens and cache, with a checksum, for `Model.restore()`: into a file, which
+        appears only when whole, or without `path` as bytes."""
+        if path is None:
+            return self._core.save()
+        self._core.save_file(os.fsencode(path))
+        return None
+
+    def close(self) -> None:
+        """Frees the memory now. Every later use raises `WrongStateError`."""
+        self._core.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Session cannot be pickled or copied: use save() and Model.restore(), or fork()")
+
+    # --- Within ---
+
+    def _begin(self, prompt: Prompt, options: ReplyOptions) -> int:
+        """Adds the prompt, starts the reply, returns how many messages there were before. If it
+        raises, nothing has changed."""
+        before = len(self._core.messages())
+        try:
+            if isinstance(prompt, str):
+                self.add_message("user", prompt)
+            else:
+                for message in prompt:
+                    self.add_message(message["role"], message["content"])
+            self.start(**options)
+        except BaseException:
+            if not self._core.is_replying():
+                self._core.rewind(before)
+            raise
+        return before
+
+    async def _in_thread(self, function: Callable[[], _T]) -> _T:
+        future = asyncio.get_running_loop().run_in_executor(None, function)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            # The thread still has the session, for one token or one chunk of the prompt at most.
+            while not future.done():
+                self.cancel()
+                try:
+                    await asyncio.wait([future])
+                except asyncio.CancelledError:
+                    pass
+            future.exception()  # not wanted any more
+            raise
+
+
+def _encoded(options: Any) -> dict[str, Any]:
+    """Checks texts, which the extension could only call a wrong type."""
+    for name in ("budget_message", "extension_text"):
+        _check_text(name, options.get(name))
+    if not isinstance(options.get("stop"), str):
+        for text in options.get("stop") or ():
+            _check_text("stop", text)
+    return dict(options)
+
+
+def _check_text(name: str, text: object) -> None:
+    if isinstance(text, str):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidArgumentError(f"{name}: not Unicode text: {error}") from None

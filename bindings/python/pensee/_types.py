@@ -1,0 +1,188 @@
+"""What goes in and comes out: options, events, replies."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypedDict, Union
+
+Prompt = Union[str, Sequence[Mapping[str, str]]]
+"""A user's text, or messages with `role` (system, user, assistant) and `content`. Thoughts of former
+replies (`reasoning_content`) are left out, as R1 wants it."""
+
+
+class SamplerOptions(TypedDict, total=False):
+    """How tokens are chosen. What is not given, the checkpoint advises."""
+
+    temperature: float | None
+    """0: greedy, the most probable token."""
+    top_k: int | None
+    """Keeps the k most probable tokens; 0: all."""
+    top_p: float | None
+    """Keeps the most probable tokens that reach it together; (0, 1]."""
+    min_p: float | None
+    """Keeps tokens that reach it times the best one's probability; [0, 1]."""
+    repetition_penalty: float | None
+    """Above 0; 1: none."""
+    presence_penalty: float | None
+    """-2 to 2."""
+    frequency_penalty: float | None
+    """-2 to 2."""
+    seed: int | None
+    """Same model, settings, seed, threads and kernels: same tokens."""
+
+
+class ReplyOptions(SamplerOptions, total=False):
+    """The controls of one reply; counts are tokens. None is as if not given. The settings of the
+    sampler are the thought's, and the answer's unless `answer_sampler` has others."""
+
+    thinking: bool | None
+    """None: as the model is used to."""
+    thinking_token_budget: int | None
+    """After so many the engine closes the thought; 0: at once; -1: no limit."""
+    budget_message: str | None
+    """Written before that close."""
+    min_thought_tokens: int | None
+    """A thought closed before goes on with `extension_text` in place of the close."""
+    extension_text: str | None
+    max_extensions: int | None
+    max_answer_tokens: int | None
+    max_tokens: int | None
+    """Thought, answer and delimiters together."""
+    stop: Sequence[str] | None
+    """Each ends the answer and is not part of it."""
+    answer_sampler: SamplerOptions | None
+    prefill_progress: Callable[[int, int], object] | None
+    """Called with (done, total) tokens of the prompt; what it raises ends the reply."""
+
+
+class Phase(str, enum.Enum):
+    """The part of the exchange that a token belongs to."""
+
+    PROMPT = "prompt"
+    THOUGHT = "thought"
+    ANSWER = "answer"
+
+
+class EventKind(str, enum.Enum):
+    """What an event tells."""
+
+    TOKEN = "token"
+    THOUGHT_BEGIN = "thought_begin"
+    THOUGHT_END = "thought_end"
+    ANSWER_END = "answer_end"
+    DONE = "done"
+
+
+class ThoughtEnd(str, enum.Enum):
+    """How a thought ended."""
+
+    NONE = "none"
+    CLOSED = "closed"
+    BUDGET = "budget"
+    STOPPED = "stopped"
+    TRUNCATED = "truncated"
+    SKIPPED = "skipped"
+    EOS = "eos"
+
+
+class AnswerEnd(str, enum.Enum):
+    """How an answer ended."""
+
+    NONE = "none"
+    COMPLETE = "complete"
+    STOP_STRING = "stop_string"
+    LENGTH = "length"
+    CANCELLED = "cancelled"
+    CONTEXT_FULL = "context_full"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One step of a reply. The texts of all events of a phase, joined, are the phase's text."""
+
+    kind: EventKind
+    phase: Phase
+    text: str
+    """Whole characters, often none."""
+    token: int | None
+    logprob: float | None
+    """Of `token`: natural logarithm, under the model's own logits."""
+    forced: bool
+    """The engine wrote the token, not the model."""
+    thought_end: ThoughtEnd
+    answer_end: AnswerEnd
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens and seconds of a reply. Every token of a reply counts once: thought, answer or control
+    (delimiters and the end of the sentence)."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    """Of the prompt's: already in the key-value cache."""
+    thought_tokens: int
+    answer_tokens: int
+    control_tokens: int
+    forced_tokens: int
+    """Of the last three: written by the engine."""
+    prefill_seconds: float
+    thought_seconds: float
+    answer_seconds: float
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A thought and an answer, without white space at their ends."""
+
+    thought: str
+    answer: str
+    thought_end: ThoughtEnd
+    answer_end: AnswerEnd
+    usage: Usage
+
+    def to_message(self) -> dict[str, str]:
+        """The message that servers make of it, with the thought in `reasoning_content`."""
+        return {"role": "assistant", "content": self.answer, "reasoning_content": self.thought}
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message of the conversation: `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Facts of a model, as `pensee_model_info` has them."""
+
+    architecture: str
+    kernels: str
+    n_threads: int
+    n_layers: int
+    hidden_size: int
+    vocab_size: int
+    max_context_length: int
+    n_routed_experts: int
+    num_experts_per_tok: int
+    weights_bytes: int
+    can_think: bool
+    has_chat_template: bool
+    thought_open: str
+    thought_close: str
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes that a checkpoint would need."""
+
+    weights_bytes: int
+    """Mapped from the files, shared by all sessions."""
+    converted_bytes: int
+    """Copied from them: scales and vectors; likewise."""
+    session_bytes: int
+    """Of each session; committed as tokens arrive."""
