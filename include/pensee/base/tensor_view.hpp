@@ -13,6 +13,7 @@
 namespace pensee {
 
 inline constexpr int kMaxRank = 4;
+inline constexpr int64_t kMaxTensorDim = int64_t{1} << 40;  // keeps later products in int64
 
 // Up to kMaxRank dimensions, outermost first.
 struct Shape {

@@ -23,7 +23,6 @@
 namespace pensee {
 
 inline constexpr uint64_t kMaxSafetensorsHeader = 100'000'000;  // bytes, the format's own limit
-inline constexpr int64_t kMaxTensorDim = int64_t{1} << 40;      // keeps later products in int64
 
 // Layout: 8 bytes, little-endian: n; n bytes: a JSON object; the rest: data. The object maps each
 // name to {"dtype", "shape", "data_offsets": [begin, end]}, offsets counted from the start of the
