@@ -1,4 +1,4 @@
-"""DeepSeek-V3's forward pass written out in float64, as a second opinion on transformers.
+"""DeepSeek-V3's and V2's forward pass written out in float64, as a second opinion on transformers.
 
 The formulas follow DeepSeek's inference/model.py and the papers (arXiv:2405.04434, 2412.19437,
 2309.00071). One point is open there: model.py knows a single mscale, the checkpoints two
@@ -31,34 +31,50 @@ def magnitude(factor: float, mscale: float) -> float:
     return 0.1 * mscale * math.log(factor) + 1.0 if factor > 1 else 1.0
 
 
-def yarn(config: dict) -> Yarn:
-    dim = config["qk_rope_head_dim"]
-    s = config.get("rope_scaling") or config.get("rope_parameters") or {}
-    theta = float(s.get("rope_theta", config.get("rope_theta", 10000.0)))
+def yarn_frequencies(s: dict, dim: int, theta: float) -> Tensor:
+    """Angular frequencies of the pairs (dim / 2); `s` is rope_scaling of config.json."""
     plain = theta ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
-    if s.get("type", s.get("rope_type", "default")) == "default":
-        return Yarn(plain, 1.0, 1.0)
 
     def pair_with(turns: float) -> float:  # that turns so often within the original context
         length = s["original_max_position_embeddings"] / turns
         return dim * math.log(length / (2 * math.pi)) / (2 * math.log(theta))
 
-    first = max(math.floor(pair_with(s["beta_fast"])), 0)
-    last = min(math.ceil(pair_with(s["beta_slow"])), dim - 1)
+    first = max(math.floor(pair_with(s.get("beta_fast", 32))), 0)
+    last = min(math.ceil(pair_with(s.get("beta_slow", 1))), dim - 1)
     width = last - first if last != first else 0.001
     slow = ((torch.arange(dim // 2, dtype=torch.float64) - first) / width).clamp(0, 1)
-    mixed = plain * (1 - slow) + plain / s["factor"] * slow
+    return plain * (1 - slow) + plain / s["factor"] * slow
+
+
+def yarn(config: dict) -> Yarn:
+    dim = config["qk_rope_head_dim"]
+    s = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    theta = float(s.get("rope_theta", config.get("rope_theta", 10000.0)))
+    if s.get("type", s.get("rope_type", "default")) == "default":
+        return Yarn(theta ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim), 1.0, 1.0)
     everywhere = magnitude(s["factor"], s["mscale_all_dim"])
-    return Yarn(mixed, magnitude(s["factor"], s["mscale"]) / everywhere, everywhere ** 2)
+    return Yarn(yarn_frequencies(s, dim, theta), magnitude(s["factor"], s["mscale"]) / everywhere,
+                everywhere ** 2)
 
 
 def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return x / (x.square().mean(-1, keepdim=True) + eps).sqrt() * weight
 
 
-def mlp(x: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
-    g = x @ gate.T
-    return (g / (1 + (-g).exp()) * (x @ up.T)) @ down.T
+def mlp(w: dict[str, Tensor], at: str, x: Tensor) -> Tensor:
+    g = x @ w[at + "gate_proj.weight"].T
+    return (g / (1 + (-g).exp()) * (x @ w[at + "up_proj.weight"].T)) @ w[at + "down_proj.weight"].T
+
+
+def add_experts(w: dict[str, Tensor], at: str, residual: Tensor, x: Tensor, chosen: Tensor,
+                share: Tensor) -> Tensor:
+    """residual + what the chosen experts make of x, both (tokens, hidden_size). `at` is the prefix
+    of the layer; chosen and share (tokens, num_experts_per_tok)."""
+    y = residual.clone()
+    for t in range(x.shape[0]):
+        for e, a in zip(chosen[t].tolist(), share[t]):
+            y[t] += a * mlp(w, f"{at}mlp.experts.{e}.", x[t])
+    return y
 
 
 def rotate(x: Tensor, angles: Tensor, scale: float) -> Tensor:
@@ -114,29 +130,39 @@ def route(config: dict, weight: Tensor, bias: Tensor, x: Tensor, excluded: float
     return chosen, share * config["routed_scaling_factor"]
 
 
+def route_v2(config: dict, weight: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """V2's router: as `route`, with the softmax's shares, groups by their best expert, no bias."""
+    raw = (x @ weight.T).exp()
+    share = raw / raw.sum(-1, keepdim=True)
+    choice = share
+    if config["topk_method"] == "group_limited_greedy":
+        groups = share.unflatten(-1, (config["n_group"], -1))
+        worst = groups.amax(-1).sort(-1, descending=True)[0][..., config["topk_group"] - 1, None]
+        choice = groups.masked_fill((groups.amax(-1) < worst)[..., None], -math.inf).flatten(-2)
+    chosen = choice.argsort(-1, descending=True)[..., :config["num_experts_per_tok"]].sort(-1)[0]
+    return chosen, share.gather(-1, chosen) * config["routed_scaling_factor"]
+
+
 def forward(config: dict, stored: dict[str, Tensor], ids: list[int]) -> Tensor:
     """Logits (tokens, vocab_size) from the dequantised tensors of a checkpoint."""
     w = {name: tensor.double() for name, tensor in stored.items()}
-    eps = config["rms_norm_eps"]
-
-    def gated(prefix: str, x: Tensor) -> Tensor:
-        return mlp(x, *(w[f"{prefix}{part}_proj.weight"] for part in ("gate", "up", "down")))
-
     x = w["model.embed_tokens.weight"][ids]
     for i in range(config["num_hidden_layers"]):
-        at = f"model.layers.{i}."
-        x = x + attention(config, w, at + "self_attn.",
-                          norm(x, w[at + "input_layernorm.weight"], eps))
-        h = norm(x, w[at + "post_attention_layernorm.weight"], eps)
-        if i < config["first_k_dense_replace"]:
-            x = x + gated(at + "mlp.", h)
-            continue
-        chosen, share = route(config, w[at + "mlp.gate.weight"],
-                              w[at + "mlp.gate.e_score_correction_bias"], h)
-        y = gated(at + "mlp.shared_experts.", h)
-        for t in range(len(ids)):
-            for e, a in zip(chosen[t].tolist(), share[t]):
-                y[t] += a * gated(f"{at}mlp.experts.{e}.", h[t])
-        x = x + y
+        x = layer(config, w, i, x)
     head = "model.embed_tokens.weight" if config["tie_word_embeddings"] else "lm_head.weight"
-    return norm(x, w["model.norm.weight"], eps) @ w[head].T
+    return norm(x, w["model.norm.weight"], config["rms_norm_eps"]) @ w[head].T
+
+
+def layer(config: dict, w: dict[str, Tensor], index: int, x: Tensor) -> Tensor:
+    """The residual stream x (tokens, hidden_size) after one decoder layer."""
+    at, eps = f"model.layers.{index}.", config["rms_norm_eps"]
+    x = x + attention(config, w, at + "self_attn.", norm(x, w[at + "input_layernorm.weight"], eps))
+    h = norm(x, w[at + "post_attention_layernorm.weight"], eps)
+    if index < config["first_k_dense_replace"]:
+        return x + mlp(w, at + "mlp.", h)
+    gate = w[at + "mlp.gate.weight"]
+    if config["model_type"] == "deepseek_v2":
+        routes = route_v2(config, gate, h)
+    else:
+        routes = route(config, gate, w[at + "mlp.gate.e_score_correction_bias"], h)
+    return add_experts(w, at, x + mlp(w, at + "mlp.shared_experts.", h), h, *routes)

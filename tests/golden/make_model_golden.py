@@ -11,18 +11,17 @@ import argparse
 import json
 import random
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
-from transformers import DeepseekV3Config, DeepseekV3ForCausalLM, logging
+from transformers import DeepseekV3Config, logging
 from transformers.models.deepseek_v3 import modeling_deepseek_v3 as hf
 
 import deepseek_formulas as formulas
-from model_fixtures import FIXTURES, Fixture, dequantised, write, write_json
+from model_fixtures import FIXTURES, Fixture, write
+from model_reference import Reference
 
 HERE = Path(__file__).parent
 MODELS = HERE / "models"
@@ -32,71 +31,6 @@ TINY_PROMPT, TINY_GREEDY = 200, 128
 ROUTE_MARGIN, TINY_ROUTE_MARGIN = 1e-3, 1e-5  # a choice of experts may not hang on less than this
 LOGIT_MARGIN, TINY_LOGIT_MARGIN = 1e-2, 1e-3  # nor a greedy token
 ALLOWED, TINY_ALLOWED = 1e-4, 5e-4  # difference between two computations of the same logits
-
-
-class Reference:
-    """transformers in float32, eager attention, loaded through from_pretrained."""
-
-    def __init__(self, folder: Path) -> None:
-        self.config = json.loads((folder / "config.json").read_text())
-        self.weights = dequantised(folder)
-        with tempfile.TemporaryDirectory() as scratch:
-            if "quantization_config" in self.config:
-                folder = self._dequantise_into(Path(scratch))
-            self.model = self._load(folder, "eager")
-            self.sdpa = self._load(folder, "sdpa")
-        self.margins: list[Tensor] = []
-        for module in self.model.modules():
-            if isinstance(module, hf.DeepseekV3TopkRouter):
-                module.register_forward_hook(self._watch)
-
-    def _dequantise_into(self, folder: Path) -> Path:
-        plain = {k: v for k, v in self.config.items() if k != "quantization_config"}
-        write_json(folder / "config.json", plain)
-        save_file(self.weights, folder / "model.safetensors", metadata={"format": "pt"})
-        return folder
-
-    def _load(self, folder: Path, attention: str) -> DeepseekV3ForCausalLM:
-        model, info = DeepseekV3ForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation=attention,
-            experts_implementation="eager", output_loading_info=True)
-        mtp = f"model.layers.{self.config['num_hidden_layers']}."
-        left = [key for key in info["unexpected_keys"] if not key.startswith(mtp)]
-        assert not left and not info["missing_keys"] and not info["mismatched_keys"], info
-        return model.eval()
-
-    def _watch(self, router: torch.nn.Module, inputs: tuple, outputs: tuple) -> None:
-        """Keeps, for each token, by how much the choice of groups and experts was decided."""
-        choice = outputs[0].sigmoid() + router.e_score_correction_bias
-        groups = choice.unflatten(-1, (router.num_group, -1))
-        ranked = groups.topk(2, -1)[0].sum(-1).sort(-1, descending=True)
-        margin = torch.full(choice.shape[:1], torch.inf)
-        if router.topk_group < router.num_group:
-            margin = ranked[0][:, router.topk_group - 1] - ranked[0][:, router.topk_group]
-        kept = ranked[1][:, :router.topk_group, None].expand(-1, -1, groups.shape[-1])
-        best = groups.gather(1, kept).flatten(1).sort(-1, descending=True)[0]
-        if router.top_k < best.shape[1]:
-            margin = margin.minimum(best[:, router.top_k - 1] - best[:, router.top_k])
-        self.margins.append(margin)
-
-    def logits(self, ids: list[int]) -> tuple[Tensor, Tensor]:
-        """(tokens, vocab_size), and the smallest margin of each token's routing (tokens)."""
-        self.margins.clear()
-        with torch.inference_mode():
-            out = self.model(torch.tensor([ids]), use_cache=False).logits[0]
-        margins = [torch.full((len(ids),), torch.inf), *self.margins]
-        return out, torch.stack(margins).amin(0)
-
-    def check(self, ids: list[int], logits: Tensor, allowed: float) -> dict[str, float]:
-        """How far other computations of the same logits are; fails if one is not the same."""
-        with torch.inference_mode():
-            others = {
-                "sdpa": self.sdpa(torch.tensor([ids]), use_cache=False).logits[0],
-                "formulas_float64": formulas.forward(self.config, self.weights, ids),
-            }
-        gaps = {name: (other - logits).abs().max().item() for name, other in others.items()}
-        assert max(gaps.values()) < allowed, gaps
-        return gaps
 
 
 def greedy(reference: Reference, prompt: list[int], count: int, route: float, gap: float
@@ -155,9 +89,11 @@ def attention_example(reference: Reference, folder: Path, seed: int) -> None:
     future = torch.full((x.shape[1], x.shape[1]), -torch.inf).triu(1)
     with torch.inference_mode():
         rope = reference.model.model.rotary_emb(x, places)
-        y = reference.model.model.layers[0].self_attn(x, rope, future[None, None])[0]
+        attention = reference.model.model.layers[0].self_attn
+        y = attention(x, position_embeddings=rope, attention_mask=future[None, None])[0]
     double = {k: v.double() for k, v in reference.weights.items()}
-    other = formulas.attention(reference.config, double, "model.layers.0.self_attn.", x[0].double())
+    other = reference.formulas.attention(reference.config, double, "model.layers.0.self_attn.",
+                                         x[0].double())
     assert (other - y[0]).abs().max() < 1e-5
     np.save(folder / "attention_input.npy", x[0].numpy())
     np.save(folder / "attention_output.npy", y[0].numpy())
@@ -172,6 +108,14 @@ def layer_outputs(reference: Reference, folder: Path, prompt: list[int]) -> None
     for hook in hooks:
         hook.remove()
     np.save(folder / "layer_outputs.npy", torch.stack(seen).numpy())
+
+
+def make_index() -> None:
+    """models/index.json: what families_test.cpp loops over."""
+    rows = [{"name": f.name, "model_type": f.config["model_type"], "stored": f.form,
+             "checkpoint": f.name, "expected": f.name} for f in FIXTURES]
+    lines = ",\n".join("  " + json.dumps(row) for row in rows)
+    (MODELS / "index.json").write_text(f"[\n{lines}\n]\n")
 
 
 def make_random(fixture: Fixture) -> None:
@@ -331,6 +275,7 @@ def main() -> None:
         for fixture in FIXTURES:
             if not args.names or fixture.name in args.names:
                 make_random(fixture)
+        make_index()
     elif args.what == "parts":
         make_parts()
     else:

@@ -1,4 +1,4 @@
-"""Small random checkpoints in DeepSeek-R1's format: configurations, weights, storage forms."""
+"""The small random checkpoints under models/: how each is stored and read back."""
 
 from __future__ import annotations
 
@@ -10,72 +10,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import deepseek_fixtures as deepseek
+import gqa_fixtures as gqa
+
 BLOCK = 128  # rows and columns that share one FP8 scale
 FP8_MAX = 448.0
 STORED = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16,
           "fp8": torch.bfloat16}  # fp8: the type of what is not quantised
-
-
-def yarn(factor: float, original: int, fast: float, slow: float, mscale: float, all_dim: float
-         ) -> dict:
-    return {"beta_fast": fast, "beta_slow": slow, "factor": factor, "mscale": mscale,
-            "mscale_all_dim": all_dim, "original_max_position_embeddings": original,
-            "type": "yarn"}
-
-
-# R1's keys; every fixture overrides all the sizes.
-R1_KEYS = {
-    "architectures": ["DeepseekV3ForCausalLM"], "attention_bias": False, "attention_dropout": 0.0,
-    "bos_token_id": 0, "eos_token_id": 1, "ep_size": 1, "hidden_act": "silu",
-    "initializer_range": 0.02, "model_type": "deepseek_v3", "moe_layer_freq": 1,
-    "num_nextn_predict_layers": 0, "rope_scaling": None, "scoring_func": "sigmoid",
-    "tie_word_embeddings": False, "topk_method": "noaux_tc", "transformers_version": "4.46.3",
-    "use_cache": True,
-}
-
-SIZES = {
-    # YaRN with two different mscales, two shared experts, an MTP layer.
-    "mla_yarn": dict(
-        hidden_size=28, num_hidden_layers=2, num_attention_heads=5, q_lora_rank=18,
-        kv_lora_rank=12, qk_nope_head_dim=14, qk_rope_head_dim=6, v_head_dim=18, vocab_size=112,
-        intermediate_size=130, moe_intermediate_size=5, n_routed_experts=12, n_group=4,
-        topk_group=2, num_experts_per_tok=3, n_shared_experts=2, first_k_dense_replace=1,
-        norm_topk_prob=True, routed_scaling_factor=2.5, rms_norm_eps=1e-6, rope_theta=500,
-        max_position_embeddings=128, num_nextn_predict_layers=1,
-        rope_scaling=yarn(8, 16, 4, 0.25, 0.707, 1.0)),
-    # No q_lora, no YaRN, no dense layer, weights not normalised, tied embeddings, odd sizes.
-    "plain_rope": dict(
-        hidden_size=33, num_hidden_layers=3, num_attention_heads=3, q_lora_rank=None,
-        kv_lora_rank=25, qk_nope_head_dim=9, qk_rope_head_dim=12, v_head_dim=7, vocab_size=101,
-        intermediate_size=50, moe_intermediate_size=11, n_routed_experts=9, n_group=3,
-        topk_group=2, num_experts_per_tok=4, n_shared_experts=1, first_k_dense_replace=0,
-        norm_topk_prob=False, routed_scaling_factor=1.7, rms_norm_eps=1e-5, rope_theta=5000,
-        max_position_embeddings=128, tie_word_embeddings=True),
-    # Dense layers only, and an rms_norm_eps large enough to show where it is (not) used.
-    "dense_only": dict(
-        hidden_size=40, num_hidden_layers=2, num_attention_heads=4, q_lora_rank=17,
-        kv_lora_rank=30, qk_nope_head_dim=13, qk_rope_head_dim=8, v_head_dim=21, vocab_size=97,
-        intermediate_size=90, moe_intermediate_size=9, n_routed_experts=8, n_group=2,
-        topk_group=1, num_experts_per_tok=2, n_shared_experts=1, first_k_dense_replace=2,
-        norm_topk_prob=True, routed_scaling_factor=1.0, rms_norm_eps=1e-2, rope_theta=300,
-        max_position_embeddings=96, rope_scaling=yarn(6, 16, 32, 0.1, 1.0, 1.0)),
-    # The mscale above mscale_all_dim, weights scaled down, small negative routing scores.
-    "five_groups": dict(
-        hidden_size=52, num_hidden_layers=3, num_attention_heads=6, q_lora_rank=31,
-        kv_lora_rank=19, qk_nope_head_dim=11, qk_rope_head_dim=4, v_head_dim=15, vocab_size=131,
-        intermediate_size=61, moe_intermediate_size=10, n_routed_experts=15, n_group=5,
-        topk_group=3, num_experts_per_tok=5, n_shared_experts=1, first_k_dense_replace=1,
-        norm_topk_prob=True, routed_scaling_factor=0.9, rms_norm_eps=1e-4, rope_theta=60,
-        max_position_embeddings=96, rope_scaling=yarn(4, 24, 8, 0.25, 1.3, 0.6)),
-    # Matrices of several ragged FP8 blocks in both directions; two dense layers before the experts.
-    "wide_blocks": dict(
-        hidden_size=140, num_hidden_layers=2, num_attention_heads=3, q_lora_rank=40,
-        kv_lora_rank=130, qk_nope_head_dim=24, qk_rope_head_dim=10, v_head_dim=22, vocab_size=90,
-        intermediate_size=131, moe_intermediate_size=10, n_routed_experts=6, n_group=1,
-        topk_group=1, num_experts_per_tok=2, n_shared_experts=1, first_k_dense_replace=1,
-        norm_topk_prob=True, routed_scaling_factor=2.5, rms_norm_eps=1e-6, rope_theta=10000,
-        max_position_embeddings=800, rope_scaling=yarn(40, 20, 32, 1, 1.0, 1.0)),
-}
 
 
 @dataclass
@@ -83,7 +24,7 @@ class Fixture:
     """One directory of models/: a configuration, how its weights are stored, its seed."""
 
     name: str
-    sizes: str
+    sizes: str  # a key of CONFIGS
     form: str  # a key of STORED
     seed: int
     shards: int = 1
@@ -91,8 +32,8 @@ class Fixture:
     config: dict = field(init=False)
 
     def __post_init__(self) -> None:
-        self.config = R1_KEYS | SIZES[self.sizes]
-        self.config["num_key_value_heads"] = self.config["num_attention_heads"]
+        self.config = (deepseek.CONFIGS | gqa.CONFIGS)[self.sizes].copy()
+        self.config.setdefault("num_key_value_heads", self.config["num_attention_heads"])
         self.config["torch_dtype"] = str(STORED[self.form]).removeprefix("torch.")
         if self.form == "fp8":
             self.config["quantization_config"] = {
@@ -109,70 +50,27 @@ FIXTURES = [
     Fixture("dense_only_f32", "dense_only", "f32", seed=3),
     Fixture("five_groups_bf16", "five_groups", "bf16", seed=4, new_config=True),
     Fixture("wide_blocks_fp8", "wide_blocks", "fp8", seed=5),
+    Fixture("qwen2_f32", "qwen2", "f32", seed=11),
+    Fixture("qwen2_tied_bf16", "qwen2_tied", "bf16", seed=12),
+    Fixture("qwen2_yarn_f32", "qwen2_yarn", "f32", seed=13),
+    Fixture("llama_f32", "llama", "f32", seed=21),
+    Fixture("llama3_rope_f32", "llama3_rope", "f32", seed=22),
+    Fixture("llama3_tied_bf16", "llama3_tied", "bf16", seed=23),
+    Fixture("v2_greedy_f32", "v2_greedy", "f32", seed=31),
+    Fixture("v2_groups_bf16", "v2_groups", "bf16", seed=32),
+    Fixture("qwen3_f32", "qwen3", "f32", seed=41),
+    Fixture("qwen3_yarn_bf16", "qwen3_yarn", "bf16", seed=42),
+    Fixture("qwen3_moe_f32", "qwen3_moe", "f32", seed=51),
+    Fixture("qwen3_moe_bf16", "qwen3_moe", "bf16", seed=52),
 ]
 
 
-def random_weights(c: dict, seed: int) -> dict[str, Tensor]:
-    """Float32 tensors under the names of R1's checkpoint. Scales are chosen so that logits spread
-    over several units, attention and routing are decisive, and routing biases change choices."""
-    g = torch.Generator().manual_seed(seed)
-    out: dict[str, Tensor] = {}
-    hidden, heads = c["hidden_size"], c["num_attention_heads"]
-    qk = c["qk_nope_head_dim"] + c["qk_rope_head_dim"]
+def is_mla(config: dict) -> bool:
+    return config["model_type"].startswith("deepseek")
 
-    def matrix(name: str, rows: int, cols: int, gain: float = 1.0) -> None:
-        out[name + ".weight"] = torch.randn(rows, cols, generator=g) * (gain * cols ** -0.5)
 
-    def norm(name: str, size: int) -> None:
-        out[name + ".weight"] = 0.5 + torch.rand(size, generator=g)
-
-    def gated(at: str, inner: int) -> None:
-        matrix(at + ".gate_proj", inner, hidden, 1.5)
-        matrix(at + ".up_proj", inner, hidden, 1.5)
-        matrix(at + ".down_proj", hidden, inner)
-
-    def layer(index: int) -> None:
-        at = f"model.layers.{index}."
-        attn = at + "self_attn."
-        norm(at + "input_layernorm", hidden)
-        if c["q_lora_rank"] is None:
-            matrix(attn + "q_proj", heads * qk, hidden, 1.5)
-        else:
-            matrix(attn + "q_a_proj", c["q_lora_rank"], hidden)
-            norm(attn + "q_a_layernorm", c["q_lora_rank"])
-            matrix(attn + "q_b_proj", heads * qk, c["q_lora_rank"], 1.5)
-        matrix(attn + "kv_a_proj_with_mqa", c["kv_lora_rank"] + c["qk_rope_head_dim"], hidden)
-        norm(attn + "kv_a_layernorm", c["kv_lora_rank"])
-        matrix(attn + "kv_b_proj", heads * (c["qk_nope_head_dim"] + c["v_head_dim"]),
-               c["kv_lora_rank"], 1.5)
-        matrix(attn + "o_proj", hidden, heads * c["v_head_dim"])
-        norm(at + "post_attention_layernorm", hidden)
-        if index < c["first_k_dense_replace"]:
-            gated(at + "mlp", c["intermediate_size"])
-            return
-        experts = c["n_routed_experts"]
-        matrix(at + "mlp.gate", experts, hidden, 2.0)
-        bias = torch.rand(experts, generator=g) - 1.1  # most biased scores are negative
-        out[at + "mlp.gate.e_score_correction_bias"] = bias
-        for e in range(experts):
-            gated(f"{at}mlp.experts.{e}", c["moe_intermediate_size"])
-        gated(at + "mlp.shared_experts", c["n_shared_experts"] * c["moe_intermediate_size"])
-
-    out["model.embed_tokens.weight"] = 0.3 * torch.randn(c["vocab_size"], hidden, generator=g)
-    for i in range(c["num_hidden_layers"] + c["num_nextn_predict_layers"]):
-        layer(i)
-    norm("model.norm", hidden)
-    if not c["tie_word_embeddings"]:
-        matrix("lm_head", c["vocab_size"], hidden, 2.5)
-    for i in range(c["num_hidden_layers"], c["num_hidden_layers"] + c["num_nextn_predict_layers"]):
-        at = f"model.layers.{i}."
-        norm(at + "enorm", hidden)
-        norm(at + "hnorm", hidden)
-        matrix(at + "eh_proj", hidden, 2 * hidden)
-        norm(at + "shared_head.norm", hidden)
-        out[at + "embed_tokens.weight"] = out["model.embed_tokens.weight"].clone()
-        out[at + "shared_head.head.weight"] = out["lm_head.weight"].clone()
-    return out
+def random_weights(config: dict, seed: int) -> dict[str, Tensor]:
+    return (deepseek if is_mla(config) else gqa).random_weights(config, seed)
 
 
 def in_fp8(name: str) -> bool:

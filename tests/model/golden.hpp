@@ -101,6 +101,26 @@ inline Model read_model(const std::string& directory) {
   return model;
 }
 
+// One row of models/index.json: a checkpoint and what it must compute.
+struct IndexRow {
+  std::string name;
+  std::string model_type;  // as in config.json
+  std::string stored;      // type of the weights: "f32", "bf16", "f16", "fp8"
+  std::string checkpoint;  // directory or file to open
+  std::string expected;    // directory to read_model() from
+};
+
+// `models` is the directory tests/golden/models.
+inline std::vector<IndexRow> read_index(const std::string& models) {
+  std::vector<IndexRow> rows;
+  for (const nlohmann::json& row : read_json(models + "/index.json")) {
+    const auto text = [&](const char* key) { return row.at(key).get<std::string>(); };
+    rows.push_back({text("name"), text("model_type"), text("stored"),
+                    models + "/" + text("checkpoint"), models + "/" + text("expected")});
+  }
+  return rows;
+}
+
 // Largest |a - b|; infinity where one is NaN or the lengths differ.
 inline float max_difference(std::span<const float> a, std::span<const float> b) {
   if (a.size() != b.size()) return INFINITY;
