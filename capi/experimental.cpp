@@ -13,7 +13,9 @@ using namespace pensee;        // NOLINT: this file defines the interface
 using namespace pensee::capi;  // NOLINT
 
 pensee_status pensee_model_logits(const pensee_model* model, const int32_t* tokens, size_t n_tokens,
-                                  float* logits, size_t n_logits, pensee_error** error) {
+                                  float* logits, size_t n_logits,
+                                  pensee_prefill_progress_fn progress, void* progress_user_data,
+                                  pensee_error** error) {
   return guard(error, [&]() -> Result<void> {
     PENSEE_REQUIRE(model);
     PENSEE_ASSIGN_OR_RETURN(const auto ids, span_of(tokens, n_tokens, "tokens"));
@@ -29,8 +31,12 @@ pensee_status pensee_model_logits(const pensee_model* model, const int32_t* toke
     PENSEE_ASSIGN_OR_RETURN(Sequence sequence,
                             Sequence::create(model->state->model->transformer(), options));
     return sequence.prefill_with_logits(
-        ids, [&](int64_t position, int64_t, std::span<const float> rows) {
+        ids,
+        [&](int64_t position, int64_t, std::span<const float> rows) {
           std::copy(rows.begin(), rows.end(), out.data() + static_cast<size_t>(position) * vocab);
+        },
+        [&](int64_t done, int64_t total) {
+          return progress == nullptr || progress(progress_user_data, done, total) == 0;
         });
   });
 }

@@ -147,10 +147,12 @@ class Model {
   bool is_special(int32_t token) const { return pensee_model_token_is_special(get(), token) != 0; }
 
   // (n_tokens, vocab_size), row by row. Experimental.
-  std::vector<float> logits(const std::vector<int32_t>& tokens) const {
+  std::vector<float> logits(const std::vector<int32_t>& tokens,
+                            pensee_prefill_progress_fn progress = nullptr,
+                            void* progress_user_data = nullptr) const {
     std::vector<float> logits(tokens.size() * static_cast<size_t>(info().vocab_size));
     detail::call(pensee_model_logits, get(), tokens.data(), tokens.size(), logits.data(),
-                 logits.size());
+                 logits.size(), progress, progress_user_data);
     return logits;
   }
 

@@ -10,10 +10,12 @@ extern "C" {
 #endif
 
 /* Logits after every one of `n_tokens` tokens: (n_tokens, vocab_size), row by row, into `logits`,
- * which has room for `n_logits` numbers, exactly n_tokens * vocab_size. */
+ * which has room for `n_logits` numbers, exactly n_tokens * vocab_size. `progress` may be NULL; not
+ * 0 from it gives CANCELLED. On failure, what is in `logits` has no meaning. */
 PENSEE_API pensee_status pensee_model_logits(const pensee_model* model, const int32_t* tokens,
                                              size_t n_tokens, float* logits, size_t n_logits,
-                                             pensee_error** error);
+                                             pensee_prefill_progress_fn progress,
+                                             void* progress_user_data, pensee_error** error);
 /* Logits (vocab_size) after the newest token of the session; borrowed. WRONG_STATE before any token
  * was read. */
 PENSEE_API pensee_status pensee_session_logits(pensee_session* session, const float** logits,

@@ -216,19 +216,30 @@ static void tokens(const pensee_model* model) {
   EXPECT(INVALID, "model", pensee_model_detokenize(NULL, &bad, 1, 0, &back, &size, &error));
 }
 
+static int32_t count_tokens(void* user_data, int64_t done, int64_t total) {
+  int64_t* counted = user_data;
+  *counted = done;
+  return done < total ? 0 : 7;
+}
+
 static void logits(const pensee_model* model) {
   const int32_t ids[3] = {0, 5, 9};
   const int32_t bad[1] = {-1};
   static float values[3 * 640];
-  MUST(pensee_model_logits(model, ids, 3, values, 3 * 640, &error));
+  MUST(pensee_model_logits(model, ids, 3, values, 3 * 640, NULL, NULL, &error));
   CHECK(values[0] != 0 && values[3 * 640 - 640] != values[0]);
-  EXPECT(INVALID, "n_logits", pensee_model_logits(model, ids, 3, values, 640, &error));
-  EXPECT(INVALID, "n_logits", pensee_model_logits(model, ids, 3, values, 3 * 640 + 1, &error));
-  EXPECT(INVALID, "logits", pensee_model_logits(model, ids, 1, NULL, 640, &error));
-  EXPECT(INVALID, "tokens", pensee_model_logits(model, NULL, 1, values, 640, &error));
-  EXPECT(INVALID, "tokens", pensee_model_logits(model, ids, 0, values, 0, &error));
-  EXPECT(INVALID, "token", pensee_model_logits(model, bad, 1, values, 640, &error));
-  EXPECT(INVALID, "model", pensee_model_logits(NULL, ids, 1, values, 640, &error));
+  int64_t counted = 0;
+  EXPECT(PENSEE_ERROR_CANCELLED, "3 of 3",
+         pensee_model_logits(model, ids, 3, values, 3 * 640, count_tokens, &counted, &error));
+  CHECK(counted == 3);
+  EXPECT(INVALID, "n_logits", pensee_model_logits(model, ids, 3, values, 640, NULL, NULL, &error));
+  EXPECT(INVALID, "n_logits",
+         pensee_model_logits(model, ids, 3, values, 3 * 640 + 1, NULL, NULL, &error));
+  EXPECT(INVALID, "logits", pensee_model_logits(model, ids, 1, NULL, 640, NULL, NULL, &error));
+  EXPECT(INVALID, "tokens", pensee_model_logits(model, NULL, 1, values, 640, NULL, NULL, &error));
+  EXPECT(INVALID, "tokens", pensee_model_logits(model, ids, 0, values, 0, NULL, NULL, &error));
+  EXPECT(INVALID, "token", pensee_model_logits(model, bad, 1, values, 640, NULL, NULL, &error));
+  EXPECT(INVALID, "model", pensee_model_logits(NULL, ids, 1, values, 640, NULL, NULL, &error));
 }
 
 /* Reads a file of the model's folder; the caller frees it. */

@@ -114,7 +114,8 @@ class Model {
     float* to = logits.mutable_data();
     const auto size = static_cast<size_t>(logits.size());
     const py::gil_scoped_release release;
-    c::detail::call(pensee_model_logits, model.get(), tokens.data(), tokens.size(), to, size);
+    c::detail::call(pensee_model_logits, model.get(), tokens.data(), tokens.size(), to, size, nullptr,
+                    nullptr);
     return logits;
   }
 
