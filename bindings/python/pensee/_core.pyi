@@ -5,6 +5,7 @@ import numpy
 from numpy.typing import NDArray
 from typing_extensions import Buffer
 
+_Bytes = Buffer | NDArray[Any]
 _Event = tuple[str, str, str, int | None, float | None, bool, str, str]
 
 def version() -> str:
@@ -26,7 +27,7 @@ class Model:
     ) -> Model: ...
     @staticmethod
     def load_buffers(
-        files: Mapping[str, Buffer],
+        files: Mapping[str, _Bytes],
         n_threads: int,
         progress: Callable[[float], object] | None,
         log: Callable[[int, str], object] | None,
@@ -37,13 +38,15 @@ class Model:
     def detokenize(self, tokens: Sequence[int], skip_special: bool) -> str: ...
     def token_bytes(self, token: int) -> bytes | None: ...
     def is_special(self, token: int) -> bool: ...
-    def logits(self, tokens: Sequence[int]) -> NDArray[numpy.float32]: ...
+    def logits(
+        self, tokens: Sequence[int], progress: Callable[[int, int], object] | None
+    ) -> NDArray[numpy.float32]: ...
 
 class Session:
     def __init__(self, model: Model, context_length: int, prefill_chunk: int) -> None: ...
     @staticmethod
     def restore(
-        model: Model, data: Buffer, context_length: int, prefill_chunk: int
+        model: Model, data: _Bytes, context_length: int, prefill_chunk: int
     ) -> Session: ...
     @staticmethod
     def restore_file(

@@ -51,7 +51,7 @@ def load(
 
 
 def load_buffers(
-    files: Mapping[str, Buffer],
+    files: Mapping[str, Buffer | NDArray[Any]],
     *,
     n_threads: int = 0,
     progress: bool | Callable[[float], object] = False,
@@ -127,7 +127,7 @@ class Model:
 
     def restore(
         self,
-        saved: Buffer | str | os.PathLike[str],
+        saved: Buffer | NDArray[Any] | str | os.PathLike[str],
         *,
         context_length: int = 0,
         prefill_chunk: int = 0,
@@ -164,9 +164,15 @@ class Model:
             async for event in session.astream(prompt, **options):
                 yield event
 
-    def logits(self, tokens: Sequence[int]) -> NDArray[numpy.float32]:
-        """(n_tokens, vocab_size): the logits after every token."""
-        return self._core.logits(tokens)
+    def logits(
+        self,
+        tokens: Sequence[int],
+        *,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> NDArray[numpy.float32]:
+        """(n_tokens, vocab_size): the logits after every token. `progress` is called with (done,
+        total) tokens, every few hundred of them; what it raises ends the call."""
+        return self._core.logits(tokens, progress)
 
     def close(self) -> None:
         """Lets go of the model; its sessions keep it until they are gone. Every later use raises

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from . import _core
@@ -26,6 +26,14 @@ _ROLES = ("system", "user", "assistant")  # at the numbers that the C interface 
 def _utf8(text: str) -> bytes:
     """What is no Unicode text goes on as bytes that the library refuses with its own message."""
     return text.encode("utf-8", "surrogatepass")
+
+
+def _text(message: Mapping[str, str], key: str) -> str:
+    """What any dict may hold; said here, since the prompt comes from outside."""
+    text: object = message.get(key)
+    if not isinstance(text, str):
+        raise InvalidArgumentError(f"{key} of a message: expected a str, found {text!r}")
+    return text
 
 
 def _event(
@@ -259,7 +267,7 @@ class Session:
                 self.add_message("user", prompt)
             else:
                 for message in prompt:
-                    self.add_message(message["role"], message["content"])
+                    self.add_message(_text(message, "role"), _text(message, "content"))
             self.start(**options)
         except BaseException:
             if not self._core.is_replying():
@@ -272,11 +280,12 @@ class Session:
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            # The thread still has the session, for one token or one chunk of the prompt at most.
+            # The thread still has the session, for one token or one chunk of the prompt at most. It
+            # may also have yet to begin the reply, which an earlier cancel() does not reach.
             while not future.done():
                 self.cancel()
                 try:
-                    await asyncio.wait([future])
+                    await asyncio.wait([future], timeout=0.02)
                 except asyncio.CancelledError:
                     pass
             future.exception()  # not wanted any more

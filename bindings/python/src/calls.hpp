@@ -24,8 +24,9 @@ class Process {
   bool is_this() const noexcept { return pid_ == getpid(); }
   void require(const char* what) const {
     if (is_this()) return;
-    throw c::Error(PENSEE_ERROR_WRONG_STATE,
-                   std::string(what) + ": made before this process was forked; load the model here");
+    throw c::Error(
+        PENSEE_ERROR_WRONG_STATE,
+        std::string(what) + ": made before this process was forked; load the model here");
   }
 
  private:
@@ -71,6 +72,14 @@ class Call {
       call.raised_ = std::current_exception();
     }
     return call.raised_ ? 1 : 0;
+  }
+
+  // A pensee_prefill_progress_fn; `user_data` is a py::object, a function or None.
+  static int32_t on_prefill(void* user_data, int64_t done, int64_t total) {
+    const auto& progress = *static_cast<const py::object*>(user_data);
+    return callback([&] {
+      if (!progress.is_none()) progress(done, total);
+    });
   }
 
   // The same for signals alone, and not at every token: taking the GIL may mean to wait for it.

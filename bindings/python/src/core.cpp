@@ -4,6 +4,7 @@
 
 #include <exception>
 #include <string>
+#include <string_view>
 
 #include "calls.hpp"
 #include "model.hpp"
@@ -17,14 +18,19 @@ using namespace pybind11::literals;
 using pensee::python::Model;
 using pensee::python::Session;
 
-// Status and message become the exception that _errors.py has for them.
+// Status and message become the exception that _errors.py has for them. A message may quote the
+// name of a file, which need not be UTF-8: Python has its bytes as os.fsdecode() gives them.
 void translate(std::exception_ptr thrown) {
   try {
     if (thrown) std::rethrow_exception(thrown);
   } catch (const pensee::c::Error& error) {
     try {
+      const std::string_view text = error.what();
+      const auto message = py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(
+          text.data(), static_cast<Py_ssize_t>(text.size()), "surrogateescape"));
+      if (!message) throw py::error_already_set();
       const py::object made =
-          py::module_::import("pensee._errors").attr("error_of")(error.status(), error.what());
+          py::module_::import("pensee._errors").attr("error_of")(error.status(), message);
       PyErr_SetObject(py::type::handle_of(made).ptr(), made.ptr());
     } catch (py::error_already_set& failed) {
       failed.restore();
@@ -58,7 +64,7 @@ void define_model(py::module_& module) {
       .def("detokenize", &Model::detokenize, "tokens"_a, "skip_special"_a)
       .def("token_bytes", &Model::token_bytes, "token"_a)
       .def("is_special", &Model::is_special, "token"_a)
-      .def("logits", &Model::logits, "tokens"_a);
+      .def("logits", &Model::logits, "tokens"_a, "progress"_a);
 }
 
 void define_session(py::module_& module) {
@@ -102,8 +108,8 @@ PYBIND11_MODULE(_core, module) {
   py::register_local_exception_translator(translate);
   module.def("version", &pensee_version_string);
   module.def(
-      "has_feature",
-      [](const std::string& name) { return pensee_has_feature(name.c_str()) != 0; }, "name"_a);
+      "has_feature", [](const std::string& name) { return pensee_has_feature(name.c_str()) != 0; },
+      "name"_a);
   module.def("estimate_memory", &estimate_memory, "path"_a, "context_length"_a, "n_threads"_a);
   define_model(module);
   define_session(module);

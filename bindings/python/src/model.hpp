@@ -51,22 +51,22 @@ class Model {
     for (size_t i = 0; i < names.size(); ++i) {
       buffers.push_back({names[i].c_str(), (*views)[i].data(), (*views)[i].size()});
     }
-    return load_with(n_threads, progress, log, std::move(views),
-                     [&](const c::LoadOptions& options) {
-                       return c::Model::load_buffers(buffers, options);
-                     });
+    return load_with(
+        n_threads, progress, log, std::move(views),
+        [&](const c::LoadOptions& options) { return c::Model::load_buffers(buffers, options); });
   }
 
-  const std::shared_ptr<const LoadedModel>& loaded() const {
+  // To be held during a call without the GIL, in which another thread may close this.
+  std::shared_ptr<const LoadedModel> loaded() const {
     if (!loaded_) throw c::Error(PENSEE_ERROR_WRONG_STATE, "the model is closed");
     loaded_->process.require("the model");
     return loaded_;
   }
-  const c::Model& get() const { return loaded()->model; }
   void close() { loaded_.reset(); }
 
   py::dict info() const {
-    const c::ModelInfo info = get().info();
+    const auto loaded = this->loaded();
+    const c::ModelInfo info = loaded->model.info();
     py::dict out;
     out["architecture"] = info.architecture;
     out["kernels"] = info.kernels;
@@ -86,36 +86,44 @@ class Model {
   }
 
   std::vector<int32_t> tokenize(const std::string& text, bool parse_special) const {
-    const c::Model& model = get();
+    const auto loaded = this->loaded();
     const py::gil_scoped_release release;
-    return model.tokenize(text, parse_special);
+    return loaded->model.tokenize(text, parse_special);
   }
   py::str detokenize(const std::vector<int32_t>& tokens, bool skip_special) const {
-    const c::Model& model = get();
+    const auto loaded = this->loaded();
     std::string text;
     {
       const py::gil_scoped_release release;
-      text = model.detokenize(tokens, skip_special);
+      text = loaded->model.detokenize(tokens, skip_special);
     }
     return py::str(text);
   }
   py::object token_bytes(int32_t token) const {
-    const std::string_view bytes = get().token_bytes(token);
+    const auto loaded = this->loaded();
+    const std::string_view bytes = loaded->model.token_bytes(token);
     if (bytes.data() == nullptr) return py::none();
     return py::bytes(bytes.data(), bytes.size());
   }
-  bool is_special(int32_t token) const { return get().is_special(token); }
+  bool is_special(int32_t token) const { return loaded()->model.is_special(token); }
 
-  // (n_tokens, vocab_size)
-  py::array_t<float> logits(const std::vector<int32_t>& tokens) const {
-    const c::Model& model = get();
+  // (n_tokens, vocab_size). `progress(done, total)` may be None.
+  py::array_t<float> logits(const std::vector<int32_t>& tokens, const py::object& progress) const {
+    const auto loaded = this->loaded();
+    const c::Model& model = loaded->model;
     const auto vocab_size = static_cast<py::ssize_t>(model.info().vocab_size);
     py::array_t<float> logits({static_cast<py::ssize_t>(tokens.size()), vocab_size});
     float* to = logits.mutable_data();
     const auto size = static_cast<size_t>(logits.size());
-    const py::gil_scoped_release release;
-    c::detail::call(pensee_model_logits, model.get(), tokens.data(), tokens.size(), to, size, nullptr,
-                    nullptr);
+    Call call;
+    try {
+      const py::gil_scoped_release release;
+      c::detail::call(pensee_model_logits, model.get(), tokens.data(), tokens.size(), to, size,
+                      &Call::on_prefill, const_cast<py::object*>(&progress));
+    } catch (const c::Error&) {
+      call.rethrow();
+      throw;
+    }
     return logits;
   }
 

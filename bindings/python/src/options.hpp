@@ -14,7 +14,8 @@
 
 namespace pensee::python {
 
-[[noreturn]] inline void wrong_type(const std::string& name, const char* expected, py::handle found) {
+[[noreturn]] inline void wrong_type(const std::string& name, const char* expected,
+                                    py::handle found) {
   throw py::type_error(name + ": expected " + expected + ", found " +
                        std::string(py::str(py::type::handle_of(found).attr("__name__"))));
 }
@@ -78,9 +79,9 @@ inline bool set_sampler_field(c::SamplerOptions& sampler, const std::string& nam
   return false;
 }
 
-// pensee_reply_options with all that it points to. A keyword whose value is None is as if not given.
-// The settings of a sampler that are keywords themselves are the thought's, which the answer's
-// inherit.
+// pensee_reply_options with all that it points to. A keyword whose value is None is as if not
+// given. The settings of a sampler that are keywords themselves are the thought's, which the
+// answer's inherit.
 class Options {
  public:
   explicit Options(const py::dict& keywords) {
@@ -92,7 +93,7 @@ class Options {
     for (const std::string& stop : stop_) stop_pointers_.push_back(stop.c_str());
     options_.stop = stop_pointers_.data();
     options_.n_stop = stop_pointers_.size();
-    options_.prefill_progress = &on_prefill;
+    options_.prefill_progress = &Call::on_prefill;
   }
   Options(const Options&) = delete;
   Options& operator=(const Options&) = delete;
@@ -151,13 +152,6 @@ class Options {
         throw py::type_error("answer_sampler: unexpected key '" + name + "'");
       }
     }
-  }
-
-  static int32_t on_prefill(void* user_data, int64_t done, int64_t total) {
-    const auto& progress = *static_cast<py::object*>(user_data);
-    return Call::callback([&] {
-      if (!progress.is_none()) progress(done, total);
-    });
   }
 
   c::ReplyOptions options_;

@@ -32,20 +32,20 @@ inline py::tuple event_tuple(const pensee_event& event) {
 class Session {
  public:
   Session(const Model& model, int64_t context_length, int64_t prefill_chunk)
-      : loaded_(model.loaded()), session_(std::in_place, loaded_->model,
-                                          options(context_length, prefill_chunk)) {}
+      : loaded_(model.loaded()),
+        session_(std::in_place, loaded_->model, options(context_length, prefill_chunk)) {}
   static std::unique_ptr<Session> restore(const Model& model, const py::object& data,
                                           int64_t context_length, int64_t prefill_chunk) {
     const View view(data);
-    const auto& loaded = model.loaded();
+    const auto loaded = model.loaded();
     const std::string_view bytes(static_cast<const char*>(view.data()), view.size());
     const py::gil_scoped_release release;
-    return wrap(loaded, c::Session::restore(loaded->model, bytes,
-                                            options(context_length, prefill_chunk)));
+    return wrap(loaded,
+                c::Session::restore(loaded->model, bytes, options(context_length, prefill_chunk)));
   }
   static std::unique_ptr<Session> restore_file(const Model& model, std::string path,
                                                int64_t context_length, int64_t prefill_chunk) {
-    const auto& loaded = model.loaded();
+    const auto loaded = model.loaded();
     path = without_nul(std::move(path), "path");
     const py::gil_scoped_release release;
     return wrap(loaded, c::Session::restore_file(loaded->model, path,
@@ -82,9 +82,8 @@ class Session {
   }
 
   void start(const py::dict& keywords) {
-    start_with(keywords, [](c::Session& session, const c::ReplyOptions& options) {
-      session.start(options);
-    });
+    start_with(keywords,
+               [](c::Session& session, const c::ReplyOptions& options) { session.start(options); });
   }
   void start_tokens(const std::vector<int32_t>& tokens, const py::dict& keywords) {
     start_with(keywords, [&](c::Session& session, const c::ReplyOptions& options) {

@@ -1,0 +1,330 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pensee
+import pytest
+from conftest import QUESTION
+from pensee import AnswerEnd, EventKind, Phase, ThoughtEnd
+
+
+def test_a_whole_reply(model: pensee.Model) -> None:
+    reply = model.ask(QUESTION, temperature=0)
+    assert "\\boxed{42}" in reply.answer
+    assert "12" in reply.thought and "<think>" not in reply.thought
+    assert reply.thought_end is ThoughtEnd.CLOSED
+    assert reply.answer_end is AnswerEnd.COMPLETE
+    usage = reply.usage
+    assert usage.prompt_tokens > 5 and usage.thought_tokens > 10 and usage.answer_tokens > 3
+    assert usage.prefill_seconds > 0 and usage.thought_seconds > 0 and usage.answer_seconds > 0
+    assert reply.to_message() == {
+        "role": "assistant",
+        "content": reply.answer,
+        "reasoning_content": reply.thought,
+    }
+
+
+def test_events_joined_are_the_reply(model: pensee.Model) -> None:
+    reply = model.ask(QUESTION, temperature=0)
+    events = list(model.stream(QUESTION, temperature=0))
+    texts = {phase: "".join(e.text for e in events if e.phase is phase) for phase in Phase}
+    assert texts[Phase.THOUGHT].strip() == reply.thought
+    assert texts[Phase.ANSWER].strip() == reply.answer
+    assert events[-1].kind is EventKind.DONE
+    ends = [e for e in events if e.kind is EventKind.THOUGHT_END]
+    assert [e.thought_end for e in ends] == [ThoughtEnd.CLOSED]
+    for event in events:
+        assert (event.token is None) == (event.logprob is None)
+        assert event.logprob is None or event.logprob <= 0
+        assert not event.forced
+
+
+def test_a_conversation(session: pensee.Session) -> None:
+    first = session.ask(QUESTION, temperature=0)
+    assert [(m.role, m.content) for m in session.messages] == [
+        ("user", QUESTION),
+        ("assistant", first.answer),
+    ]
+    session.ask("What is 5 + 6?", temperature=0)
+    assert session.reply.usage.cached_tokens > 0
+    assert len(session.messages) == 4
+    session.rewind(2)
+    assert len(session.messages) == 2
+    with pytest.raises(pensee.InvalidArgumentError):
+        session.rewind(3)
+    with pytest.raises(pensee.InvalidArgumentError):
+        session.rewind(-1)
+    session.reset()
+    assert session.messages == []
+
+
+def test_messages_as_a_prompt(model: pensee.Model) -> None:
+    session = model.session()
+    session.ask(
+        [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "What is 1 + 1?"},
+            {"role": "assistant", "content": "2", "reasoning_content": "left out"},
+            {"role": "user", "content": QUESTION},
+        ],
+        temperature=0,
+        max_tokens=4,
+        thinking=False,
+    )
+    assert [m.role for m in session.messages][:4] == ["system", "user", "assistant", "user"]
+    assert "left out" not in model.tokenizer.decode(session.tokens)
+    with pytest.raises(pensee.InvalidArgumentError, match="role"):
+        session.add_message("tool", "x")
+    with pytest.raises(pensee.InvalidArgumentError, match="role.*found None"):
+        session.ask([{"content": "x"}])
+    with pytest.raises(pensee.InvalidArgumentError, match="content.*found 3"):
+        session.ask([{"role": "user", "content": 3}])  # type: ignore[dict-item] # pyright: ignore
+    with pytest.raises(pensee.InvalidArgumentError, match="UTF-8"):
+        session.add_message("user", "\udcff")
+
+
+def test_a_call_that_raises_leaves_the_conversation(session: pensee.Session) -> None:
+    session.add_message("system", "Be brief.")
+    with pytest.raises(pensee.ContextFullError):
+        session.ask("1 " * 5000)
+    with pytest.raises(pensee.InvalidArgumentError, match="top_p"):
+        session.think(QUESTION, top_p=2)
+    with pytest.raises(pensee.InvalidArgumentError, match="content"):
+        session.ask([{"role": "user", "content": "x"}, {"role": "user"}])
+    assert [m.role for m in session.messages] == ["system"]
+    assert not session.is_replying
+    with pytest.raises(pensee.WrongStateError):
+        session.answer()
+    with pytest.raises(pensee.WrongStateError):
+        session.step()
+
+
+def test_a_second_prompt_during_a_reply_changes_nothing(session: pensee.Session) -> None:
+    thought = session.think(QUESTION, temperature=0)
+    with pytest.raises(pensee.WrongStateError):
+        session.ask("Another")
+    with pytest.raises(pensee.WrongStateError):
+        session.think()
+    assert session.is_replying
+    assert session.reply.thought == thought
+    assert "\\boxed{42}" in session.answer()
+
+
+def test_the_thought_and_then_the_answer(model: pensee.Model, session: pensee.Session) -> None:
+    whole = model.ask(QUESTION, temperature=0)
+    assert session.think(QUESTION, temperature=0) == whole.thought
+    fork = session.fork()
+    assert session.answer() == fork.answer() == whole.answer
+    session.add_message("user", QUESTION)
+    session.start(temperature=0)
+    session.think()
+    assert session.reply.thought_end is ThoughtEnd.CLOSED
+    with pytest.raises(TypeError, match="options"):
+        session.think(temperature=0)
+
+
+def test_forks_with_seeds_go_their_own_ways(session: pensee.Session) -> None:
+    session.add_message("user", QUESTION)
+    session.start(temperature=5.0, max_tokens=30)
+    session.prefill()
+    forks = [session.fork(seed=seed) for seed in (1, 2, 1)]
+    texts: list[str] = []
+    for fork in forks:
+        fork.think()
+        fork.cancel()
+        fork.answer()
+        texts.append(fork.reply.thought)
+    assert texts[0] == texts[2] != texts[1]
+
+
+def test_controls(model: pensee.Model) -> None:
+    reply = model.ask(QUESTION, temperature=0, thinking_token_budget=5, budget_message="\nEnough.")
+    assert reply.thought_end is ThoughtEnd.BUDGET
+    assert reply.thought.endswith("Enough.")
+    assert reply.usage.forced_tokens > 0
+    reply = model.ask(QUESTION, temperature=0, thinking=False)
+    assert reply.thought == "" and reply.thought_end is ThoughtEnd.SKIPPED
+    assert model.ask(QUESTION, temperature=0, thinking=True).thought != ""
+    reply = model.ask(QUESTION, temperature=0, max_answer_tokens=2)
+    assert reply.answer_end is AnswerEnd.LENGTH and reply.usage.answer_tokens == 2
+    reply = model.ask(QUESTION, temperature=0, max_tokens=3)
+    assert reply.thought_end is ThoughtEnd.TRUNCATED
+    reply = model.ask(QUESTION, temperature=0, stop=["\\boxed"])
+    assert reply.answer_end is AnswerEnd.STOP_STRING and "boxed" not in reply.answer
+    reply = model.ask(
+        QUESTION, temperature=0, min_thought_tokens=200, extension_text="Wait", max_extensions=1
+    )
+    assert "Wait" in reply.thought
+
+
+def test_samplers(model: pensee.Model) -> None:
+    def tokens(**options: float) -> list[int | None]:
+        events = model.stream(QUESTION, max_tokens=40, **options)  # type: ignore[arg-type]
+        return [event.token for event in events]
+
+    assert tokens(temperature=3, seed=7) == tokens(temperature=3, seed=7)
+    assert tokens(temperature=3, seed=7) != tokens(temperature=3, seed=8)
+    assert tokens(temperature=3, top_k=1, seed=1) == tokens(temperature=0)
+    assert tokens(temperature=3, top_p=1e-6, seed=1) == tokens(temperature=0)
+    assert tokens(temperature=3, min_p=1.0, seed=1) == tokens(temperature=0)
+    assert tokens(temperature=0, repetition_penalty=5.0) != tokens(temperature=0)
+    assert tokens(temperature=0, frequency_penalty=2, presence_penalty=2) != []
+    greedy = model.ask(QUESTION, temperature=0)
+    mixed = model.ask(
+        QUESTION, temperature=0, answer_sampler={"temperature": 50.0, "seed": 3}, max_tokens=200
+    )
+    assert mixed.thought == greedy.thought and mixed.answer != greedy.answer
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"nonsense": 1}, TypeError, "nonsense"),
+        ({"thinking": "on"}, TypeError, "thinking: expected True, False or None, found str"),
+        ({"max_tokens": "1"}, TypeError, "max_tokens: expected an integer, found str"),
+        ({"max_tokens": 2**70}, OverflowError, ""),
+        ({"max_tokens": -7}, pensee.InvalidArgumentError, "max_tokens"),
+        ({"temperature": "hot"}, TypeError, "temperature: expected a number, found str"),
+        ({"temperature": float("nan")}, pensee.InvalidArgumentError, "temperature"),
+        ({"top_k": 2**40}, pensee.InvalidArgumentError, "top_k"),
+        ({"seed": -1}, OverflowError, ""),
+        ({"stop": "text"}, TypeError, "stop: expected a sequence of str"),
+        ({"stop": [1]}, TypeError, "stop: expected a str, found int"),
+        ({"stop": ["a\0b"]}, pensee.InvalidArgumentError, "NUL"),
+        ({"stop": ["\ud800"]}, pensee.InvalidArgumentError, "stop"),
+        ({"budget_message": 1}, TypeError, "budget_message"),
+        ({"extension_text": "\ud800"}, pensee.InvalidArgumentError, "extension_text"),
+        ({"answer_sampler": 1}, TypeError, "answer_sampler: expected a dict"),
+        ({"answer_sampler": {"x": 1}}, TypeError, "answer_sampler: unexpected key 'x'"),
+        ({"prefill_progress": 1}, TypeError, "prefill_progress: expected a function"),
+    ],
+)
+def test_wrong_options(
+    session: pensee.Session, options: pensee.ReplyOptions, error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error) as raised:
+        session.ask(QUESTION, **options)
+    assert text in str(raised.value)
+    assert session.messages == []
+
+
+def test_none_is_not_given(model: pensee.Model) -> None:
+    plain = model.ask(QUESTION, temperature=0)
+    nones = model.ask(
+        QUESTION, temperature=0, thinking=None, max_tokens=None, stop=None, answer_sampler=None,
+        budget_message=None, seed=None, prefill_progress=None,
+    )  # fmt: skip
+    assert (nones.thought, nones.answer) == (plain.thought, plain.answer)
+
+
+def test_progress_of_a_prompt(model: pensee.Model) -> None:
+    session = model.session(prefill_chunk=8)
+    seen: list[tuple[int, int]] = []
+    prompt = "1 + 1 " * 20
+    session.ask(prompt, max_tokens=1, prefill_progress=lambda done, total: seen.append((done, total)))
+    assert len(seen) > 2 and seen[-1][0] == seen[-1][1]
+
+    def fail(done: int, _: int) -> None:
+        if done >= 16:
+            raise ZeroDivisionError
+
+    session.reset()
+    with pytest.raises(ZeroDivisionError):
+        session.ask("2 + 2 " * 20, prefill_progress=fail)
+    assert not session.is_replying and session.messages == []
+    session.add_message("user", "3 + 3 " * 20)
+    session.start(prefill_progress=fail, max_tokens=5)
+    fork = session.fork()
+    for one in (session, fork):
+        with pytest.raises(ZeroDivisionError):
+            one.step()
+        assert not one.is_replying
+    assert "\\boxed{42}" in model.ask(QUESTION, temperature=0).answer
+
+
+def test_ready_prompts(model: pensee.Model, session: pensee.Session) -> None:
+    whole = model.session()
+    reply = whole.ask(QUESTION, temperature=0)
+    prompt = whole.tokens[: reply.usage.prompt_tokens]
+    session.start_tokens(prompt, temperature=0)
+    assert session.answer() == reply.answer
+    assert session.tokens == whole.tokens
+    session.start_text(model.tokenizer.decode(prompt), temperature=0)
+    session.answer()
+    assert session.reply.answer == reply.answer
+    assert session.messages == []
+
+
+def test_leaving_a_loop_early_cancels(session: pensee.Session) -> None:
+    for event in session.stream(QUESTION, temperature=0):
+        if event.kind is EventKind.TOKEN:
+            break
+    assert not session.is_replying
+    assert session.reply.thought_end is ThoughtEnd.STOPPED
+    assert "\\boxed{42}" in session.ask(QUESTION, temperature=0).answer
+
+
+def test_several_sessions_step_together(model: pensee.Model) -> None:
+    questions = [QUESTION, "What is 7 + 8?", "What is 3 * 4?"]
+    expected = [model.ask(question, temperature=0).answer for question in questions]
+    sessions = [model.session() for _ in questions]
+    for session, question in zip(sessions, questions):
+        session.add_message("user", question)
+        session.start(temperature=0)
+    left = list(sessions)
+    while left:
+        events = pensee.step_many(left)
+        left = [s for s, event in zip(left, events) if event.kind is not EventKind.DONE]
+    assert [session.reply.answer for session in sessions] == expected
+    with pytest.raises(pensee.WrongStateError):
+        pensee.step_many(sessions)
+    with pytest.raises(pensee.WrongStateError):
+        pensee.step_many([sessions[0], sessions[0]])
+    assert pensee.step_many([]) == []
+
+
+def test_save_and_restore(model: pensee.Model, session: pensee.Session, tmp_path: Path) -> None:
+    session.ask(QUESTION, temperature=0)
+    data = session.save()
+    assert data is not None
+    path = tmp_path / "saved"
+    assert session.save(path) is None
+    assert path.read_bytes() == data
+    following = session.ask("What is 5 + 6?", temperature=0)
+    for saved in (data, bytearray(data), path, str(path)):
+        restored = model.restore(saved)
+        assert len(restored.messages) == 2
+        reply = restored.ask("What is 5 + 6?", temperature=0)
+        assert (reply.thought, reply.answer) == (following.thought, following.answer)
+        assert reply.usage.cached_tokens > 0
+    with pytest.raises(pensee.CorruptFileError):
+        model.restore(data[:-1])
+    with pytest.raises(pensee.NotFoundError):
+        model.restore(tmp_path / "nowhere")
+    with pytest.raises(TypeError):
+        model.restore(3)  # type: ignore[arg-type] # pyright: ignore
+
+
+def test_sizes_of_a_session(model: pensee.Model) -> None:
+    assert model.session(context_length=64).context_length == 64
+    assert model.session().context_length == model.info.max_context_length
+    with pytest.raises(pensee.InvalidArgumentError):
+        model.session(context_length=-1)
+    with pytest.raises(pensee.InvalidArgumentError):
+        model.session(prefill_chunk=-1)
+    with pytest.raises(pensee.WrongStateError):
+        model.session().logits()
+
+
+def test_a_closed_session_says_so(model: pensee.Model) -> None:
+    with model.session() as session:
+        session.ask(QUESTION, max_tokens=1)
+    uses: list[Callable[[], object]] = [
+        session.cancel, session.end_thinking, session.step, session.fork, session.save,
+    ]  # fmt: skip
+    for use in uses:
+        with pytest.raises(pensee.WrongStateError, match="closed"):
+            use()
+    session.close()
+    assert session.model is model
