@@ -14,19 +14,36 @@ TEST_CASE("names and sizes go both ways") {
   CHECK(pensee::dtype_from_name("F8_E4M3") == DType::kF8E4M3);
   CHECK(!pensee::dtype_from_name("bf16").has_value());
   CHECK(!pensee::dtype_from_name("").has_value());
-#define PENSEE_X(enumerator, bytes, name)                                 \
-  CHECK(pensee::dtype_from_name(name) == DType::enumerator);              \
+#define PENSEE_X(enumerator, bytes, elements, name)                       \
+  if (elements == 1) {                                                    \
+    CHECK(pensee::dtype_from_name(name) == DType::enumerator);            \
+  } else {                                                                \
+    CHECK(!pensee::dtype_from_name(name).has_value());                    \
+  }                                                                       \
   CHECK(pensee::dtype_name(DType::enumerator) == std::string_view(name)); \
-  CHECK(pensee::dtype_bytes(DType::enumerator) == bytes);
+  CHECK(pensee::dtype_block_bytes(DType::enumerator) == bytes);           \
+  CHECK(pensee::dtype_block_elements(DType::enumerator) == elements);     \
+  CHECK(pensee::is_block_type(DType::enumerator) == (elements > 1));      \
+  CHECK(pensee::dtype_row_bytes(DType::enumerator, 3 * elements) == 3 * (bytes));
   PENSEE_DTYPE_LIST(PENSEE_X)
 #undef PENSEE_X
 }
 
-TEST_CASE("four types may hold weights") {
+TEST_CASE("the bytes of rows are those of their whole blocks") {
+  CHECK(pensee::dtype_row_bytes(DType::kQ4_K, 7168) == 28 * 144);
+  CHECK(pensee::dtype_row_bytes(DType::kQ8_0, 0) == 0);
+  CHECK(pensee::dtype_row_bytes(DType::kF64, 5) == 40);
+  CHECK(!pensee::dtype_from_name("Q4_K").has_value());
+}
+
+TEST_CASE("the weight types come first") {
   CHECK(pensee::is_weight_type(DType::kF32));
   CHECK(pensee::is_weight_type(DType::kF16));
   CHECK(pensee::is_weight_type(DType::kBF16));
   CHECK(pensee::is_weight_type(DType::kF8E4M3));
+  CHECK(pensee::is_weight_type(DType::kQ8_0));
+  CHECK(pensee::is_weight_type(DType::kMXFP4));
+  CHECK(pensee::kWeightTypes == 24);
   CHECK(!pensee::is_weight_type(DType::kF64));
   CHECK(!pensee::is_weight_type(DType::kI8));
 }

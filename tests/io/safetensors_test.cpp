@@ -98,16 +98,16 @@ TEST_CASE("names with any characters, padding behind the header, files without t
   CHECK((*empty)->tensors().empty());
 }
 
-TEST_CASE("every known dtype is read"){
-#define PENSEE_X(enumerator, size, text)                                              \
+TEST_CASE("every dtype is read but the block types, which safetensors files have not"){
+#define PENSEE_X(enumerator, size, elements, text)                                    \
   {                                                                                   \
     const std::string bytes =                                                         \
         safetensors(R"({"t":{"dtype":")" text R"(","shape":[1],"data_offsets":[0,)" + \
                         std::to_string(size) + "]}}",                                 \
                     size);                                                            \
     const auto file = SafetensorsFile::from_bytes(as_bytes(bytes), "x");              \
-    REQUIRE(file.ok());                                                               \
-    CHECK((*file)->tensors()[0].dtype == DType::enumerator);                          \
+    REQUIRE(file.ok() == (elements == 1));                                            \
+    if (file.ok()) CHECK((*file)->tensors()[0].dtype == DType::enumerator);           \
   }
     PENSEE_DTYPE_LIST(PENSEE_X)
 #undef PENSEE_X

@@ -41,7 +41,7 @@ TEST_CASE("No two tables share a kernel") {
   std::vector<NamedTable> tables = fast_tables();
   tables.push_back({"reference", &reference_kernels()});
   for (const NamedTable& named : tables) {
-    for (int type = 0; type < kKernelTypes; ++type) {
+    for (int type = 0; type < kElementTypes; ++type) {
       CHECK_MESSAGE(seen.insert(named.table->dot_rows[type]).second, named.name);
     }
   }

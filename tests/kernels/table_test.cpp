@@ -137,7 +137,7 @@ void check_all(const NamedTable& table, const Case& c, uint32_t seed) {
 
 TEST_CASE("Matrix kernels agree with the reference at odd lengths and any alignment") {
   for (const NamedTable& table : fast_tables()) {
-    for (int type = 0; type < kKernelTypes; ++type) {
+    for (int type = 0; type < kElementTypes; ++type) {
       uint32_t seed = 1;
       for (const int64_t cols : odd_lengths()) {
         const int64_t n = 1 + seed % 5;
@@ -146,7 +146,7 @@ TEST_CASE("Matrix kernels agree with the reference at odd lengths and any alignm
                                 .cols = cols,
                                 .misaligned_by = misaligned_by,
                                 .row_padding = seed % 3,
-                                .scaled = type == kKernelF8E4M3 && seed % 4 != 0};
+                                .scaled = type == KernelType::kF8E4M3 && seed % 4 != 0};
         check_all(table, {type, shape, 0, shape.rows, n}, seed);
         ++seed;
       }
@@ -156,13 +156,13 @@ TEST_CASE("Matrix kernels agree with the reference at odd lengths and any alignm
 
 TEST_CASE("Matrix kernels agree with the reference for every number of inputs") {
   for (const NamedTable& table : fast_tables()) {
-    for (int type = 0; type < kKernelTypes; ++type) {
+    for (int type = 0; type < kElementTypes; ++type) {
       for (const int64_t n : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17}) {
         for (const int64_t misaligned_by : {0, 1, 2, 3}) {
           const MatrixShape shape{.rows = 11,
                                   .cols = 157,
                                   .misaligned_by = misaligned_by,
-                                  .scaled = type == kKernelF8E4M3};
+                                  .scaled = type == KernelType::kF8E4M3};
           check_all(table, {type, shape, 1, 11, n}, static_cast<uint32_t>(n + misaligned_by));
         }
       }
@@ -176,15 +176,15 @@ TEST_CASE("Row ranges may begin and end anywhere among the scale blocks") {
   for (const NamedTable& table : fast_tables()) {
     for (const auto& range : ranges) {
       const MatrixShape shape{.rows = 300, .cols = 261, .misaligned_by = 3, .scaled = true};
-      check_all(table, {kKernelF8E4M3, shape, range[0], range[1], 3}, 7);
+      check_all(table, {KernelType::kF8E4M3, shape, range[0], range[1], 3}, 7);
     }
   }
 }
 
 TEST_CASE("Long rows agree with the reference") {
   for (const NamedTable& table : fast_tables()) {
-    for (int type = 0; type < kKernelTypes; ++type) {
-      const MatrixShape shape{.rows = 9, .cols = 7168, .scaled = type == kKernelF8E4M3};
+    for (int type = 0; type < kElementTypes; ++type) {
+      const MatrixShape shape{.rows = 9, .cols = 7168, .scaled = type == KernelType::kF8E4M3};
       check_all(table, {type, shape, 0, 9, 5}, 11);
     }
   }
@@ -192,11 +192,11 @@ TEST_CASE("Long rows agree with the reference") {
 
 TEST_CASE("A dot product does not depend on the partition, the other rows or the other inputs") {
   for (const NamedTable& table : fast_tables()) {
-    for (int type = 0; type < kKernelTypes; ++type) {
+    for (int type = 0; type < kElementTypes; ++type) {
       for (const int64_t cols : {5, 128, 333}) {
         const int64_t rows = 139;
         const int64_t n = 7;
-        const bool scaled = type == kKernelF8E4M3;
+        const bool scaled = type == KernelType::kF8E4M3;
         const RandomMatrix w(type, {.rows = rows, .cols = cols, .scaled = scaled}, 3);
         const std::vector<float> x = random_floats(n * cols, 4);
         const auto dot_rows = table.table->dot_rows[type];
@@ -233,15 +233,16 @@ TEST_CASE("A dot product does not depend on the partition, the other rows or the
 
 TEST_CASE("Every 16-bit and 8-bit code unpacks to the reference's value") {
   for (const NamedTable& table : fast_tables()) {
-    for (const int type : {int{kKernelF16}, int{kKernelBF16}, int{kKernelF8E4M3}}) {
-      const int64_t codes = type == kKernelF8E4M3 ? 256 : 65536;
+    for (const int type :
+         {int{KernelType::kF16}, int{KernelType::kBF16}, int{KernelType::kF8E4M3}}) {
+      const int64_t codes = type == KernelType::kF8E4M3 ? 256 : 65536;
       std::vector<uint16_t> wide(static_cast<size_t>(codes));
       std::vector<uint8_t> narrow(static_cast<size_t>(codes));
       for (size_t i = 0; i < wide.size(); ++i) {
         wide[i] = static_cast<uint16_t>(i);
         narrow[i] = static_cast<uint8_t>(i);
       }
-      const bool is_narrow = type == kKernelF8E4M3;
+      const bool is_narrow = type == KernelType::kF8E4M3;
       const std::vector<float> scales = {0.37F, 1.9e-3F};
       for (const bool scaled : {false, true}) {
         if (scaled && !is_narrow) continue;
@@ -268,13 +269,14 @@ TEST_CASE("A NaN code among the weights reaches its row and column, and no other
       for (const int64_t at : {0, 17, 31, 40, 63, 140, 199}) {
         for (const int64_t n : {1, 2, 3, 4}) {
           const MatrixShape shape{.rows = 6, .cols = 200, .scaled = true};
-          RandomMatrix w(kKernelF8E4M3, shape, 5);
-          *w.element(kKernelF8E4M3, 2, at) = static_cast<char>(code);
+          RandomMatrix w(KernelType::kF8E4M3, shape, 5);
+          *w.element(KernelType::kF8E4M3, 2, at) = static_cast<char>(code);
           const std::vector<float> x(static_cast<size_t>(n * shape.cols), 0.0F);
           std::vector<float> y(static_cast<size_t>(n * shape.rows));
-          table.table->dot_rows[kKernelF8E4M3](w.view(), 0, 6, x.data(), 200, n, y.data(), 6);
+          table.table->dot_rows[KernelType::kF8E4M3](w.view(), 0, 6, x.data(), 200, n, y.data(), 6);
           std::vector<float> sums(static_cast<size_t>(n * shape.cols));
-          table.table->add_rows[kKernelF8E4M3](w.view(), 0, 6, x.data(), 6, n, sums.data(), 200);
+          table.table->add_rows[KernelType::kF8E4M3](w.view(), 0, 6, x.data(), 6, n, sums.data(),
+                                                     200);
           for (int64_t i = 0; i < n; ++i) {
             for (int64_t r = 0; r < 6; ++r) {
               CHECK(std::isnan(y[static_cast<size_t>(i * 6 + r)]) == (r == 2));
@@ -300,16 +302,16 @@ TEST_CASE("Denormal and infinite float32 weights are taken as they are") {
       .data = weights.data(), .scales = nullptr, .row_bytes = 20, .scale_stride = 0, .cols = 5};
   for (const NamedTable& table : fast_tables()) {
     std::vector<float> got(5);
-    table.table->unpack_rows[kKernelF32](&w, 0, 1, got.data(), 5);
+    table.table->unpack_rows[KernelType::kF32](&w, 0, 1, got.data(), 5);
     CHECK(std::equal(got.begin(), got.end(), weights.begin(), same));
     const std::vector<float> x = {0x1p100F, 0.0F, 0.0F, 0.0F, 0.0F};
     const KernelMatrix finite{
         .data = weights.data(), .scales = nullptr, .row_bytes = 12, .scale_stride = 0, .cols = 3};
     float y = 0.0F;
-    table.table->dot_rows[kKernelF32](&finite, 0, 1, x.data(), 3, 1, &y, 1);
+    table.table->dot_rows[KernelType::kF32](&finite, 0, 1, x.data(), 3, 1, &y, 1);
     CHECK(y == denormal * 0x1p100F);
     const std::vector<float> ones(5, 1.0F);
-    table.table->dot_rows[kKernelF32](&w, 0, 1, ones.data(), 5, 1, &y, 1);
+    table.table->dot_rows[KernelType::kF32](&w, 0, 1, ones.data(), 5, 1, &y, 1);
     CHECK(y == infinity);
   }
 }

@@ -37,8 +37,10 @@ inline std::vector<NamedTable> fast_tables() {
   return tables;
 }
 
-inline constexpr int kElementBytes[kKernelTypes] = {4, 2, 2, 1};
-inline constexpr const char* kTypeNames[kKernelTypes] = {"f32", "f16", "bf16", "f8"};
+// The types of single elements.
+inline constexpr int kElementTypes = 4;
+inline constexpr int kElementBytes[kElementTypes] = {4, 2, 2, 1};
+inline constexpr const char* kTypeNames[kElementTypes] = {"f32", "f16", "bf16", "f8"};
 
 struct MatrixShape {
   int64_t rows;
@@ -84,13 +86,13 @@ class RandomMatrix {
   void put(int type, int64_t r, int64_t c) {
     const auto bits = static_cast<uint32_t>(random_());
     char* to = element(type, r, c);
-    if (type == kKernelF32) {
+    if (type == KernelType::kF32) {
       const float value = std::uniform_real_distribution<float>(-1.0F, 1.0F)(random_);
       std::memcpy(to, &value, sizeof value);
-    } else if (type == kKernelF16) {  // magnitudes below 2, denormals among them
+    } else if (type == KernelType::kF16) {  // magnitudes below 2, denormals among them
       const auto value = static_cast<uint16_t>(bits & 0xbfffU);
       std::memcpy(to, &value, sizeof value);
-    } else if (type == kKernelBF16) {  // the exponents of magnitudes from 2^-15 to 2
+    } else if (type == KernelType::kBF16) {  // the exponents of magnitudes from 2^-15 to 2
       const auto value = static_cast<uint16_t>((bits & 0x87ffU) | 0x3800U);
       std::memcpy(to, &value, sizeof value);
     } else {  // every code but NaN

@@ -15,6 +15,7 @@
 
 #include "pensee/base/json.hpp"
 #include "pensee/text/tokenizer.hpp"
+#include "split_mix.hpp"
 
 namespace pensee::test {
 
@@ -67,22 +68,6 @@ inline const Tokenizer& deepseek_v3() {
   static const Tokenizer tokenizer = load_tokenizer("deepseek_v3");
   return tokenizer;
 }
-
-// The generator's SplitMix64.
-class SplitMix64 {
- public:
-  explicit SplitMix64(uint64_t seed) : state_(seed) {}
-  uint64_t next() {
-    uint64_t z = state_ += 0x9E3779B97F4A7C15U;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9U;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBU;
-    return z ^ (z >> 31);
-  }
-  uint64_t below(uint64_t end) { return next() % end; }
-
- private:
-  uint64_t state_;
-};
 
 inline void append_utf8_character(char32_t c, std::string& out) {
   if (c < 0x80) {

@@ -9,43 +9,44 @@
 #include <optional>
 #include <string_view>
 
+#include "pensee/base/weight_types.hpp"
+
 namespace pensee {
 
-// X(enumerator, bytes an element, name in safetensors files). The first kWeightTypes rows are the
-// types that matrices may have; kernels/table.hpp indexes its columns by them.
-#define PENSEE_DTYPE_LIST(X) \
-  X(kF32, 4, "F32")          \
-  X(kF16, 2, "F16")          \
-  X(kBF16, 2, "BF16")        \
-  X(kF8E4M3, 1, "F8_E4M3")   \
-  X(kF64, 8, "F64")          \
-  X(kF8E5M2, 1, "F8_E5M2")   \
-  X(kI64, 8, "I64")          \
-  X(kI32, 4, "I32")          \
-  X(kI16, 2, "I16")          \
-  X(kI8, 1, "I8")            \
-  X(kU64, 8, "U64")          \
-  X(kU32, 4, "U32")          \
-  X(kU16, 2, "U16")          \
-  X(kU8, 1, "U8")            \
-  X(kBool, 1, "BOOL")
+// X(enumerator, bytes a block, elements a block, name). The weight types come first:
+// kernels/table.hpp indexes its columns by them. The others are types of single elements.
+#define PENSEE_DTYPE_LIST(X)  \
+  PENSEE_WEIGHT_TYPE_LIST(X)  \
+  X(kF64, 8, 1, "F64")        \
+  X(kF8E5M2, 1, 1, "F8_E5M2") \
+  X(kI64, 8, 1, "I64")        \
+  X(kI32, 4, 1, "I32")        \
+  X(kI16, 2, 1, "I16")        \
+  X(kI8, 1, 1, "I8")          \
+  X(kU64, 8, 1, "U64")        \
+  X(kU32, 4, 1, "U32")        \
+  X(kU16, 2, 1, "U16")        \
+  X(kU8, 1, 1, "U8")          \
+  X(kBool, 1, 1, "BOOL")
 
 enum class DType : uint8_t {
-#define PENSEE_X(enumerator, bytes, name) enumerator,
+#define PENSEE_X(enumerator, bytes, elements, name) enumerator,
   PENSEE_DTYPE_LIST(PENSEE_X)
 #undef PENSEE_X
 };
 
-inline constexpr int kWeightTypes = 4;
+#define PENSEE_X(enumerator, bytes, elements, name) +1
+inline constexpr int kWeightTypes = PENSEE_WEIGHT_TYPE_LIST(PENSEE_X);
+#undef PENSEE_X
 
 [[nodiscard]] constexpr bool is_weight_type(DType dtype) noexcept {
   return static_cast<int>(dtype) < kWeightTypes;
 }
 
-[[nodiscard]] constexpr size_t dtype_bytes(DType dtype) noexcept {
+[[nodiscard]] constexpr int64_t dtype_block_bytes(DType dtype) noexcept {
   switch (dtype) {
-#define PENSEE_X(enumerator, bytes, name) \
-  case DType::enumerator:                 \
+#define PENSEE_X(enumerator, bytes, elements, name) \
+  case DType::enumerator:                           \
     return bytes;
     PENSEE_DTYPE_LIST(PENSEE_X)
 #undef PENSEE_X
@@ -53,10 +54,32 @@ inline constexpr int kWeightTypes = 4;
   return 0;
 }
 
+// 1 for the types of single elements.
+[[nodiscard]] constexpr int64_t dtype_block_elements(DType dtype) noexcept {
+  switch (dtype) {
+#define PENSEE_X(enumerator, bytes, elements, name) \
+  case DType::enumerator:                           \
+    return elements;
+    PENSEE_DTYPE_LIST(PENSEE_X)
+#undef PENSEE_X
+  }
+  return 1;
+}
+
+[[nodiscard]] constexpr bool is_block_type(DType dtype) noexcept {
+  return dtype_block_elements(dtype) > 1;
+}
+
+// Bytes of a row of `cols` elements. `cols` must be a multiple of dtype_block_elements(dtype), and
+// the result must not overflow: readers of files check both.
+[[nodiscard]] constexpr int64_t dtype_row_bytes(DType dtype, int64_t cols) noexcept {
+  return cols / dtype_block_elements(dtype) * dtype_block_bytes(dtype);
+}
+
 [[nodiscard]] constexpr std::string_view dtype_name(DType dtype) noexcept {
   switch (dtype) {
-#define PENSEE_X(enumerator, bytes, name) \
-  case DType::enumerator:                 \
+#define PENSEE_X(enumerator, bytes, elements, name) \
+  case DType::enumerator:                           \
     return name;
     PENSEE_DTYPE_LIST(PENSEE_X)
 #undef PENSEE_X
@@ -64,9 +87,10 @@ inline constexpr int kWeightTypes = 4;
   return "unknown";
 }
 
+// By the name in safetensors files, which have no block types.
 [[nodiscard]] constexpr std::optional<DType> dtype_from_name(std::string_view text) noexcept {
-#define PENSEE_X(enumerator, bytes, name) \
-  if (text == name) return DType::enumerator;
+#define PENSEE_X(enumerator, bytes, elements, name) \
+  if (elements == 1 && text == name) return DType::enumerator;
   PENSEE_DTYPE_LIST(PENSEE_X)
 #undef PENSEE_X
   return std::nullopt;

@@ -155,7 +155,7 @@ class HeaderReader {
 
 // Bytes of a tensor, or none if a dimension or the product is too large to be true.
 inline std::optional<uint64_t> checked_bytes(const std::vector<uint64_t>& shape, DType dtype) {
-  uint64_t product = dtype_bytes(dtype);
+  auto product = static_cast<uint64_t>(dtype_block_bytes(dtype));  // a block is one element here
   bool is_empty = false;
   for (const uint64_t dim : shape) {
     if (dim > static_cast<uint64_t>(kMaxTensorDim)) return std::nullopt;

@@ -2,81 +2,130 @@
 // users run.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <limits>
 
 #include "pensee/base/dtype.hpp"
+#include "pensee/kernels/blocks.hpp"
 #include "pensee/kernels/table.hpp"
 
 namespace pensee {
 
-// One element reader for each weight type. `load(row, c)` reads element c of a row that may lie at
-// any address, hence memcpy.
 namespace reference {
 
-template <class T>
-[[nodiscard]] inline T load_at(const char* row, int64_t c) {
-  T value;
-  std::memcpy(&value, row + c * static_cast<int64_t>(sizeof(T)), sizeof(T));
-  return value;
-}
+// Rows of one weight type, as float32. A row may lie at any address, hence memcpy.
+template <int kType>
+struct RowReader {  // the block types
+  static constexpr auto kDType = static_cast<DType>(kType);
 
-struct F32 {
-  static float load(const char* row, int64_t c) { return load_at<float>(row, c); }
-};
-struct F16 {
-  static float load(const char* row, int64_t c) { return f16_to_f32(load_at<uint16_t>(row, c)); }
-};
-struct BF16 {
-  static float load(const char* row, int64_t c) { return bf16_to_f32(load_at<uint16_t>(row, c)); }
-};
-struct F8E4M3 {
-  static float load(const char* row, int64_t c) { return f8_e4m3_to_f32(load_at<uint8_t>(row, c)); }
-};
-
-inline constexpr int64_t kBlock = 128;  // rows and columns that share a scale
-
-template <class Element>
-[[nodiscard]] inline float weight_at(const KernelMatrix& w, int64_t r, int64_t c) {
-  const char* row = static_cast<const char*>(w.data) + r * w.row_bytes;
-  const float value = Element::load(row, c);
-  if (w.scales == nullptr) return value;
-  return value * w.scales[(r / kBlock) * w.scale_stride + c / kBlock];
-}
-
-template <class Element>
-void dot_rows(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const float* x,
-              int64_t ldx, int64_t n, float* y, int64_t ldy) {
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t r = row_begin; r < row_end; ++r) {
-      float sum = 0.0F;
-      for (int64_t c = 0; c < w->cols; ++c) sum += x[i * ldx + c] * weight_at<Element>(*w, r, c);
-      y[i * ldy + (r - row_begin)] = sum;
+  static void read(const char* row, int64_t cols, float* out) {
+    constexpr int64_t kElements = dtype_block_elements(kDType);
+    for (int64_t c = 0; c < cols; c += kElements) {
+      blocks::Codes block;
+      std::fill(std::begin(block.mins), std::end(block.mins), 0.0F);
+      blocks::Decoder<kType>::decode(reinterpret_cast<const uint8_t*>(row), block);
+      for (int64_t e = 0; e < kElements; ++e) {
+        const int64_t group = e / blocks::kGroup;
+        const float scaled = block.scales[group] * static_cast<float>(block.codes[e]);
+        out[c + e] = scaled - block.mins[group];
+      }
+      row += dtype_block_bytes(kDType);
     }
   }
+};
+
+template <class T, class ToFloat>
+inline void read_elements(const char* row, int64_t cols, float* out, ToFloat&& to_float) {
+  for (int64_t c = 0; c < cols; ++c) {
+    T value;
+    std::memcpy(&value, row + c * static_cast<int64_t>(sizeof(T)), sizeof(T));
+    out[c] = to_float(value);
+  }
+}
+template <>
+struct RowReader<KernelType::kF32> {
+  static void read(const char* row, int64_t cols, float* out) {
+    read_elements<float>(row, cols, out, [](float v) { return v; });
+  }
+};
+template <>
+struct RowReader<KernelType::kF16> {
+  static void read(const char* row, int64_t cols, float* out) {
+    read_elements<uint16_t>(row, cols, out, f16_to_f32);
+  }
+};
+template <>
+struct RowReader<KernelType::kBF16> {
+  static void read(const char* row, int64_t cols, float* out) {
+    read_elements<uint16_t>(row, cols, out, bf16_to_f32);
+  }
+};
+template <>
+struct RowReader<KernelType::kF8E4M3> {
+  static void read(const char* row, int64_t cols, float* out) {
+    read_elements<uint8_t>(row, cols, out, f8_e4m3_to_f32);
+  }
+};
+
+inline constexpr int64_t kScaledSide = 128;  // rows and columns that share a scale
+// Columns that are decoded at a time: whole blocks of every type.
+inline constexpr int64_t kSpan = 256;
+
+// out[k] = W[r, c + k] for `count` columns, at most kSpan; c is a multiple of kSpan.
+template <int kType>
+void load_span(const KernelMatrix& w, int64_t r, int64_t c, int64_t count, float* out) {
+  const int64_t offset = dtype_row_bytes(static_cast<DType>(kType), c);
+  RowReader<kType>::read(static_cast<const char*>(w.data) + r * w.row_bytes + offset, count, out);
+  if (w.scales == nullptr) return;
+  const float* scales = w.scales + (r / kScaledSide) * w.scale_stride;
+  for (int64_t k = 0; k < count; ++k) out[k] *= scales[(c + k) / kScaledSide];
 }
 
-template <class Element>
-void add_rows(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const float* a,
-              int64_t lda, int64_t n, float* y, int64_t ldy) {
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t r = row_begin; r < row_end; ++r) {
-      const float factor = a[i * lda + (r - row_begin)];
-      for (int64_t c = 0; c < w->cols; ++c) {
-        y[i * ldy + c] += factor * weight_at<Element>(*w, r, c);
+template <int kType>
+void dot_rows(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const float* x,
+              int64_t ldx, int64_t n, float* y, int64_t ldy) {
+  float weights[kSpan];
+  for (int64_t r = row_begin; r < row_end; ++r) {
+    for (int64_t i = 0; i < n; ++i) y[i * ldy + (r - row_begin)] = 0.0F;
+    for (int64_t c = 0; c < w->cols; c += kSpan) {
+      const int64_t count = std::min(kSpan, w->cols - c);
+      load_span<kType>(*w, r, c, count, weights);
+      for (int64_t i = 0; i < n; ++i) {
+        float sum = y[i * ldy + (r - row_begin)];
+        for (int64_t k = 0; k < count; ++k) sum += x[i * ldx + c + k] * weights[k];
+        y[i * ldy + (r - row_begin)] = sum;
       }
     }
   }
 }
 
-template <class Element>
+template <int kType>
+void add_rows(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const float* a,
+              int64_t lda, int64_t n, float* y, int64_t ldy) {
+  float weights[kSpan];
+  for (int64_t r = row_begin; r < row_end; ++r) {
+    for (int64_t c = 0; c < w->cols; c += kSpan) {
+      const int64_t count = std::min(kSpan, w->cols - c);
+      load_span<kType>(*w, r, c, count, weights);
+      for (int64_t i = 0; i < n; ++i) {
+        const float factor = a[i * lda + (r - row_begin)];
+        for (int64_t k = 0; k < count; ++k) y[i * ldy + c + k] += factor * weights[k];
+      }
+    }
+  }
+}
+
+template <int kType>
 void unpack_rows(const KernelMatrix* w, int64_t row_begin, int64_t row_end, float* out,
                  int64_t ldo) {
   for (int64_t r = row_begin; r < row_end; ++r) {
-    for (int64_t c = 0; c < w->cols; ++c) {
-      out[(r - row_begin) * ldo + c] = weight_at<Element>(*w, r, c);
+    for (int64_t c = 0; c < w->cols; c += kSpan) {
+      const int64_t count = std::min(kSpan, w->cols - c);
+      load_span<kType>(*w, r, c, count, out + (r - row_begin) * ldo + c);
     }
   }
 }
@@ -109,17 +158,19 @@ inline void softmax(float* x, float scale, int64_t n) {
   namespace ref = reference;
   static constexpr KernelTable table{
       .name = "reference",
-      .dot_rows = {ref::dot_rows<ref::F32>, ref::dot_rows<ref::F16>, ref::dot_rows<ref::BF16>,
-                   ref::dot_rows<ref::F8E4M3>},
-      .add_rows = {ref::add_rows<ref::F32>, ref::add_rows<ref::F16>, ref::add_rows<ref::BF16>,
-                   ref::add_rows<ref::F8E4M3>},
-      .unpack_rows = {ref::unpack_rows<ref::F32>, ref::unpack_rows<ref::F16>,
-                      ref::unpack_rows<ref::BF16>, ref::unpack_rows<ref::F8E4M3>},
+#define PENSEE_X(enumerator, bytes, elements, name) ref::dot_rows<KernelType::enumerator>,
+      .dot_rows = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
+#undef PENSEE_X
+#define PENSEE_X(enumerator, bytes, elements, name) ref::add_rows<KernelType::enumerator>,
+      .add_rows = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
+#undef PENSEE_X
+#define PENSEE_X(enumerator, bytes, elements, name) ref::unpack_rows<KernelType::enumerator>,
+      .unpack_rows = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
+#undef PENSEE_X
       .rms_norm = ref::rms_norm,
       .silu_mul = ref::silu_mul,
       .softmax = ref::softmax,
   };
-  static_assert(static_cast<int>(kKernelTypes) == kWeightTypes);
   return table;
 }
 

@@ -1,18 +1,21 @@
 /* The kernel table: plain function pointers, one set for each instruction set.
  *
- * Files compiled with their own instruction-set flags include this header, the intrinsics and
- * <stdint.h>, and nothing else, so that no inline function of the library is ever compiled with
- * flags that the machine may lack.
+ * Files compiled with their own instruction-set flags include this header, the intrinsics,
+ * <stdint.h> and headers of plain data, and nothing else, so that no inline function of the library
+ * is ever compiled with flags that the machine may lack.
  */
 #pragma once
 
 #include <stdint.h>
 
+#include "pensee/base/weight_types.hpp"
+
 namespace pensee {
 
 /* A weight matrix as a kernel sees it. Row r, column c of a matrix with scales has the value
  * element(r, c) * scales[(r / 128) * scale_stride + c / 128]. Only FP8 matrices have scales;
- * without them (null) the value is the element. */
+ * without them (null) the value is the element. Of the block types a row holds cols / elements a
+ * block whole blocks. */
 struct KernelMatrix {
   const void* data;     /* row 0; any alignment */
   const float* scales;  /* (ceil(rows/128), scale_stride) or null */
@@ -36,12 +39,21 @@ typedef void (*AddRowsFn)(const KernelMatrix* w, int64_t row_begin, int64_t row_
 typedef void (*UnpackRowsFn)(const KernelMatrix* w, int64_t row_begin, int64_t row_end, float* out,
                              int64_t ldo);
 
-enum { kKernelF32 = 0, kKernelF16 = 1, kKernelBF16 = 2, kKernelF8E4M3 = 3, kKernelTypes = 4 };
+/* The weight types: KernelType::kF32 and so on, numbered as in DType. */
+struct KernelType {
+  enum : int {
+#define PENSEE_X(enumerator, bytes, elements, name) enumerator,
+    PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)
+#undef PENSEE_X
+        kCount
+  };
+};
+enum : int { kKernelTypes = KernelType::kCount };
 
 struct KernelTable {
   const char* name; /* "reference", "avx2", "avx512" */
 
-  /* Indexed by weight type, in the order of PENSEE_DTYPE_LIST. */
+  /* Indexed by KernelType. */
   DotRowsFn dot_rows[kKernelTypes];
   AddRowsFn add_rows[kKernelTypes];
   UnpackRowsFn unpack_rows[kKernelTypes];

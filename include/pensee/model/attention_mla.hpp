@@ -111,11 +111,11 @@ inline void absorbed_heads(const MlaCall& a, int64_t t0, int64_t n, int64_t h0, 
   for (int64_t i = 0; i < n; ++i) {
     const int64_t cached = a.begin + t0 + i + 1;
     float* o = a.s.o_latent + (i * c.n_heads + h0) * latent;
-    kernels.dot_rows[kKernelF32](&keys, 0, cached, a.s.q_latent + (i * c.n_heads + h0) * row, row,
-                                 h1 - h0, scores, cached);
+    kernels.dot_rows[KernelType::kF32](&keys, 0, cached, a.s.q_latent + (i * c.n_heads + h0) * row,
+                                       row, h1 - h0, scores, cached);
     for (int64_t h = 0; h < h1 - h0; ++h) kernels.softmax(scores + h * cached, a.scale, cached);
     std::fill_n(o, (h1 - h0) * latent, 0.0F);
-    kernels.add_rows[kKernelF32](&values, 0, cached, scores, cached, h1 - h0, o, latent);
+    kernels.add_rows[KernelType::kF32](&values, 0, cached, scores, cached, h1 - h0, o, latent);
   }
   for (int64_t h = h0; h < h1; ++h) {  // o = o_latent * W_UV
     const int64_t w_uv = h * (nope + c.v_head_dim) + nope;

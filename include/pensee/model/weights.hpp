@@ -74,7 +74,12 @@ class WeightReader {
   Result<void> matrix(const std::string& name, int64_t rows, int64_t cols, Matrix& out) {
     PENSEE_ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_.require(name));
     PENSEE_RETURN_IF_ERROR(expect(tensor, {{rows, cols}, 2}));
-    const auto row_bytes = static_cast<int64_t>(dtype_bytes(tensor.dtype)) * cols;
+    const int64_t block = dtype_block_elements(tensor.dtype);
+    if (cols % block != 0) {
+      return error(tensor, "expected rows of whole blocks of " + std::to_string(block),
+                   "rows of " + std::to_string(cols));
+    }
+    const int64_t row_bytes = dtype_row_bytes(tensor.dtype, cols);
     out = {tensor.data, nullptr, tensor.dtype, rows, cols, row_bytes};
     if (tensor.dtype == DType::kF8E4M3) return scales(name + "_scale_inv", out);
     return {};
@@ -84,8 +89,8 @@ class WeightReader {
   Result<void> vector(const std::string& name, int64_t size, std::vector<float>& out) {
     PENSEE_ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_.require(name));
     PENSEE_RETURN_IF_ERROR(expect(tensor, {{size}, 1}));
-    if (tensor.dtype == DType::kF8E4M3) {
-      return error(tensor, "expected F32, F16 or BF16", "F8_E4M3");
+    if (tensor.dtype == DType::kF8E4M3 || is_block_type(tensor.dtype)) {
+      return error(tensor, "expected F32, F16 or BF16", std::string(dtype_name(tensor.dtype)));
     }
     out.resize(static_cast<size_t>(size));
     for (size_t i = 0; i < out.size(); ++i) {
@@ -169,7 +174,7 @@ class WeightReader {
       return error(tensor, "expected shape " + shape.to_string(), tensor.shape.to_string());
     }
     if (!is_weight_type(tensor.dtype)) {
-      return error(tensor, "expected dtype F32, F16, BF16 or F8_E4M3",
+      return error(tensor, "expected dtype F32, F16, BF16, F8_E4M3 or a block type",
                    std::string(dtype_name(tensor.dtype)));
     }
     return {};

@@ -89,7 +89,9 @@ class Model {
     for (const TensorView& tensor : checkpoint->tensors()) {
       const bool is_scale = tensor.name.ends_with("_scale_inv");
       if (!is_scale && tensor.shape.rank != 1) continue;
-      estimate.converted_bytes += tensor.bytes / dtype_bytes(tensor.dtype) * sizeof(float);
+      const auto blocks = tensor.bytes / static_cast<size_t>(dtype_block_bytes(tensor.dtype));
+      const auto elements = blocks * static_cast<size_t>(dtype_block_elements(tensor.dtype));
+      estimate.converted_bytes += elements * sizeof(float);
     }
     PENSEE_ASSIGN_OR_RETURN(estimate.session_bytes,
                             Sequence::estimate_memory(config, session.sequence_options(), threads));
