@@ -75,6 +75,15 @@ CONFIGS = {
         topk_group=1, num_experts_per_tok=2, n_shared_experts=1, first_k_dense_replace=1,
         norm_topk_prob=True, routed_scaling_factor=2.5, rms_norm_eps=1e-6, rope_theta=10000,
         max_position_embeddings=800, rope_scaling=yarn(40, 20, 32, 1, 1.0, 1.0)),
+    # R1's form in small: equal mscales, groups, weights normalised, an MTP layer.
+    "v3_mtp": V3_KEYS | dict(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, q_lora_rank=20,
+        kv_lora_rank=16, qk_nope_head_dim=10, qk_rope_head_dim=8, v_head_dim=12, vocab_size=108,
+        intermediate_size=60, moe_intermediate_size=7, n_routed_experts=12, n_group=4,
+        topk_group=2, num_experts_per_tok=3, n_shared_experts=1, first_k_dense_replace=1,
+        norm_topk_prob=True, routed_scaling_factor=2.5, rms_norm_eps=1e-6, rope_theta=500,
+        max_position_embeddings=2048, num_nextn_predict_layers=1,
+        rope_scaling=yarn(8, 256, 32, 1, 1.0, 1.0)),
     # As V2-Lite: no q_lora, the softmax's largest experts, one dense layer.
     "v2_greedy": V2_KEYS | dict(
         hidden_size=36, num_hidden_layers=2, num_attention_heads=4, q_lora_rank=None,
@@ -82,7 +91,7 @@ CONFIGS = {
         intermediate_size=77, moe_intermediate_size=9, n_routed_experts=10, n_group=1,
         topk_group=1, num_experts_per_tok=3, n_shared_experts=2, first_k_dense_replace=1,
         routed_scaling_factor=1.0, rms_norm_eps=1e-6, rope_theta=500, topk_method="greedy",
-        max_position_embeddings=128, rope_scaling=yarn(8, 16, 4, 0.25, 0.707, 0.707)),
+        max_position_embeddings=2048, rope_scaling=yarn(8, 256, 32, 1, 0.707, 0.707)),
     # As V2: q_lora, experts of the groups with the largest softmax, weights scaled up.
     "v2_groups": V2_KEYS | dict(
         hidden_size=40, num_hidden_layers=2, num_attention_heads=5, q_lora_rank=19,
@@ -90,8 +99,8 @@ CONFIGS = {
         intermediate_size=70, moe_intermediate_size=7, n_routed_experts=12, n_group=4,
         topk_group=2, num_experts_per_tok=4, n_shared_experts=1, first_k_dense_replace=0,
         routed_scaling_factor=6.0, rms_norm_eps=1e-5, rope_theta=800,
-        topk_method="group_limited_greedy", max_position_embeddings=128,
-        rope_scaling=yarn(5, 20, 6, 0.5, 0.707, 0.707)),
+        topk_method="group_limited_greedy", max_position_embeddings=2048,
+        rope_scaling=yarn(5, 300, 32, 1, 0.707, 0.707)),
 }
 
 

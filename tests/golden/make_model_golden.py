@@ -20,6 +20,7 @@ from transformers import DeepseekV3Config, logging
 from transformers.models.deepseek_v3 import modeling_deepseek_v3 as hf
 
 import deepseek_formulas as formulas
+from gguf_fixtures import GGUF_FIXTURES
 from model_fixtures import FIXTURES, Fixture, write
 from model_reference import Reference
 
@@ -114,6 +115,9 @@ def make_index() -> None:
     """models/index.json: what families_test.cpp loops over."""
     rows = [{"name": f.name, "model_type": f.config["model_type"], "stored": f.form,
              "checkpoint": f.name, "expected": f.name} for f in FIXTURES]
+    by_name = {row["name"]: row for row in rows}
+    rows += [by_name[f.of] | {"name": f"{f.name} (GGUF)", "expected": f.of,
+                              "checkpoint": str(f.paths(Path("gguf"))[0])} for f in GGUF_FIXTURES]
     lines = ",\n".join("  " + json.dumps(row) for row in rows)
     (MODELS / "index.json").write_text(f"[\n{lines}\n]\n")
 

@@ -56,6 +56,7 @@ FIXTURES = [
     Fixture("llama_f32", "llama", "f32", seed=21),
     Fixture("llama3_rope_f32", "llama3_rope", "f32", seed=22),
     Fixture("llama3_tied_bf16", "llama3_tied", "bf16", seed=23),
+    Fixture("v3_mtp_bf16", "v3_mtp", "bf16", seed=6),
     Fixture("v2_greedy_f32", "v2_greedy", "f32", seed=31),
     Fixture("v2_groups_bf16", "v2_groups", "bf16", seed=32),
     Fixture("qwen3_f32", "qwen3", "f32", seed=41),
