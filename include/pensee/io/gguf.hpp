@@ -203,7 +203,7 @@ class GgufFile {
   static Result<size_t> checked_bytes(const TensorView& view, const std::string& where) {
     const Shape& shape = view.shape;
     const int64_t row = shape.rank > 0 ? shape[shape.rank - 1] : 1;
-    auto product = static_cast<uint64_t>(row) * dtype_bytes(view.dtype);
+    auto product = static_cast<uint64_t>(dtype_row_bytes(view.dtype, row));
     bool is_empty = row == 0;
     bool is_too_large = false;
     for (int d = 0; d + 1 < shape.rank; ++d) {
