@@ -300,7 +300,7 @@ TEST_CASE("wrong buffers are errors that name them") {
   const auto single = [&](std::string_view bytes) {
     return Files{{"model.safetensors", as_bytes(bytes)}};
   };
-  expect({}, Status::kNotFound, "expected model.safetensors or");
+  expect({}, Status::kNotFound, "expected model.safetensors, ");
   expect({{kIndex, as_bytes(index)}}, Status::kNotFound, "one.safetensors: no buffer");
   expect({{kIndex, {}}}, Status::kCorruptFile, kIndex);
   expect({{"a/b", as_bytes(one)}}, Status::kInvalidArgument, "a/b");

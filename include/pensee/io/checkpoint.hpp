@@ -4,21 +4,27 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "pensee/base/json.hpp"
 #include "pensee/base/result.hpp"
 #include "pensee/base/tensor_view.hpp"
+#include "pensee/io/gguf.hpp"
+#include "pensee/io/gguf_split.hpp"
 #include "pensee/io/mapped_file.hpp"
+#include "pensee/io/model_files.hpp"
 #include "pensee/io/safetensors.hpp"
 
 namespace pensee {
@@ -26,22 +32,17 @@ namespace pensee {
 // Called while loading with the fraction done, from 0 to 1; false cancels (Status::kCancelled).
 using LoadProgress = std::function<bool(double fraction)>;
 
-// A file in memory, named as it would be in a checkpoint's directory: "config.json".
-struct NamedBuffer {
-  std::string name;
-  std::span<const std::byte> bytes;
-};
-
 // Thread rule: immutable; any thread may read. Tensor views, their names and their file names live
 // as long as the checkpoint.
 class Checkpoint {
  public:
-  static constexpr size_t kMaxTextBytes = size_t{64} << 20;
+  static constexpr size_t kMaxTextBytes = ModelFiles::kMaxTextBytes;
 
   // `directory_or_file`: a directory with model.safetensors, or with model.safetensors.index.json
-  // and the files it names (where both are, the single file is taken, as Hugging Face does); or
-  // one .safetensors file. Maps the files and checks every header; weights are not read. Errors:
-  // kNotFound, kIoError, kCorruptFile, kUnsupported, kCancelled.
+  // and the files it names (where both are, the single file is taken, as Hugging Face does), or
+  // with one .gguf file, be it in parts; or one .safetensors file; or one GGUF file, of which the
+  // first part stands for all. Maps the files and checks every header; weights are not read.
+  // Errors: kNotFound, kIoError, kCorruptFile, kUnsupported, kCancelled.
   static Result<std::shared_ptr<const Checkpoint>> open(const std::string& directory_or_file,
                                                         const LoadProgress& progress = {}) {
     std::shared_ptr<Checkpoint> checkpoint(new Checkpoint);
@@ -78,38 +79,38 @@ class Checkpoint {
   // All tensors, sorted by name.
   [[nodiscard]] std::span<const TensorView> tensors() const noexcept { return tensors_; }
   // Where config.json and the like are; empty if they are in memory.
-  [[nodiscard]] const std::string& directory() const noexcept { return directory_; }
+  [[nodiscard]] const std::string& directory() const noexcept { return where_.directory(); }
   // What was opened, for messages.
   [[nodiscard]] const std::string& source() const noexcept { return source_; }
   // What messages call a file beside the weights: its path, or its buffer's name.
   [[nodiscard]] std::string path_of(const std::string& file_name) const {
-    return in_memory_ ? file_name : join(directory_, file_name);
+    return where_.path_of(file_name);
+  }
+  // The metadata of a GGUF checkpoint (of its first part); null for safetensors.
+  [[nodiscard]] const GgufMetadata* gguf() const noexcept {
+    const GgufFile* first = files_.empty() ? nullptr : gguf_of(files_.front());
+    return first != nullptr ? &first->metadata() : nullptr;
   }
   // Size of all tensor files together.
   [[nodiscard]] size_t bytes() const noexcept { return bytes_; }
   // Asks the operating system to begin reading all tensor files; see MappedFile::read_ahead.
   void read_ahead() const noexcept {
-    for (const auto& file : files_) file->read_ahead();
+    for (const File& file : files_) {
+      std::visit([](const auto& opened) { opened->read_ahead(); }, file);
+    }
   }
 
   // The whole of a text file beside the weights, such as config.json. kNotFound names its path;
   // kUnsupported if it has more than kMaxTextBytes.
   [[nodiscard]] Result<std::string> read_text(const std::string& file_name) const {
-    if (!is_plain_name(file_name)) {
-      return invalid_argument("expected a plain file name, found \"" + printable(file_name) + "\"");
-    }
-    if (in_memory_) {
-      PENSEE_ASSIGN_OR_RETURN(const std::span<const std::byte> bytes, buffer(file_name));
-      return text_of(bytes, file_name);
-    }
-    const std::string path = path_of(file_name);
-    PENSEE_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::open(path));
-    return text_of(file.bytes(), path);
+    return where_.read_text(file_name);
   }
 
  private:
   // File name -> names of the tensors that the index expects there.
   using FileMap = std::map<std::string, std::vector<std::string>, std::less<>>;
+  using File =
+      std::variant<std::unique_ptr<const SafetensorsFile>, std::unique_ptr<const GgufFile>>;
   static constexpr const char* kSingleName = "model.safetensors";
   static constexpr const char* kIndexName = "model.safetensors.index.json";
 
@@ -120,62 +121,119 @@ class Checkpoint {
     source_ = path;
     std::error_code ignored;  // the errors below say more
     if (std::filesystem::is_directory(path, ignored)) {
-      directory_ = path;
+      where_ = ModelFiles::in_directory(path);
       return load_directory(progress);
     }
     const std::filesystem::path file(path);
-    directory_ = file.has_parent_path() ? file.parent_path().string() : ".";
-    return load_files({{file.filename().string(), {}}}, progress);
+    where_ = ModelFiles::in_directory(file.has_parent_path() ? file.parent_path().string() : ".");
+    const std::string name = file.filename().string();
+    PENSEE_ASSIGN_OR_RETURN(const bool gguf, is_gguf(path));
+    return gguf ? load_gguf(name, progress) : load_files({{name, {}}}, progress);
   }
 
   Result<void> load_buffers(std::span<const NamedBuffer> files, const LoadProgress& progress) {
     source_ = "buffers";
-    in_memory_ = true;
-    for (const NamedBuffer& file : files) {
-      if (!is_plain_name(file.name)) {
-        return invalid_argument("buffers: expected plain file names, found \"" +
-                                printable(file.name) + "\"");
-      }
-      if (!buffers_.emplace(file.name, file.bytes).second) {
-        return invalid_argument("buffers: " + printable(file.name) + " is there twice");
-      }
-    }
+    PENSEE_ASSIGN_OR_RETURN(where_, ModelFiles::in_memory(files));
     return load_directory(progress);
   }
 
-  // Finds the tensor files of directory_ or of buffers_, and loads them.
+  // Finds the tensor files of where_, and loads them.
   Result<void> load_directory(const LoadProgress& progress) {
-    if (has(kSingleName)) return load_files({{kSingleName, {}}}, progress);
-    if (!has(kIndexName)) {
-      return Error{Status::kNotFound,
-                   source_ + ": expected " + kSingleName + " or " + kIndexName + ", found neither"};
+    if (where_.has(kSingleName)) return load_files({{kSingleName, {}}}, progress);
+    if (where_.has(kIndexName)) {
+      PENSEE_ASSIGN_OR_RETURN(const FileMap files, read_index());
+      return load_files(files, progress);
     }
-    PENSEE_ASSIGN_OR_RETURN(const FileMap files, read_index());
-    return load_files(files, progress);
+    PENSEE_ASSIGN_OR_RETURN(const std::string name, find_gguf());
+    return load_gguf(name, progress);
   }
 
   Result<void> load_files(const FileMap& files, const LoadProgress& progress) {
-    PENSEE_RETURN_IF_ERROR(open_files(files, progress));
-    PENSEE_RETURN_IF_ERROR(collect());
+    PENSEE_RETURN_IF_ERROR(report(progress, files.size()));
+    for (const auto& [name, tensors] : files) {
+      PENSEE_ASSIGN_OR_RETURN(auto file, where_.open<SafetensorsFile>(name));
+      add(std::move(file));
+      PENSEE_RETURN_IF_ERROR(report(progress, files.size()));
+    }
+    PENSEE_RETURN_IF_ERROR(sort_tensors());
     return expect_listed(files);
   }
 
-  [[nodiscard]] bool has(const char* name) const {
-    std::error_code ignored;
-    return in_memory_ ? buffers_.contains(name) : std::filesystem::exists(path_of(name), ignored);
+  // Loads the GGUF file `name`, or all parts of the model whose first part it is.
+  Result<void> load_gguf(const std::string& name, const LoadProgress& progress) {
+    const GgufPartName first = parse_gguf_part_name(name).value_or(GgufPartName{});
+    if (first.number != 1) {
+      return invalid_argument(path_of(name) + ": expected the first part, " +
+                              first.with_number(1).text() + ", found part " +
+                              std::to_string(first.number));
+    }
+    const auto parts = static_cast<size_t>(first.count);
+    PENSEE_RETURN_IF_ERROR(report(progress, parts));
+    for (size_t i = 0; i < parts; ++i) {
+      const GgufPartName part = first.with_number(static_cast<int64_t>(i) + 1);
+      PENSEE_ASSIGN_OR_RETURN(auto file, where_.open<GgufFile>(i == 0 ? name : part.text()));
+      PENSEE_RETURN_IF_ERROR(check_gguf_part(*file, part));
+      add(std::move(file));
+      // Once the first part is known to be one: what stands for all must be whole.
+      if (i == 0) PENSEE_RETURN_IF_ERROR(expect_parts(first));
+      PENSEE_RETURN_IF_ERROR(report(progress, parts));
+    }
+    PENSEE_RETURN_IF_ERROR(sort_tensors());
+    const auto total = gguf()->find(kGgufSplitTensors);
+    if (!total) return {};
+    PENSEE_ASSIGN_OR_RETURN(const int64_t expected, total->as_int());
+    if (expected == static_cast<int64_t>(tensors_.size())) return {};
+    return corrupt_file(total->where() + ": expected " + std::to_string(expected) +
+                        " tensors in all parts, found " + std::to_string(tensors_.size()));
   }
 
-  [[nodiscard]] Result<std::span<const std::byte>> buffer(const std::string& name) const {
-    const auto found = buffers_.find(name);
-    if (found != buffers_.end()) return found->second;
-    return Error{Status::kNotFound, printable(name) + ": no buffer of that name"};
+  // Names the parts that are missing.
+  [[nodiscard]] Result<void> expect_parts(const GgufPartName& first) const {
+    constexpr int kMostNamed = 10;
+    std::string names;
+    int64_t missing = 0;
+    for (int64_t i = 1; i <= first.count && first.count > 1; ++i) {
+      const std::string name = first.with_number(i).text();
+      if (where_.has(name) || ++missing > kMostNamed) continue;
+      names += (names.empty() ? "" : ", ") + name;
+    }
+    if (missing == 0) return {};
+    return Error{Status::kNotFound, source_ + ": expected " + std::to_string(first.count) +
+                                        " parts, found all but " + std::to_string(missing) + ": " +
+                                        names + (missing > kMostNamed ? ", ..." : "")};
   }
 
-  [[nodiscard]] Result<std::unique_ptr<const SafetensorsFile>> open_tensors(
-      const std::string& name) const {
-    if (!in_memory_) return SafetensorsFile::open(path_of(name));
-    PENSEE_ASSIGN_OR_RETURN(const std::span<const std::byte> bytes, buffer(name));
-    return SafetensorsFile::from_bytes(bytes, name);
+  // The name of the one GGUF file here, or of the first part of the one model here.
+  [[nodiscard]] Result<std::string> find_gguf() const {
+    PENSEE_ASSIGN_OR_RETURN(const std::set<std::string> names, where_.names_ending(kGgufSuffix));
+    if (names.empty()) {
+      return Error{Status::kNotFound, source_ + ": expected " + kSingleName + ", " + kIndexName +
+                                          " or a " + std::string(kGgufSuffix) +
+                                          " file, found none of them"};
+    }
+    const auto part = parse_gguf_part_name(*names.begin());
+    const std::string first = part ? part->with_number(1).text() : *names.begin();
+    for (const std::string& name : names) {
+      const auto other = parse_gguf_part_name(name);
+      if (other ? other->with_number(1).text() == first : name == first) continue;
+      return invalid_argument(source_ + ": expected one model, found " + *names.begin() + " and " +
+                              name + "; name the one to open");
+    }
+    return first;
+  }
+
+  // By its name or by its first bytes, since caches of downloads have names of their own.
+  static Result<bool> is_gguf(const std::string& path) {
+    if (path.ends_with(kGgufSuffix)) return true;
+    PENSEE_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::open(path));
+    constexpr std::string_view kMagic = GgufFile::kMagic;
+    return file.bytes().size() >= kMagic.size() &&
+           std::memcmp(file.bytes().data(), kMagic.data(), kMagic.size()) == 0;
+  }
+
+  static const GgufFile* gguf_of(const File& file) noexcept {
+    const auto* opened = std::get_if<std::unique_ptr<const GgufFile>>(&file);
+    return opened != nullptr ? opened->get() : nullptr;
   }
 
   Result<FileMap> read_index() const {
@@ -186,7 +244,7 @@ class Checkpoint {
     PENSEE_RETURN_IF_ERROR(weight_map.expect_object());
     FileMap files;
     for (const auto& [tensor, file] : weight_map.json().items()) {
-      if (!file.is_string() || !is_plain_name(file.get_ref<const std::string&>())) {
+      if (!file.is_string() || !ModelFiles::is_plain_name(file.get_ref<const std::string&>())) {
         PENSEE_ASSIGN_OR_RETURN(const JsonView entry, weight_map.at(tensor));
         return entry.expected("a plain file name");
       }
@@ -196,28 +254,22 @@ class Checkpoint {
     return files;
   }
 
-  Result<void> open_files(const FileMap& files, const LoadProgress& progress) {
-    const auto report = [&](size_t done) -> Result<void> {
-      if (progress && !progress(static_cast<double>(done) / static_cast<double>(files.size()))) {
-        return Error{Status::kCancelled, source_ + ": load cancelled"};
-      }
-      return {};
-    };
-    PENSEE_RETURN_IF_ERROR(report(0));
-    for (const auto& [name, tensors] : files) {
-      PENSEE_ASSIGN_OR_RETURN(auto file, open_tensors(name));
-      bytes_ += file->bytes();
-      files_.push_back(std::move(file));
-      PENSEE_RETURN_IF_ERROR(report(files_.size()));
-    }
-    return {};
+  // Tells how many of `n` files are open.
+  [[nodiscard]] Result<void> report(const LoadProgress& progress, size_t n) const {
+    const double fraction = static_cast<double>(files_.size()) / static_cast<double>(n);
+    if (!progress || progress(fraction)) return {};
+    return Error{Status::kCancelled, source_ + ": load cancelled"};
   }
 
-  // Fills tensors_ from files_, and checks that no name is there twice.
-  Result<void> collect() {
-    for (const auto& file : files_) {
-      tensors_.insert(tensors_.end(), file->tensors().begin(), file->tensors().end());
-    }
+  template <class FileType>
+  void add(std::unique_ptr<const FileType> file) {
+    bytes_ += file->bytes();
+    tensors_.insert(tensors_.end(), file->tensors().begin(), file->tensors().end());
+    files_.push_back(std::move(file));
+  }
+
+  // Sorts tensors_ by name, and checks that no name is there twice.
+  Result<void> sort_tensors() {
     std::sort(tensors_.begin(), tensors_.end(),
               [](const TensorView& a, const TensorView& b) { return a.name < b.name; });
     const auto twin = std::adjacent_find(
@@ -243,30 +295,10 @@ class Checkpoint {
     return {};
   }
 
-  // A name that a file gave must not lead out of the directory.
-  static bool is_plain_name(std::string_view name) {
-    return !name.empty() && name != "." && name != ".." &&
-           name.find_first_of(std::string_view("/\\\0", 3)) == name.npos;
-  }
-
-  static Result<std::string> text_of(std::span<const std::byte> bytes, const std::string& path) {
-    if (bytes.size() > kMaxTextBytes) {
-      return unsupported(path + ": expected at most " + std::to_string(kMaxTextBytes) +
-                         " bytes, found " + std::to_string(bytes.size()));
-    }
-    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  }
-
-  static std::string join(const std::string& directory, const std::string& name) {
-    return (std::filesystem::path(directory) / name).string();
-  }
-
   std::string source_;
-  std::string directory_;
-  bool in_memory_ = false;
-  std::map<std::string, std::span<const std::byte>, std::less<>> buffers_;
+  ModelFiles where_;
   size_t bytes_ = 0;
-  std::vector<std::unique_ptr<const SafetensorsFile>> files_;
+  std::vector<File> files_;
   std::vector<TensorView> tensors_;
 };
 

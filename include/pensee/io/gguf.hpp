@@ -67,6 +67,7 @@ namespace pensee {
 // object.
 class GgufFile {
  public:
+  static constexpr std::string_view kMagic = "GGUF";
   static constexpr uint32_t kOldestVersion = 2;
   static constexpr uint32_t kNewestVersion = 3;
   static constexpr uint32_t kDefaultAlignment = 32;    // bytes
@@ -138,7 +139,6 @@ class GgufFile {
   }
 
   Result<void> check_version(gguf_detail::Reader& reader) const {
-    constexpr std::string_view kMagic = "GGUF";
     PENSEE_ASSIGN_OR_RETURN(const std::byte* magic, reader.take(kMagic.size(), "magic"));
     const std::string_view found(reinterpret_cast<const char*>(magic), kMagic.size());
     if (found != kMagic) {
