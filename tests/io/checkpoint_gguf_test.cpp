@@ -41,7 +41,7 @@ std::string single(const std::string& name) {
   return gguf({{key("general.architecture", "llama")}, {tensor(name, {1}, 24, 0)}, 1});
 }
 
-void expect_error(const std::string& path, Status status, const std::string& words) {
+void expect_bad_parts(const std::string& path, Status status, const std::string& words) {
   const auto opened = Checkpoint::open(path);
   CAPTURE(words);
   REQUIRE(!opened.ok());
@@ -112,34 +112,36 @@ TEST_CASE("a GGUF checkpoint by its file, its directory, or from memory") {
 TEST_CASE("parts that are missing, strange or double") {
   const TempDir dir;
   const std::string first = dir.write("x-00001-of-00003.gguf", part(1, 3, 3, "a"));
-  expect_error(first, Status::kNotFound,
-               "expected 3 parts, found all but 2: x-00002-of-00003.gguf, x-00003-of-00003.gguf");
-  expect_error(dir.path(), Status::kNotFound, "x-00002-of-00003.gguf");
+  expect_bad_parts(
+      first, Status::kNotFound,
+      "expected 3 parts, found all but 2: x-00002-of-00003.gguf, x-00003-of-00003.gguf");
+  expect_bad_parts(dir.path(), Status::kNotFound, "x-00002-of-00003.gguf");
   dir.write("x-00002-of-00003.gguf", part(2, 3, 3, "b"));
   const std::string third = dir.write("x-00003-of-00003.gguf", part(3, 3, 3, "c"));
   CHECK(Checkpoint::open(first).value()->tensors().size() == 3);
   CHECK(Checkpoint::open(dir.path()).value()->tensors().size() == 3);
-  expect_error(third, Status::kInvalidArgument, "expected the first part, x-00001-of-00003.gguf");
+  expect_bad_parts(third, Status::kInvalidArgument,
+                   "expected the first part, x-00001-of-00003.gguf");
 
   dir.write("x-00003-of-00003.gguf", part(2, 3, 3, "c"));
-  expect_error(first, Status::kCorruptFile, third + ": expected part 3 of 3");
+  expect_bad_parts(first, Status::kCorruptFile, third + ": expected part 3 of 3");
   dir.write("x-00003-of-00003.gguf", part(3, 4, 3, "c"));
-  expect_error(first, Status::kCorruptFile, "found part 3 of 4");
+  expect_bad_parts(first, Status::kCorruptFile, "found part 3 of 4");
   dir.write("x-00003-of-00003.gguf", single("c"));
-  expect_error(first, Status::kCorruptFile, "found part 1 of 1");
+  expect_bad_parts(first, Status::kCorruptFile, "found part 1 of 1");
   dir.write("x-00003-of-00003.gguf", part(3, 3, 3, "a"));
-  expect_error(first, Status::kCorruptFile, "tensor a is in two files: ");
+  expect_bad_parts(first, Status::kCorruptFile, "tensor a is in two files: ");
   dir.write("x-00003-of-00003.gguf", part(3, 3, 3, "c"));
   dir.write("x-00001-of-00003.gguf", part(1, 3, 4, "a"));
-  expect_error(first, Status::kCorruptFile,
-               "split.tensors.count: expected 4 tensors in all parts, found 3");
+  expect_bad_parts(first, Status::kCorruptFile,
+                   "split.tensors.count: expected 4 tensors in all parts, found 3");
   // A part under another name is not half a model.
-  expect_error(dir.write("whole.gguf", part(1, 3, 3, "a")), Status::kCorruptFile,
-               "expected part 1 of 1, as its name says, found part 1 of 3");
+  expect_bad_parts(dir.write("whole.gguf", part(1, 3, 3, "a")), Status::kCorruptFile,
+                   "expected part 1 of 1, as its name says, found part 1 of 3");
 
   std::filesystem::remove(first);
   std::filesystem::remove(dir.file("whole.gguf"));
-  expect_error(dir.path(), Status::kNotFound, "x-00001-of-00003.gguf");
+  expect_bad_parts(dir.path(), Status::kNotFound, "x-00001-of-00003.gguf");
 }
 
 TEST_CASE("thousands of missing parts are not all named") {
@@ -155,8 +157,8 @@ TEST_CASE("two GGUF models in one directory") {
   const TempDir dir;
   dir.write("a.gguf", single("a"));
   dir.write("b.gguf", single("b"));
-  expect_error(dir.path(), Status::kInvalidArgument,
-               "expected one model, found a.gguf and b.gguf; name the one to open");
+  expect_bad_parts(dir.path(), Status::kInvalidArgument,
+                   "expected one model, found a.gguf and b.gguf; name the one to open");
 }
 
 TEST_CASE("opening parts can be cancelled between any two") {
@@ -171,7 +173,7 @@ TEST_CASE("opening parts can be cancelled between any two") {
 
 TEST_CASE("a damaged .gguf file is told as one") {
   const TempDir dir;
-  expect_error(dir.write("x.gguf", "no such thing"), Status::kCorruptFile,
-               "expected a GGUF file, which begins with \"GGUF\"");
-  expect_error(dir.file("gone.gguf"), Status::kNotFound, dir.file("gone.gguf"));
+  expect_bad_parts(dir.write("x.gguf", "no such thing"), Status::kCorruptFile,
+                   "expected a GGUF file, which begins with \"GGUF\"");
+  expect_bad_parts(dir.file("gone.gguf"), Status::kNotFound, dir.file("gone.gguf"));
 }

@@ -26,12 +26,32 @@ namespace pensee {
 #define PENSEE_GGUF_DTYPE_LIST(X) \
   X(kF32, 0)                      \
   X(kF16, 1)                      \
+  X(kQ4_0, 2)                     \
+  X(kQ4_1, 3)                     \
+  X(kQ5_0, 6)                     \
+  X(kQ5_1, 7)                     \
+  X(kQ8_0, 8)                     \
+  X(kQ2_K, 10)                    \
+  X(kQ3_K, 11)                    \
+  X(kQ4_K, 12)                    \
+  X(kQ5_K, 13)                    \
+  X(kQ6_K, 14)                    \
+  X(kIQ2_XXS, 16)                 \
+  X(kIQ2_XS, 17)                  \
+  X(kIQ3_XXS, 18)                 \
+  X(kIQ1_S, 19)                   \
+  X(kIQ4_NL, 20)                  \
+  X(kIQ3_S, 21)                   \
+  X(kIQ2_S, 22)                   \
+  X(kIQ4_XS, 23)                  \
   X(kI8, 24)                      \
   X(kI16, 25)                     \
   X(kI32, 26)                     \
   X(kI64, 27)                     \
   X(kF64, 28)                     \
-  X(kBF16, 30)
+  X(kIQ1_M, 29)                   \
+  X(kBF16, 30)                    \
+  X(kMXFP4, 39)
 
 [[nodiscard]] constexpr std::optional<DType> dtype_from_gguf(uint32_t number) noexcept {
   switch (number) {
@@ -203,6 +223,12 @@ class GgufFile {
   static Result<size_t> checked_bytes(const TensorView& view, const std::string& where) {
     const Shape& shape = view.shape;
     const int64_t row = shape.rank > 0 ? shape[shape.rank - 1] : 1;
+    const int64_t block = dtype_block_elements(view.dtype);
+    if (row % block != 0) {
+      return corrupt_file(where + "expected rows of a multiple of " + std::to_string(block) +
+                          " numbers for " + std::string(dtype_name(view.dtype)) + ", found " +
+                          std::to_string(row) + " in " + shape.to_string());
+    }
     auto product = static_cast<uint64_t>(dtype_row_bytes(view.dtype, row));
     bool is_empty = row == 0;
     bool is_too_large = false;
