@@ -97,6 +97,10 @@ def tensors(config: dict, weights: dict[str, np.ndarray], merged: bool) -> dict[
     return out
 
 
+def always_f32(name: str, value: np.ndarray) -> bool:
+    return value.ndim == 1 or name.endswith("ffn_gate_inp.weight")
+
+
 def add_rope(w: gguf.GGUFWriter, config: dict) -> None:
     w.add_rope_freq_base(config["rope_theta"])
     s = config["rope_scaling"] or {}

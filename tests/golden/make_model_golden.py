@@ -20,6 +20,7 @@ from transformers import DeepseekV3Config, logging
 from transformers.models.deepseek_v3 import modeling_deepseek_v3 as hf
 
 import deepseek_formulas as formulas
+from gguf_blocks import BLOCK_FIXTURES, CONFIGS
 from gguf_fixtures import GGUF_FIXTURES
 from model_fixtures import FIXTURES, Fixture, write
 from model_reference import Reference
@@ -48,16 +49,21 @@ def greedy(reference: Reference, prompt: list[int], count: int, route: float, ga
     return ids[len(prompt):]
 
 
+def routed_prompt(reference: Reference, draw: random.Random, prompt: list[int], count: int,
+                  margin: float) -> list[int]:
+    """`prompt` and random tokens, `count` in all, whose experts are decided by `margin`."""
+    while len(prompt) < count:
+        candidate = prompt + [draw.randrange(2, reference.config["vocab_size"])]
+        if reference.logits(candidate)[1][-1] >= margin:
+            prompt = candidate
+    return prompt
+
+
 def decided_prompt(reference: Reference, seed: int) -> tuple[list[int], list[int]]:
     """A random prompt and its greedy tokens, in which nothing hangs on rounding."""
-    draw = random.Random(seed)
-    vocab = reference.config["vocab_size"]
-    prompt = [0]
+    draw, prompt = random.Random(seed), [0]
     for _ in range(400):
-        while len(prompt) < PROMPT:
-            candidate = prompt + [draw.randrange(2, vocab)]
-            if reference.logits(candidate)[1][-1] >= ROUTE_MARGIN:
-                prompt = candidate
+        prompt = routed_prompt(reference, draw, prompt, PROMPT, ROUTE_MARGIN)
         tokens = greedy(reference, prompt, GREEDY, ROUTE_MARGIN, LOGIT_MARGIN)
         if tokens is not None and len(set(tokens)) >= 6:
             return prompt, tokens
@@ -70,9 +76,10 @@ def save(folder: Path, reference: Reference, prompt: list[int], tokens: list[int
     """expected.json and logits.npy: the logits after each of the first `rows` of prompt + tokens."""
     logits, margins = reference.logits(prompt + tokens)
     best = logits[len(prompt) - 1:-1].topk(2)[0]
+    gap = (best[:, 0] - best[:, 1]).min().item() if tokens else None
     route = margins.min().item()
     facts = {"logits_std": logits.std().item(),
-             "smallest_greedy_gap": (best[:, 0] - best[:, 1]).min().item(),
+             "smallest_greedy_gap": gap,
              "smallest_routing_margin": route if route < torch.inf else None,
              "largest_difference": reference.check(prompt + tokens, logits, allowed)}
     np.save(folder / "logits.npy", logits[:rows].numpy())
@@ -118,6 +125,8 @@ def make_index() -> None:
     by_name = {row["name"]: row for row in rows}
     rows += [by_name[f.of] | {"name": f"{f.name} (GGUF)", "expected": f.of,
                               "checkpoint": str(f.paths(Path("gguf"))[0])} for f in GGUF_FIXTURES]
+    rows += [{"name": f.name, "model_type": CONFIGS[f.config]["model_type"], "stored": "blocks",
+              "checkpoint": f"{f.name}/model.gguf", "expected": f.name} for f in BLOCK_FIXTURES]
     lines = ",\n".join("  " + json.dumps(row) for row in rows)
     (MODELS / "index.json").write_text(f"[\n{lines}\n]\n")
 
@@ -264,6 +273,14 @@ def make_tiny_r1(model: Path, out: Path) -> None:
     print(f"tiny_r1: {facts}")
 
 
+def settle() -> None:
+    """The same numbers each time, and no noise."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("what", choices=["random", "parts", "tiny_r1"])
@@ -271,10 +288,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=TINY_R1 / "model")
     parser.add_argument("--out", type=Path, default=MODELS / "tiny_r1")
     args = parser.parse_args()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
+    settle()
     if args.what == "random":
         for fixture in FIXTURES:
             if not args.names or fixture.name in args.names:

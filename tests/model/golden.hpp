@@ -105,7 +105,7 @@ inline Model read_model(const std::string& directory) {
 struct IndexRow {
   std::string name;
   std::string model_type;  // as in config.json
-  std::string stored;      // type of the weights: "f32", "bf16", "f16", "fp8"
+  std::string stored;      // type of the weights: "f32", "bf16", "f16", "fp8", "blocks" (GGUF)
   std::string checkpoint;  // directory or file to open
   std::string expected;    // directory to read_model() from
 };
