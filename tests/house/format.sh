@@ -10,5 +10,5 @@ if [ "$tool" = none ]; then
   echo "skipped: clang-format 14 is not installed"
   exit 77
 fi
-find include lib examples tests \( -name '*.hpp' -o -name '*.cpp' \) \
+find include lib capi bindings examples tests \( -name '*.hpp' -o -name '*.cpp' -o -name '*.h' -o -name '*.c' \) \
   -exec "$tool" --dry-run -Werror {} +

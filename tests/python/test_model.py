@@ -149,6 +149,7 @@ def test_logits_are_arrays_that_live_by_themselves() -> None:
     session.start_tokens(tokens)
     session.prefill()
     newest = session.logits()
+    assert (model.logits(numpy.array(tokens)) == logits).all()
     numpy.testing.assert_allclose(newest, expected, rtol=1e-4, atol=1e-4)
     kept = newest.copy()
     session.step()

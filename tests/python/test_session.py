@@ -2,11 +2,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pensee
 import pytest
 from conftest import QUESTION
 from pensee import AnswerEnd, EventKind, Phase, ThoughtEnd
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def test_a_whole_reply(model: pensee.Model) -> None:
@@ -158,6 +162,45 @@ def test_controls(model: pensee.Model) -> None:
     assert "Wait" in reply.thought
 
 
+def test_the_words_of_requests_to_servers(model: pensee.Model) -> None:
+    def end_of(**options: Unpack[pensee.ReplyOptions]) -> ThoughtEnd:
+        options["temperature"] = 0
+        options["max_tokens"] = 2
+        return model.ask(QUESTION, **options).thought_end
+
+    skipped, truncated = ThoughtEnd.SKIPPED, ThoughtEnd.TRUNCATED
+    assert end_of(thinking={"type": "disabled"}) is skipped
+    assert end_of(thinking={"type": "enabled"}) is truncated
+    assert end_of(chat_template_kwargs={"enable_thinking": False}) is skipped
+    assert end_of(chat_template_kwargs={"enable_thinking": True}) is truncated
+    assert end_of(chat_template_kwargs={"enable_thinking": False}, thinking=True) is truncated
+    assert end_of(reasoning_effort="none") is skipped
+    assert end_of(reasoning_effort="none", thinking=True) is truncated
+    assert end_of(reasoning_effort="high", thinking={"type": "disabled"}) is skipped
+    assert end_of(reasoning_effort="low", thinking_token_budget=1) is ThoughtEnd.BUDGET
+    thought = model.ask(
+        QUESTION, temperature=0, reasoning_effort="low",
+        min_thought_tokens=1_000_000, max_extensions=1_000_000,
+    )  # fmt: skip
+    assert thought.thought_end is ThoughtEnd.BUDGET
+    assert thought.usage.thought_tokens == 1024
+
+
+def test_replies_in_the_words_of_servers(model: pensee.Model) -> None:
+    session = model.session()
+    events = list(session.stream(QUESTION, temperature=0))
+    deltas = [event.to_delta() for event in events]
+    reply = session.reply
+    for key, text in (("reasoning_content", reply.thought), ("content", reply.answer)):
+        assert "".join(delta.get(key, "") for delta in deltas).strip() == text
+    usage = reply.usage.to_dict()
+    n_tokens = len([event for event in events if event.token is not None])
+    assert usage["completion_tokens"] == n_tokens
+    assert usage["total_tokens"] == usage["prompt_tokens"] + n_tokens == len(session.tokens)
+    assert usage["completion_tokens_details"] == {"reasoning_tokens": reply.usage.thought_tokens}
+    assert usage["prompt_tokens_details"] == {"cached_tokens": 0}
+
+
 def test_samplers(model: pensee.Model) -> None:
     def tokens(**options: float) -> list[int | None]:
         events = model.stream(QUESTION, max_tokens=40, **options)  # type: ignore[arg-type]
@@ -181,6 +224,11 @@ def test_samplers(model: pensee.Model) -> None:
     ("options", "error", "text"),
     [
         ({"nonsense": 1}, TypeError, "nonsense"),
+        ({"thinking": {"type": "on"}}, pensee.InvalidArgumentError, "thinking.type: expected one of"),
+        ({"thinking": {}}, pensee.InvalidArgumentError, "thinking: expected a mapping with 'type'"),
+        ({"reasoning_effort": "much"}, pensee.InvalidArgumentError, "'high'], found 'much'"),
+        ({"chat_template_kwargs": {"x": 1}}, pensee.InvalidArgumentError, "'enable_thinking' alone"),
+        ({"chat_template_kwargs": {"enable_thinking": 1}}, pensee.InvalidArgumentError, "found 1"),
         ({"thinking": "on"}, TypeError, "thinking: expected True, False or None, found str"),
         ({"max_tokens": "1"}, TypeError, "max_tokens: expected an integer, found str"),
         ({"max_tokens": 2**70}, OverflowError, ""),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Buffer, Self, Unpack
 
-    from ._types import ReplyOptions
+    from ._types import ReplyOptions, Tokens
 
 _log = logging.getLogger("pensee")
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING)  # at the numbers of the C interface
@@ -86,7 +86,7 @@ class Tokenizer:
         `parse_special`, names of special tokens become these tokens. No token is added."""
         return self._core.tokenize(_utf8(text), parse_special)
 
-    def decode(self, tokens: Sequence[int], *, skip_special: bool = False) -> str:
+    def decode(self, tokens: Tokens, *, skip_special: bool = False) -> str:
         """The text of tokens; malformed UTF-8 becomes U+FFFD."""
         return self._core.detokenize(tokens, skip_special)
 
@@ -166,7 +166,7 @@ class Model:
 
     def logits(
         self,
-        tokens: Sequence[int],
+        tokens: Tokens,
         *,
         progress: Callable[[int, int], object] | None = None,
     ) -> NDArray[numpy.float32]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from . import _core
 from ._errors import InvalidArgumentError
 from ._types import AnswerEnd, Event, EventKind, Message, Phase, Prompt, Reply, ThoughtEnd, Usage
+from ._wire import in_our_words
 
 if TYPE_CHECKING:
     import numpy
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from ._model import Model
-    from ._types import ReplyOptions
+    from ._types import ReplyOptions, Tokens
 
 _T = TypeVar("_T")
 _ROLES = ("system", "user", "assistant")  # at the numbers that the C interface has for them
@@ -166,7 +167,7 @@ class Session:
         may be open. It has nothing to do with the messages."""
         self._core.start_text(_utf8(text), _encoded(options))
 
-    def start_tokens(self, tokens: Sequence[int], **options: Unpack[ReplyOptions]) -> None:
+    def start_tokens(self, tokens: Tokens, **options: Unpack[ReplyOptions]) -> None:
         """The same with tokens."""
         self._core.start_tokens(tokens, _encoded(options))
 
@@ -292,14 +293,15 @@ class Session:
             raise
 
 
-def _encoded(options: Any) -> dict[str, Any]:
-    """Checks texts, which the extension could only call a wrong type."""
+def _encoded(given: Any) -> dict[str, Any]:
+    """What the extension takes. Checks texts, which it could only call a wrong type."""
+    options = in_our_words(given)
     for name in ("budget_message", "extension_text"):
         _check_text(name, options.get(name))
     if not isinstance(options.get("stop"), str):
         for text in options.get("stop") or ():
             _check_text("stop", text)
-    return dict(options)
+    return options
 
 
 def _check_text(name: str, text: object) -> None:

@@ -5,9 +5,15 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict, Union
+from typing import TYPE_CHECKING, Any, TypedDict
 
-Prompt = Union[str, Sequence[Mapping[str, str]]]
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
+    Tokens = Sequence[int] | NDArray[numpy.integer[Any]]
+
+Prompt = str | Sequence[Mapping[str, str]]
 """A user's text, or messages with `role` (system, user, assistant) and `content`. Thoughts of former
 replies (`reasoning_content`) are left out, as R1 wants it."""
 
@@ -37,8 +43,13 @@ class ReplyOptions(SamplerOptions, total=False):
     """The controls of one reply; counts are tokens. None is as if not given. The settings of the
     sampler are the thought's, and the answer's unless `answer_sampler` has others."""
 
-    thinking: bool | None
-    """None: as the model is used to."""
+    thinking: bool | Mapping[str, str] | None
+    """None: as the model is used to. Requests to servers say {"type": "enabled"}, or "disabled"."""
+    chat_template_kwargs: Mapping[str, bool] | None
+    """The same in others: {"enable_thinking": False}."""
+    reasoning_effort: str | None
+    """none (no thought), or minimal, low (1,024 thought tokens at most), medium (8,192), high
+    (24,576), unless there is a `thinking_token_budget`."""
     thinking_token_budget: int | None
     """After so many the engine closes the thought; 0: at once; -1: no limit."""
     budget_message: str | None
@@ -114,6 +125,13 @@ class Event:
     thought_end: ThoughtEnd
     answer_end: AnswerEnd
 
+    def to_delta(self) -> dict[str, str]:
+        """The `delta` that servers stream of it: its text as `reasoning_content` or `content`; empty
+        without text."""
+        if not self.text:
+            return {}
+        return {"reasoning_content" if self.phase is Phase.THOUGHT else "content": self.text}
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -131,6 +149,17 @@ class Usage:
     prefill_seconds: float
     thought_seconds: float
     answer_seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The `usage` that servers tell."""
+        completion_tokens = self.thought_tokens + self.answer_tokens + self.control_tokens
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": self.prompt_tokens + completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
+            "completion_tokens_details": {"reasoning_tokens": self.thought_tokens},
+        }
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,50 @@
+"""The words that requests to servers have for the controls of a reply."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from ._errors import InvalidArgumentError
+
+_TYPES = {"enabled": True, "disabled": False}
+# Thought tokens, as Google's servers take these words; "none" is no thought.
+_EFFORTS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
+
+
+def in_our_words(options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` with `thinking: {"type": ...}`, `chat_template_kwargs` and `reasoning_effort` replaced
+    by `thinking` and `thinking_token_budget`. Where they contradict each other, the first of them
+    counts, and a budget that is given."""
+    out = dict(options)
+    thinking: Any = out.get("thinking")
+    if isinstance(thinking, Mapping):
+        thinking = _choice("thinking.type", _entry("thinking", out["thinking"], "type"), _TYPES)
+    template = out.pop("chat_template_kwargs", None)
+    if template is not None:
+        enabled = _entry("chat_template_kwargs", template, "enable_thinking")
+        if not isinstance(enabled, bool):
+            raise InvalidArgumentError(f"enable_thinking: expected True or False, found {enabled!r}")
+        thinking = enabled if thinking is None else thinking
+    effort = out.pop("reasoning_effort", None)
+    if effort is not None:
+        budget = _choice("reasoning_effort", effort, _EFFORTS)
+        thinking = budget != 0 if thinking is None else thinking
+        if budget != 0 and out.get("thinking_token_budget") is None:
+            out["thinking_token_budget"] = budget
+    out["thinking"] = thinking
+    return out
+
+
+def _entry(name: str, given: Any, key: str) -> object:
+    if isinstance(given, Mapping):
+        entries = cast("Mapping[object, object]", given)
+        if list(entries) == [key]:
+            return entries[key]
+    raise InvalidArgumentError(f"{name}: expected a mapping with {key!r} alone, found {given!r}")
+
+
+def _choice(name: str, value: object, choices: Mapping[str, Any]) -> Any:
+    if not isinstance(value, str) or value not in choices:
+        raise InvalidArgumentError(f"{name}: expected one of {list(choices)}, found {value!r}")
+    return choices[value]
