@@ -143,14 +143,32 @@ def route_v2(config: dict, weight: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     return chosen, share.gather(-1, chosen) * config["routed_scaling_factor"]
 
 
-def forward(config: dict, stored: dict[str, Tensor], ids: list[int]) -> Tensor:
-    """Logits (tokens, vocab_size) from the dequantised tensors of a checkpoint."""
-    w = {name: tensor.double() for name, tensor in stored.items()}
+def hidden_states(config: dict, w: dict[str, Tensor], ids: list[int]) -> Tensor:
+    """(tokens, hidden_size) after the last norm; w in float64."""
     x = w["model.embed_tokens.weight"][ids]
     for i in range(config["num_hidden_layers"]):
         x = layer(config, w, i, x)
+    return norm(x, w["model.norm.weight"], config["rms_norm_eps"])
+
+
+def forward(config: dict, stored: dict[str, Tensor], ids: list[int]) -> Tensor:
+    """Logits (tokens, vocab_size) from the dequantised tensors of a checkpoint."""
+    w = {name: tensor.double() for name, tensor in stored.items()}
     head = "model.embed_tokens.weight" if config["tie_word_embeddings"] else "lm_head.weight"
-    return norm(x, w["model.norm.weight"], config["rms_norm_eps"]) @ w[head].T
+    return hidden_states(config, w, ids) @ w[head].T
+
+
+def mtp_forward(config: dict, stored: dict[str, Tensor], ids: list[int]) -> Tensor:
+    """Logits (tokens - 1, vocab_size) of the multi-token-prediction layer (arXiv:2412.19437,
+    2.2): row i, from the hidden state of token i and from token i + 1, is about token i + 2."""
+    w = {name: tensor.double() for name, tensor in stored.items()}
+    at, eps = f"model.layers.{config['num_hidden_layers']}.", config["rms_norm_eps"]
+    token = norm(w[at + "embed_tokens.weight"][ids[1:]], w[at + "enorm.weight"], eps)
+    state = norm(hidden_states(config, w, ids[:-1]), w[at + "hnorm.weight"], eps)
+    x = torch.cat([token, state], -1) @ w[at + "eh_proj.weight"].T
+    x = layer(config, w, config["num_hidden_layers"], x)
+    x = norm(x, w[at + "shared_head.norm.weight"], eps)
+    return x @ w[at + "shared_head.head.weight"].T
 
 
 def layer(config: dict, w: dict[str, Tensor], index: int, x: Tensor) -> Tensor:

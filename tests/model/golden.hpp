@@ -77,6 +77,9 @@ struct Model {
   // (rows, vocab_size): row i after feeding token i of prompt + greedy. Random checkpoints have a
   // row for every token, the tiny R1 for the prompt.
   Array logits;
+  // (rows - 1, vocab_size): row i from the hidden state of token i and from token i + 1, about
+  // token i + 2. Empty where the checkpoint has no multi-token-prediction layer, or no such file.
+  Array mtp_logits;
 
   [[nodiscard]] int64_t rows() const { return logits.shape.at(0); }
   [[nodiscard]] int64_t vocab_size() const { return logits.shape.at(1); }
@@ -94,10 +97,15 @@ inline Model read_model(const std::string& directory) {
   model.directory = directory;
   model.prompt = json.at("prompt").get<std::vector<int32_t>>();
   model.greedy = json.at("greedy").get<std::vector<int32_t>>();
-  model.logits = read_npy(directory + "/" + json.at("logits").at("file").get<std::string>());
-  if (model.logits.shape != json.at("logits").at("shape").get<std::vector<int64_t>>()) {
-    throw std::runtime_error(directory + ": logits do not have the shape that expected.json says");
-  }
+  const auto read = [&](const nlohmann::json& array) {
+    Array found = read_npy(directory + "/" + array.at("file").get<std::string>());
+    if (found.shape != array.at("shape").get<std::vector<int64_t>>()) {
+      throw std::runtime_error(directory + ": logits do not have the shape in expected.json");
+    }
+    return found;
+  };
+  model.logits = read(json.at("logits"));
+  if (json.contains("mtp_logits")) model.mtp_logits = read(json.at("mtp_logits"));
   return model;
 }
 
