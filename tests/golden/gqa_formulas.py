@@ -19,7 +19,8 @@ def rotary(config: dict, dim: int) -> tuple[Tensor, float]:
     plain = theta ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
     kind = s.get("rope_type", s.get("type"))
     if kind == "yarn":
-        return yarn_frequencies(s, dim, theta), magnitude(s["factor"], 1.0)
+        return (yarn_frequencies(s, dim, theta),
+                s.get("attention_factor", magnitude(s["factor"], 1.0)))
     if kind == "llama3":  # slowed down by `factor` where fewer turns than low_freq_factor fit
         turns = s["original_max_position_embeddings"] * plain / (2 * math.pi)
         low, high = s["low_freq_factor"], s["high_freq_factor"]

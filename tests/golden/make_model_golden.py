@@ -1,7 +1,6 @@
 """Makes the expected values of the model tests with torch and transformers. See README.md.
 
     python make_model_golden.py random [NAME ...]   models/NAME: checkpoints and what they compute
-    python make_model_golden.py parts               models/parts: router and YaRN by themselves
     python make_model_golden.py tiny_r1             models/tiny_r1: the bundled model
 """
 
@@ -16,10 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DeepseekV3Config, logging
-from transformers.models.deepseek_v3 import modeling_deepseek_v3 as hf
+from transformers import logging
 
-import deepseek_formulas as formulas
 from gguf_blocks import BLOCK_FIXTURES, CONFIGS
 from gguf_fixtures import GGUF_FIXTURES
 from model_fixtures import FIXTURES, Fixture, write
@@ -145,93 +142,6 @@ def make_random(fixture: Fixture) -> None:
     print(f"{fixture.name}: {size / 1000:.0f} kB, {len(set(tokens))} different tokens, {facts}")
 
 
-ROUTERS = [  # experts, groups, groups kept, experts a token, normalised, factor, hidden, bias range
-    (16, 4, 2, 4, True, 2.5, 24, (-1.2, -0.2)),
-    (15, 5, 3, 5, False, 0.9, 21, (-0.4, 0.4)),
-    (12, 1, 1, 3, True, 1.0, 17, (-0.3, 0.3)),
-    (32, 8, 4, 8, True, 2.5, 40, (-1.5, 0.0)),
-    (6, 3, 1, 2, True, 1.7, 9, (-2.0, -1.0)),
-]
-ROUTER_TOKENS = 12
-
-
-def router_case(row: tuple, seed: int) -> dict:
-    experts, groups, kept, picks, normal, factor, hidden, (low, high) = row
-    c = {"n_routed_experts": experts, "n_group": groups, "topk_group": kept,
-         "num_experts_per_tok": picks, "norm_topk_prob": normal, "routed_scaling_factor": factor,
-         "hidden_size": hidden}
-    g = torch.Generator().manual_seed(seed)
-    router = hf.DeepseekV3TopkRouter(DeepseekV3Config(**c))
-    router.weight.data = torch.randn(experts, hidden, generator=g) * (2 * hidden ** -0.5)
-    router.e_score_correction_bias = low + (high - low) * torch.rand(experts, generator=g)
-    x = torch.randn(400, hidden, generator=g)
-    inputs = (router.weight.data.double(), router.e_score_correction_bias.double(), x.double())
-    with torch.inference_mode():
-        weights, chosen = router(x)[1:]
-    chosen, order = chosen.sort(-1)
-    weights = weights.gather(-1, order)
-    other, share = formulas.route(c, *inputs)
-    assert (chosen == other).all() and (weights - share).abs().max() < 1e-6
-    # The tokens that tell wrong routers from right ones come first.
-    zero = (formulas.route(c, *inputs, excluded=0.0)[0] != chosen).any(-1)
-    unbiased = (formulas.route(c, inputs[0], 0 * inputs[1], inputs[2])[0] != chosen).any(-1)
-    assert unbiased.any() and (groups == kept or not (high <= 0) or zero.any())
-    take = (2 * zero.int() + unbiased.int()).argsort(descending=True, stable=True)
-    take = take[:ROUTER_TOKENS]
-    return c | {"tokens": ROUTER_TOKENS, "mask_of_zero_would_differ": int(zero[take].sum()),
-                "no_bias_would_differ": int(unbiased[take].sum()),
-                "weight": router.weight.data.flatten().tolist(),
-                "e_score_correction_bias": router.e_score_correction_bias.tolist(),
-                "x": x[take].flatten().tolist(), "experts": chosen[take].flatten().tolist(),
-                "weights": weights[take].flatten().tolist()}
-
-
-def scaling(factor: float, original: int, fast: float, slow: float, **mscales: float) -> dict:
-    return {"type": "yarn", "factor": factor, "original_max_position_embeddings": original,
-            "beta_fast": fast, "beta_slow": slow, **mscales}
-
-
-ROPES = [  # name, qk_nope_head_dim, qk_rope_head_dim, rope_theta, max_position_embeddings, scaling
-    ("r1", 128, 64, 10000, 163840, scaling(40, 4096, 32, 1, mscale=1.0, mscale_all_dim=1.0)),
-    ("two_mscales", 14, 6, 500, 128, scaling(8, 16, 4, 0.25, mscale=0.707, mscale_all_dim=1.0)),
-    ("v2_lite", 128, 64, 10000, 163840,
-     scaling(40, 4096, 32, 1, mscale=0.707, mscale_all_dim=0.707)),
-    ("no_mscale", 40, 32, 1000000, 32768, scaling(4, 8192, 32, 1)),
-    ("one_pair_ramp", 10, 20, 10000, 96, scaling(3, 32, 2.6, 2.4, mscale=1.0, mscale_all_dim=1.0)),
-    ("off", 9, 12, 5000, 128, None),
-]
-
-
-def rope_case(name: str, nope: int, rope: int, theta: float, longest: int, scale: dict | None
-              ) -> dict:
-    keys = {"qk_nope_head_dim": nope, "qk_rope_head_dim": rope, "rope_theta": theta,
-            "max_position_embeddings": longest, "rope_scaling": scale}
-    config = DeepseekV3Config(num_attention_heads=2, hidden_size=8, q_lora_rank=4, kv_lora_rank=4,
-                              v_head_dim=4, **json.loads(json.dumps(keys)))
-    table = hf.DeepseekV3RotaryEmbedding(config)
-    softmax = hf.DeepseekV3Attention(config, 0).scaling
-    if scale is None or "mscale" in scale:
-        other = formulas.yarn(keys)
-        assert (other.frequencies / table.inv_freq - 1).abs().max() < 1e-6
-        assert abs(other.rope_scale - table.attention_scaling) < 1e-12
-        assert abs((nope + rope) ** -0.5 * other.score_scale - softmax) < 1e-12
-    return {"name": name, **keys, "inv_freq": table.inv_freq.tolist(),
-            "attention_factor": float(table.attention_scaling), "softmax_scale": softmax}
-
-
-def make_parts() -> None:
-    folder = MODELS / "parts"
-    folder.mkdir(parents=True, exist_ok=True)
-    router = [router_case(row, seed) for seed, row in enumerate(ROUTERS)]
-    rope = [rope_case(*row) for row in ROPES]
-    (folder / "router.json").write_text(json.dumps({"cases": router}) + "\n")
-    (folder / "yarn.json").write_text(json.dumps({"cases": rope}) + "\n")
-    for case in router:
-        print({k: v for k, v in case.items() if not isinstance(v, list)})
-    for case in rope:
-        print({k: v for k, v in case.items() if k != "inv_freq"}, case["inv_freq"][:4])
-
-
 def conversations(folder: Path) -> list[list[int]]:
     """Chats about held-out problems, of TINY_PROMPT tokens each, that end where a thought opens."""
     from transformers import PreTrainedTokenizerFast
@@ -283,7 +193,7 @@ def settle() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=["random", "parts", "tiny_r1"])
+    parser.add_argument("what", choices=["random", "tiny_r1"])
     parser.add_argument("names", nargs="*", help="random: only these")
     parser.add_argument("--model", type=Path, default=TINY_R1 / "model")
     parser.add_argument("--out", type=Path, default=MODELS / "tiny_r1")
@@ -294,8 +204,6 @@ def main() -> None:
             if not args.names or fixture.name in args.names:
                 make_random(fixture)
         make_index()
-    elif args.what == "parts":
-        make_parts()
     else:
         make_tiny_r1(args.model, args.out)
 
