@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <span>
 #include <string>
 #include <string_view>
@@ -52,6 +53,12 @@ inline std::string safetensors(std::string_view header, size_t data_bytes) {
   out += header;
   for (size_t i = 0; i < data_bytes; ++i) out.push_back(static_cast<char>(i));
   return out;
+}
+
+// The whole of a file; empty if there is none.
+inline std::string read_file(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
 }
 
 inline std::span<const std::byte> as_bytes(std::string_view text) {
