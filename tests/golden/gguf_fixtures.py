@@ -19,6 +19,11 @@ from model_fixtures import is_mla
 ARCHITECTURES = {"deepseek_v2": Arch.DEEPSEEK2, "deepseek_v3": Arch.DEEPSEEK2,
                  "llama": Arch.LLAMA, "qwen2": Arch.QWEN2, "qwen3": Arch.QWEN3,
                  "qwen3_moe": Arch.QWEN3MOE}
+NEXTN = {"enorm": gguf.MODEL_TENSOR.NEXTN_ENORM, "hnorm": gguf.MODEL_TENSOR.NEXTN_HNORM,
+         "eh_proj": gguf.MODEL_TENSOR.NEXTN_EH_PROJ,
+         "embed_tokens": gguf.MODEL_TENSOR.NEXTN_EMBED_TOKENS,
+         "shared_head.head": gguf.MODEL_TENSOR.NEXTN_SHARED_HEAD_HEAD,
+         "shared_head.norm": gguf.MODEL_TENSOR.NEXTN_SHARED_HEAD_NORM}
 ROPE_FREQS = gguf.TENSOR_NAMES[gguf.MODEL_TENSOR.ROPE_FREQS] + ".weight"
 FILE_TYPES = {Type.F32: gguf.LlamaFileType.ALL_F32, Type.BF16: gguf.LlamaFileType.MOSTLY_BF16}
 
@@ -31,6 +36,7 @@ class GgufFixture:
     of: str  # the checkpoint
     merged: bool = False  # MLA as in files of before April 2025: attn_kv_b, no *_mla lengths
     files: int = 1
+    nextn: bool = False  # with the multi-token-prediction layer
 
     def paths(self, folder: Path) -> list[Path]:
         whole = folder / f"{self.name}.gguf"
@@ -42,6 +48,7 @@ class GgufFixture:
 GGUF_FIXTURES = [
     GgufFixture("v3_split_kv_b", "v3_mtp_bf16"),
     GgufFixture("v3_merged_kv_b", "v3_mtp_bf16", merged=True),
+    GgufFixture("v3_nextn", "v3_mtp_bf16", nextn=True),
     GgufFixture("v2_greedy_merged_kv_b", "v2_greedy_f32", merged=True),
     GgufFixture("v2_groups", "v2_groups_bf16"),
     GgufFixture("qwen2_tied", "qwen2_tied_bf16"),
@@ -59,15 +66,19 @@ def interleaved(rows: np.ndarray, heads: int) -> np.ndarray:
     return rows.reshape(heads, 2, -1, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
-def tensors(config: dict, weights: dict[str, np.ndarray], merged: bool) -> dict[str, np.ndarray]:
+def tensors(config: dict, weights: dict[str, np.ndarray], merged: bool, nextn: bool = False
+            ) -> dict[str, np.ndarray]:
     """The tensors of a checkpoint under their names in GGUF; the last axis is the one that GGUF
-    counts first. The multi-token-prediction layers are left out, as the converter does."""
-    layers = config["num_hidden_layers"]
+    counts first."""
+    layers = config["num_hidden_layers"] + nextn
     names = gguf.get_tensor_name_map(ARCHITECTURES[config["model_type"]], layers)
     out: dict[str, np.ndarray] = {}
 
     def put(name: str, value: np.ndarray) -> None:
         new = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        part = re.fullmatch(r"model\.layers\.(\d+)\.([\w.]+)\.weight", name)
+        if new is None and part:  # the package's map knows these for other architectures only
+            new = gguf.TENSOR_NAMES[NEXTN[part[2]]].format(bid=part[1]) + ".weight"
         assert new is not None, name
         out[new] = value
 
@@ -171,7 +182,7 @@ def add_experts(w: gguf.GGUFWriter, config: dict, merged: bool) -> None:
 
 
 def write(path: Path, config: dict, stored: dict[str, tuple[np.ndarray, Type]],
-          merged: bool = False, files: int = 1) -> None:
+          merged: bool = False, files: int = 1, nextn: bool = False) -> None:
     """stored: each tensor's data and type; bytes for all types but F32 and F16. With `files` of 2,
     NAME.gguf becomes NAME-00001-of-00002.gguf and its fellow."""
     arch = gguf.MODEL_ARCH_NAMES[ARCHITECTURES[config["model_type"]]]
@@ -179,7 +190,9 @@ def write(path: Path, config: dict, stored: dict[str, tuple[np.ndarray, Type]],
     w = gguf.GGUFWriter(path, arch, split_max_tensors=most)
     w.add_type(gguf.GGUFType.MODEL)
     w.add_name(path.stem)
-    w.add_block_count(config["num_hidden_layers"])
+    w.add_block_count(config["num_hidden_layers"] + nextn)
+    if nextn:
+        w.add_nextn_predict_layers(1)
     w.add_context_length(config["max_position_embeddings"])
     w.add_embedding_length(config["hidden_size"])
     w.add_feed_forward_length(config["intermediate_size"])

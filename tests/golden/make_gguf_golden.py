@@ -46,7 +46,7 @@ def make_plain(fixture: GgufFixture) -> None:
     of = next(f for f in FIXTURES if f.name == fixture.of)
     config = json.loads((MODELS / of.name / "config.json").read_text())
     weights = {name: tensor.numpy() for name, tensor in dequantised(MODELS / of.name).items()}
-    values = tensors(config, weights, fixture.merged)
+    values = tensors(config, weights, fixture.merged, fixture.nextn)
     kinds = {name: Type.F32 if always_f32(name, value) else Type[of.form.upper()]
              for name, value in values.items()}
     for old in fixture.paths(FOLDER):
@@ -54,7 +54,7 @@ def make_plain(fixture: GgufFixture) -> None:
     FOLDER.mkdir(exist_ok=True)
     write(FOLDER / f"{fixture.name}.gguf", config,
           {name: (encode(value, kinds[name]), kinds[name]) for name, value in values.items()},
-          fixture.merged, fixture.files)
+          fixture.merged, fixture.files, fixture.nextn)
     found = read_back(fixture.paths(FOLDER))
     found.pop(ROPE_FREQS, None)
     assert found.keys() == values.keys()
