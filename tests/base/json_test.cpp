@@ -14,9 +14,9 @@ using pensee::Status;
 namespace {
 
 Json parse(std::string_view text) {
-  auto result = pensee::parse_json(text, "f.json");
+  const auto result = pensee::parse_json(text, "f.json");
   REQUIRE_MESSAGE(result.ok(), std::string(text));
-  return std::move(result).value();
+  return *result;
 }
 
 std::string parse_error(std::string_view text) {
@@ -37,6 +37,15 @@ TEST_CASE("every kind of value is read") {
   CHECK(parse("3") == Json(3));
   CHECK(parse("[]") == Json::array());
   CHECK(parse("\"x\"") == Json("x"));
+}
+
+TEST_CASE("a document keeps its values when it is moved") {
+  pensee::JsonDocument first(Json{{"a", {1, {2, 3}}}});
+  pensee::JsonDocument second(std::move(first));
+  CHECK(static_cast<const Json&>(second)["a"][1][1] == 3);
+  pensee::JsonDocument third(Json::array({4}));
+  third = std::move(second);
+  CHECK(static_cast<const Json&>(third)["a"][0] == 1);
 }
 
 TEST_CASE("broken text is an error that gives the place") {

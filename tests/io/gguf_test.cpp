@@ -203,7 +203,8 @@ TEST_CASE("a file of every type, as the gguf package writes and reads it") {
   const auto text = pensee::MappedFile::open(folder + "expected.json").value();
   const std::string_view json(reinterpret_cast<const char*>(text.bytes().data()),
                               text.bytes().size());
-  const pensee::Json expected = pensee::parse_json(json, "expected.json").value();
+  const auto document = pensee::parse_json(json, "expected.json");
+  const pensee::Json& expected = *document;
   const auto opened = GgufFile::open(folder + "kinds.gguf");
   REQUIRE_MESSAGE(opened.ok(), opened.error().message);
   const GgufFile& file = **opened;

@@ -199,8 +199,8 @@ TEST_CASE("a model whose template is not known takes ready prompts only") {
 
 TEST_CASE("chat_template.jinja goes before tokenizer_config.json") {
   const Copy copy;
-  const Json config =
-      parse_json(read(fs::path(PENSEE_TINY_R1) / "tokenizer_config.json"), "").value();
+  const auto document = parse_json(read(fs::path(PENSEE_TINY_R1) / "tokenizer_config.json"), "");
+  const Json& config = *document;
   copy.write("chat_template.jinja", config["chat_template"].get<std::string>());
   copy.write("tokenizer_config.json", R"({"chat_template": "{{ something_else }}"})");
   CHECK(copy.loaded()->chat_template().ok());

@@ -47,7 +47,7 @@ inline std::string read_gz(const std::string& path) {
 inline Json read_json(const std::string& path) {
   auto json = parse_json(read_file(path), path);
   REQUIRE_MESSAGE(json, json.error().message);
-  return std::move(json).value();
+  return *json;
 }
 
 inline Tokenizer load_tokenizer(const std::string& name) {

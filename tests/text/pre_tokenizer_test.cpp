@@ -9,7 +9,7 @@ namespace pensee {
 namespace {
 
 Result<PreTokenizer> load_pre_tokenizer(const std::string& text) {
-  PENSEE_ASSIGN_OR_RETURN(const Json json, parse_json(text, "t.json"));
+  PENSEE_ASSIGN_OR_RETURN(const JsonDocument json, parse_json(text, "t.json"));
   return PreTokenizer::from_json(JsonView(json, "t.json"));
 }
 

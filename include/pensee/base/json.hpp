@@ -117,17 +117,51 @@ class JsonBuilder {
   Error error_;
 };
 
+// Owns the values of a parsed text. nlohmann's destructor allocates where a value has others in it,
+// and ends the process when it cannot; this one takes the values apart from the inside out, which
+// needs no memory.
+class JsonDocument {
+ public:
+  JsonDocument() = default;
+  explicit JsonDocument(Json root) : root_(std::move(root)) {}
+  JsonDocument(JsonDocument&&) noexcept = default;
+  JsonDocument& operator=(JsonDocument&& other) noexcept {
+    root_.swap(other.root_);
+    return *this;
+  }
+  ~JsonDocument() { clear(root_); }
+
+  [[nodiscard]] Json& root() noexcept { return root_; }
+  operator const Json&() const& noexcept { return root_; }  // NOLINT: implicit
+  operator const Json&() && = delete;                       // would not outlive the document
+
+ private:
+  // Recurses as deep as the text is nested.
+  static void clear(Json& json) noexcept {
+    if (auto* object = json.get_ptr<Json::object_t*>()) {
+      for (auto& [name, value] : *object) clear(value);
+      object->clear();
+    } else if (auto* array = json.get_ptr<Json::array_t*>()) {
+      for (Json& value : *array) clear(value);
+      array->clear();
+    }
+  }
+
+  Json root_;
+};
+
 // Parses a whole JSON text. `file` is for messages only. kCorruptFile for anything that is not
 // strict JSON, for keys written twice and for nesting beyond kMaxJsonDepth.
-[[nodiscard]] inline Result<Json> parse_json(std::string_view text, const std::string& file) {
+[[nodiscard]] inline Result<JsonDocument> parse_json(std::string_view text,
+                                                     const std::string& file) {
   // nlohmann's lexer takes a NUL byte for the end of its input and would pass over the rest.
   if (const size_t nul = text.find('\0'); nul != text.npos) {
     return corrupt_file(file + ": not valid JSON at byte " + std::to_string(nul) + ": NUL byte");
   }
-  Json root;
-  JsonBuilder builder(root, file);
+  JsonDocument document;
+  JsonBuilder builder(document.root(), file);
   if (!Json::sax_parse(text.begin(), text.end(), &builder)) return std::move(builder).error();
-  return root;
+  return document;
 }
 
 // A borrowed JSON value that knows where it came from. Every error is kCorruptFile and reads

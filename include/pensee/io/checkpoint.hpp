@@ -239,7 +239,7 @@ class Checkpoint {
   Result<FileMap> read_index() const {
     const std::string path = path_of(kIndexName);
     PENSEE_ASSIGN_OR_RETURN(const std::string text, read_text(kIndexName));
-    PENSEE_ASSIGN_OR_RETURN(const Json json, parse_json(text, path));
+    PENSEE_ASSIGN_OR_RETURN(const JsonDocument json, parse_json(text, path));
     PENSEE_ASSIGN_OR_RETURN(const JsonView weight_map, JsonView(json, path).at("weight_map"));
     PENSEE_RETURN_IF_ERROR(weight_map.expect_object());
     FileMap files;

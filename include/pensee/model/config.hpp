@@ -287,7 +287,7 @@ inline Result<void> read_types(const JsonView& root, Config& config) {
   PENSEE_RETURN_IF_ERROR(expect_fixed(*quantization, "quant_method", nullptr, "fp8"));
   PENSEE_RETURN_IF_ERROR(expect_fixed(*quantization, "fmt", "e4m3", "e4m3"));
   PENSEE_RETURN_IF_ERROR(expect_fixed(*quantization, "activation_scheme", "dynamic", "dynamic"));
-  const Json blocks = {kScaleBlock, kScaleBlock};
+  const JsonDocument blocks({kScaleBlock, kScaleBlock});
   PENSEE_RETURN_IF_ERROR(expect_fixed(*quantization, "weight_block_size", blocks, blocks));
   config.quant_method = "fp8";
   return {};
@@ -337,7 +337,7 @@ inline Result<void> check(const std::string& file, const Config& c) {
 }  // namespace config_detail
 
 inline Result<Config> Config::from_json(std::string_view json, const std::string& file) {
-  PENSEE_ASSIGN_OR_RETURN(const Json tree, parse_json(json, file));
+  PENSEE_ASSIGN_OR_RETURN(const JsonDocument tree, parse_json(json, file));
   const JsonView root(tree, file);
   PENSEE_RETURN_IF_ERROR(root.expect_object());
   Config config;

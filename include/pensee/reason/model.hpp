@@ -209,7 +209,7 @@ class Model {
     constexpr const char* kFile = "tokenizer_config.json";
     const std::string file = checkpoint.path_of(kFile);
     PENSEE_ASSIGN_OR_RETURN(const std::string text, checkpoint.read_text(kFile));
-    PENSEE_ASSIGN_OR_RETURN(const Json json, parse_json(text, file));
+    PENSEE_ASSIGN_OR_RETURN(const JsonDocument json, parse_json(text, file));
     const auto entry = JsonView(json, file).find("chat_template");
     if (!entry) return Error{Status::kNotFound, file + ": no chat_template"};
     const Result<std::string_view> jinja = entry->as_string();
@@ -244,7 +244,7 @@ class Model {
     const std::string file = checkpoint.path_of(kFile);
     const Result<std::string> text = checkpoint.read_text(kFile);
     if (text) {
-      PENSEE_ASSIGN_OR_RETURN(const Json json, parse_json(*text, file));
+      PENSEE_ASSIGN_OR_RETURN(const JsonDocument json, parse_json(*text, file));
       PENSEE_RETURN_IF_ERROR(read_generation_fields(JsonView(json, file)));
     } else if (text.error().status != Status::kNotFound) {
       return text.error();

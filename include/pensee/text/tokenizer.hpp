@@ -30,7 +30,7 @@ class Tokenizer {
   // malformed or contradicts itself, kUnsupported (naming it) for what this class does not do:
   // normalisers, other models and pre-tokenizers, added tokens that depend on their neighbours.
   static Result<Tokenizer> from_json(std::string_view json, const std::string& file) {
-    PENSEE_ASSIGN_OR_RETURN(const Json parsed, parse_json(json, file));
+    PENSEE_ASSIGN_OR_RETURN(const JsonDocument parsed, parse_json(json, file));
     const JsonView root(parsed, file);
     PENSEE_ASSIGN_OR_RETURN(const JsonView model, root.at("model"));
     PENSEE_RETURN_IF_ERROR(check_bpe_settings(model));
