@@ -4,7 +4,10 @@
 
 #include <oneapi/dnnl/dnnl.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <vector>
 
 #if DNNL_CPU_RUNTIME == DNNL_RUNTIME_OMP
 #  include <omp.h>
@@ -14,42 +17,98 @@
 
 namespace pensee {
 
+namespace onednn_detail {
+
+// Whether there are `bytes` now. What follows at once will then most likely find them too.
+inline bool has_memory(size_t bytes) noexcept {
+  void* volatile block = std::malloc(bytes);  // volatile: or the compiler leaves the pair out
+  const bool found = block != nullptr;
+  std::free(block);
+  return found;
+}
+
 // Keeps oneDNN on the calling thread while it lives: the work is already split over our own
 // threads. OpenMP's setting is per thread and is put back.
-class SingleThreadedOneDnn {
+class SingleThreaded {
  public:
+  SingleThreaded() noexcept {
 #if DNNL_CPU_RUNTIME == DNNL_RUNTIME_OMP
-  SingleThreadedOneDnn() noexcept : before_(omp_get_max_threads()) {
-    omp_set_num_threads(1);
+    before_ = omp_get_max_threads();
+    if (before_ == 1) return;
+    // A thread's first setting allocates, and OpenMP ends the process where it cannot.
+    constexpr size_t kThreadSettings = 4096;
+    ok_ = has_memory(kThreadSettings);
+    if (ok_) omp_set_num_threads(1);
+#endif
   }
-  ~SingleThreadedOneDnn() {
-    omp_set_num_threads(before_);
+  ~SingleThreaded() {
+#if DNNL_CPU_RUNTIME == DNNL_RUNTIME_OMP
+    if (ok_ && before_ != 1) omp_set_num_threads(before_);
+#endif
+  }
+  SingleThreaded(const SingleThreaded&) = delete;
+  SingleThreaded& operator=(const SingleThreaded&) = delete;
+
+  // False without memory.
+  [[nodiscard]] bool ok() const noexcept {
+    return ok_;
   }
 
  private:
-  int before_;
-
- public:
-#else
-  SingleThreadedOneDnn() noexcept = default;
-#endif
-  SingleThreadedOneDnn(const SingleThreadedOneDnn&) = delete;
-  SingleThreadedOneDnn& operator=(const SingleThreadedOneDnn&) = delete;
+  int before_ = 1;
+  bool ok_ = true;
 };
 
+// C(m, n) = A * B + beta * C with A (m, k), and B (k, n), or (n, k) if `transpose_b` is 'T'.
+[[nodiscard]] inline bool gemm(char transpose_b, int64_t m, int64_t n, int64_t k, const float* a,
+                               int64_t lda, const float* b, int64_t ldb, float beta, float* c,
+                               int64_t ldc) noexcept {
+  const SingleThreaded single;
+  if (!single.ok()) return false;
+  try {
+    return dnnl_sgemm('N', transpose_b, m, n, k, 1.0F, a, lda, b, ldb, beta, c, ldc) ==
+           dnnl_success;
+  } catch (...) {  // std::bad_alloc, from behind its C interface
+    return false;
+  }
+}
+
+}  // namespace onednn_detail
+
 // C(m, n) = A(m, k) * B(n, k)^T + beta * C, all row-major; ld* are the distances between rows, in
-// floats. False when oneDNN could not allocate its workspace.
+// floats. False without memory for the workspace of oneDNN.
 [[nodiscard]] inline bool gemm_nt(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda,
-                                  const float* b, int64_t ldb, float beta, float* c, int64_t ldc) {
-  const SingleThreadedOneDnn single;
-  return dnnl_sgemm('N', 'T', m, n, k, 1.0F, a, lda, b, ldb, beta, c, ldc) == dnnl_success;
+                                  const float* b, int64_t ldb, float beta, float* c,
+                                  int64_t ldc) noexcept {
+  return onednn_detail::gemm('T', m, n, k, a, lda, b, ldb, beta, c, ldc);
 }
 
 // C(m, n) = A(m, k) * B(k, n) + beta * C.
 [[nodiscard]] inline bool gemm_nn(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda,
-                                  const float* b, int64_t ldb, float beta, float* c, int64_t ldc) {
-  const SingleThreadedOneDnn single;
-  return dnnl_sgemm('N', 'N', m, n, k, 1.0F, a, lda, b, ldb, beta, c, ldc) == dnnl_success;
+                                  const float* b, int64_t ldb, float beta, float* c,
+                                  int64_t ldc) noexcept {
+  return onednn_detail::gemm('N', m, n, k, a, lda, b, ldb, beta, c, ldc);
+}
+
+// oneDNN generates its code at the first product of a kind, and crashes, or fails ever after, if
+// memory runs out meanwhile. So that happens here, when a model is loaded, after a look whether
+// there is enough: false if not. Later calls cost next to nothing. Any thread.
+[[nodiscard]] inline bool prepare_gemm() {
+  constexpr size_t kGeneratedCode = size_t{32} << 20;  // it took 19 MiB with AVX2 and oneDNN 2.6
+  if (!onednn_detail::has_memory(kGeneratedCode)) return false;
+  constexpr int64_t kWidth = 64;
+  std::vector<float> zeros(static_cast<size_t>(2 * kWidth * kWidth));
+  float* result = zeros.data() + kWidth * kWidth;
+  bool ok = true;
+  for (const int64_t m : {int64_t{1}, int64_t{4}, kWidth}) {  // vectors, few rows, many
+    for (const float beta : {0.0F, 1.0F}) {
+      ok = ok && gemm_nt(m, kWidth, kWidth, zeros.data(), kWidth, zeros.data(), kWidth, beta,
+                         result, kWidth);
+      ok = ok && gemm_nn(m, kWidth, kWidth, zeros.data(), kWidth, zeros.data(), kWidth, beta,
+                         result, kWidth);
+    }
+  }
+  return ok;
 }
 
 }  // namespace pensee

@@ -38,8 +38,8 @@ struct TransformerOptions {
 
 class Transformer {
  public:
-  // Errors: kNotFound, kCorruptFile, kUnsupported, kInvalidArgument, kCancelled. The file's pages
-  // are read when they are first used.
+  // Errors: kNotFound, kCorruptFile, kUnsupported, kInvalidArgument, kCancelled, kOutOfMemory. The
+  // file's pages are read when they are first used.
   static Result<std::shared_ptr<const Transformer>> load(
       std::shared_ptr<const Checkpoint> checkpoint, Config config,
       const TransformerOptions& options) {
@@ -49,6 +49,7 @@ class Transformer {
                             ? options.threads
                             : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
     PENSEE_ASSIGN_OR_RETURN(t->pool_, ThreadPool::create(threads));
+    if (!prepare_gemm()) return Error{Status::kOutOfMemory, "no memory to set up oneDNN"};
     t->kernels_ = options.kernels;
     t->rotary_ = RotaryTable::create(config);
     t->softmax_scale_ = softmax_scale(config);
@@ -280,7 +281,7 @@ class Sequence {
       if (done == total) compute_logits(n - 1, 1, buffers_.logits);
       if (failed_->exchange(false)) {
         length_ -= n;
-        return Error{Status::kOutOfMemory, "oneDNN could not allocate its workspace"};
+        return Error{Status::kOutOfMemory, "no memory for the workspace of oneDNN"};
       }
       if (progress && !progress(done, total)) {
         return Error{Status::kCancelled, "the prompt was cancelled after " + std::to_string(done) +
