@@ -159,13 +159,13 @@ const char* pensee_session_answer_text(const pensee_session* session, size_t* si
 }
 
 int32_t pensee_session_thought_end(const pensee_session* session) {
-  const Reply* reply = fresh_reply(session);
-  return reply == nullptr ? PENSEE_THOUGHT_END_NONE : static_cast<int32_t>(reply->thought_end);
+  if (session == nullptr) return PENSEE_THOUGHT_END_NONE;
+  return static_cast<int32_t>(session->session->thought_end());
 }
 
 int32_t pensee_session_answer_end(const pensee_session* session) {
-  const Reply* reply = fresh_reply(session);
-  return reply == nullptr ? PENSEE_ANSWER_END_NONE : static_cast<int32_t>(reply->answer_end);
+  if (session == nullptr) return PENSEE_ANSWER_END_NONE;
+  return static_cast<int32_t>(session->session->answer_end());
 }
 
 int32_t pensee_session_is_replying(const pensee_session* session) {
@@ -177,7 +177,7 @@ pensee_status pensee_session_get_usage(const pensee_session* session, pensee_usa
   return guard(error, [&]() -> Result<void> {
     PENSEE_REQUIRE(session);
     PENSEE_REQUIRE(usage);
-    const Usage found = session->session->reply().usage;
+    const Usage found = session->session->usage();
     pensee_usage out{};
     out.prompt_tokens = found.prompt_tokens;
     out.cached_tokens = found.cached_tokens;

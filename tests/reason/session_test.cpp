@@ -45,6 +45,13 @@ TEST_CASE("ask gives a thought, an answer and the account") {
   REQUIRE(session->messages().size() == 2);
   CHECK(session->messages()[1].role == Role::kAssistant);
   CHECK(session->messages()[1].content == reply.answer);
+  CHECK(session->thought_end() == reply.thought_end);
+  CHECK(session->answer_end() == reply.answer_end);
+  CHECK(session->usage().reply_tokens() == usage.reply_tokens());
+  session->reset();
+  CHECK(session->thought_end() == ThoughtEnd::kNone);
+  CHECK(session->answer_end() == AnswerEnd::kNone);
+  CHECK(session->usage().prompt_tokens == 0);
 }
 
 TEST_CASE("step, think and answer, and ask give the same reply") {

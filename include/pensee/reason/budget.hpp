@@ -65,6 +65,9 @@ class PhaseController {
 
   [[nodiscard]] Phase phase() const noexcept { return machine_.phase(); }
   [[nodiscard]] Usage& usage() noexcept { return usage_; }
+  [[nodiscard]] const Usage& usage() const noexcept { return usage_; }
+  [[nodiscard]] ThoughtEnd thought_end() const noexcept { return thought_end_; }
+  [[nodiscard]] AnswerEnd answer_end() const noexcept { return answer_end_; }
 
   // What has to happen next.
   [[nodiscard]] Action next() {

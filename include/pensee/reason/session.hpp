@@ -218,17 +218,39 @@ class Session {
 
   // Adds the user's message and runs the whole reply. Errors: those of the functions it joins.
   Result<Reply> ask(std::string_view message, const ReplyOptions& options = {}) {
+    // Undone also if memory runs out, which is an exception.
+    struct Undo {
+      Session* session;
+      size_t n_messages = session->messages_.size();
+      ~Undo() {
+        if (session == nullptr) return;
+        session->abandon_reply();
+        session->messages_.erase(session->messages_.begin() + static_cast<ptrdiff_t>(n_messages),
+                                 session->messages_.end());
+      }
+    };
+    PENSEE_RETURN_IF_ERROR(expect_idle("ask"));
+    Undo undo{this};
     PENSEE_RETURN_IF_ERROR(add_message(Role::kUser, message));
-    Result<void> started = start(options);
-    const Result<std::string> answered =
-        started ? answer() : Result<std::string>(std::move(started).error());
-    if (answered) return reply();
-    messages_.pop_back();
-    return answered.error();
+    PENSEE_RETURN_IF_ERROR(start(options));
+    PENSEE_RETURN_IF_ERROR(answer());
+    Reply last = reply();
+    undo.session = nullptr;
+    return last;
   }
 
   // The last reply, or as much of it as there is.
   [[nodiscard]] Reply reply() const { return controller_ ? controller_->reply() : Reply(); }
+  // Its parts that need no memory.
+  [[nodiscard]] ThoughtEnd thought_end() const noexcept {
+    return controller_ ? controller_->thought_end() : ThoughtEnd::kNone;
+  }
+  [[nodiscard]] AnswerEnd answer_end() const noexcept {
+    return controller_ ? controller_->answer_end() : AnswerEnd::kNone;
+  }
+  [[nodiscard]] Usage usage() const noexcept {
+    return controller_ ? controller_->usage() : Usage();
+  }
   [[nodiscard]] bool is_replying() const noexcept { return is_replying_; }
 
   // Any thread: closes the thought under way at the next whole character, and answers. Nothing
