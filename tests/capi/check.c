@@ -28,3 +28,25 @@ pensee_reply_options greedy(pensee_sampler_options* sampler, int64_t max_tokens)
   options.max_tokens = max_tokens;
   return options;
 }
+
+pensee_buffer read_file(const char* folder, const char* name) {
+  char path[4096];
+  pensee_buffer buffer = {NULL, NULL, 0};
+  FILE* file;
+  void* data;
+  snprintf(path, sizeof path, "%s/%s", folder, name);
+  file = fopen(path, "rb");
+  if (file == NULL) {
+    fprintf(stderr, "cannot open %s\n", path);
+    exit(1);
+  }
+  fseek(file, 0, SEEK_END);
+  buffer.size = (size_t)ftell(file);
+  rewind(file);
+  data = malloc(buffer.size + 1);
+  if (data == NULL || fread(data, 1, buffer.size, file) != buffer.size) exit(1);
+  fclose(file);
+  buffer.name = name;
+  buffer.data = data;
+  return buffer;
+}

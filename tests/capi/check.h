@@ -55,5 +55,7 @@ pensee_model* load_tiny(const char* path, int32_t n_threads);
 pensee_session* new_session(const pensee_model* model);
 /* Greedy, at most `max_tokens`. `sampler` holds what the options point to. */
 pensee_reply_options greedy(pensee_sampler_options* sampler, int64_t max_tokens);
+/* Reads a file of the model's folder; the caller frees its data. */
+pensee_buffer read_file(const char* folder, const char* name);
 
 #endif

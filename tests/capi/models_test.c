@@ -242,29 +242,6 @@ static void logits(const pensee_model* model) {
   EXPECT(INVALID, "model", pensee_model_logits(NULL, ids, 1, values, 640, NULL, NULL, &error));
 }
 
-/* Reads a file of the model's folder; the caller frees it. */
-static pensee_buffer read_file(const char* folder, const char* name) {
-  char path[4096];
-  pensee_buffer buffer = {NULL, NULL, 0};
-  FILE* file;
-  void* data;
-  snprintf(path, sizeof path, "%s/%s", folder, name);
-  file = fopen(path, "rb");
-  if (file == NULL) {
-    fprintf(stderr, "cannot open %s\n", path);
-    exit(1);
-  }
-  fseek(file, 0, SEEK_END);
-  buffer.size = (size_t)ftell(file);
-  rewind(file);
-  data = malloc(buffer.size + 1);
-  if (data == NULL || fread(data, 1, buffer.size, file) != buffer.size) exit(1);
-  fclose(file);
-  buffer.name = name;
-  buffer.data = data;
-  return buffer;
-}
-
 static void buffers(const char* folder) {
   const char* names[5] = {"config.json", "generation_config.json", "tokenizer.json",
                           "tokenizer_config.json", "model.safetensors"};
