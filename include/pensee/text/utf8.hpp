@@ -50,6 +50,19 @@ struct Utf8Char {
   return {State::kValid, length, code_point};
 }
 
+// Appends one character. Precondition: `c` is a code point and no surrogate.
+inline void append_utf8_character(char32_t c, std::string& out) {
+  if (c < 0x80) {
+    out.push_back(static_cast<char>(c));
+    return;
+  }
+  const int tail = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;  // bytes after the first
+  out.push_back(static_cast<char>((0xFF00U >> (tail + 1) & 0xFFU) | c >> (6 * tail)));
+  for (int i = tail - 1; i >= 0; --i) {
+    out.push_back(static_cast<char>(0x80U | (c >> (6 * i) & 0x3FU)));
+  }
+}
+
 // How many bytes at the start are ASCII, in steps of eight (so it may stop up to seven short).
 [[nodiscard]] inline size_t ascii_prefix(std::string_view text) noexcept {
   constexpr uint64_t kHighBits = 0x8080808080808080U;
