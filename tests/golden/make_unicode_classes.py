@@ -65,8 +65,7 @@ def main() -> None:
     ranges = []
     for c in every:
         code, kind = ord(c), category[c]
-        # PCRE2 counts U+180E as white space, as Unicode did until version 6.3.
-        if kind == unicodedata.category(c) and code != 0x180E:
+        if kind == unicodedata.category(c):
             continue
         assert code >= 0x800 and c not in space
         stand_in = SAMPLES[kind][code > 0xFFFF]

@@ -48,6 +48,54 @@ TEST_CASE("splits apply one after the other, each piece by itself") {
   CHECK(pieces(*none, "a 1") == Pieces{"a 1"});
 }
 
+TEST_CASE("Digits cuts out digits, one by one or together") {
+  using Pieces = std::vector<std::string>;
+  const auto load = [](const std::string& fields) {
+    auto result = load_pre_tokenizer(sequence(R"({"type":"Digits")" + fields + "}," + kByteLevel));
+    REQUIRE(result);
+    return std::move(result).value();
+  };
+  // Also those that the regexes do not know: U+11DE0 is of Unicode 17.
+  const std::string text = "a12\u0663b\U00011DE0\u00BD";
+  CHECK(pieces(load(R"(,"individual_digits":true)"), text) ==
+        Pieces{"a", "1", "2", "\u0663", "b", "\U00011DE0", "\u00BD"});
+  const Pieces together = {"a", "12\u0663", "b", "\U00011DE0\u00BD"};
+  CHECK(pieces(load(R"(,"individual_digits":false)"), text) == together);
+  CHECK(pieces(load(""), text) == together);
+}
+
+TEST_CASE("ranges of a regex see the text itself, properties what the tokenizers know") {
+  using Pieces = std::vector<std::string>;
+  const auto cut = [](std::vector<std::string_view> regexes, const std::string& text) {
+    const auto pre_tokenizer = PreTokenizer::from_regexes(regexes, "test");
+    REQUIRE(pre_tokenizer);
+    return pieces(*pre_tokenizer, text);
+  };
+  // PCRE2's tables may not know U+A7CB, a letter of Unicode 16; U+1E00 stands in for it.
+  CHECK(cut({R"(\p{L}+)"}, ".\uA7CB.") == Pieces{".", "\uA7CB", "."});
+  CHECK(cut({"[\u1E00-\u1E01]"}, ".\uA7CB\u1E00.") == Pieces{".\uA7CB", "\u1E00", "."});
+  CHECK(cut({"\uA7CB", R"(\p{L})"}, "a\uA7CB") == Pieces{"a", "\uA7CB"});
+  // U+180E is no white space any more.
+  CHECK(cut({R"(\s?a)"}, "\u180Ea\u3000a") == Pieces{"\u180E", "a", "\u3000a"});
+  CHECK(cut({R"(\S)"}, " \u180E") == Pieces{" ", "\u180E"});
+  CHECK(cut({R"([\sx]+)"}, "a\u0085x\u180E") == Pieces{"a", "\u0085x", "\u180E"});
+}
+
+TEST_CASE("white space at the end of lines is found, in linear time") {
+  const std::vector<std::string_view> regexes = {R"(\s+$)"};
+  const auto pre_tokenizer = PreTokenizer::from_regexes(regexes, "test");
+  REQUIRE(pre_tokenizer);
+  using Pieces = std::vector<std::string>;
+  CHECK(pieces(*pre_tokenizer, "a \t") == Pieces{"a", " \t"});
+  CHECK(pieces(*pre_tokenizer, " a  b ") == Pieces{" a  b", " "});
+  CHECK(pieces(*pre_tokenizer, "a \n b\n") == Pieces{"a", " ", "\n b", "\n"});
+  CHECK(pieces(*pre_tokenizer, "a \n\n b") == Pieces{"a", " \n", "\n b"});
+  CHECK(pieces(*pre_tokenizer, "a \r b") == Pieces{"a \r b"});
+  const std::string spaces(1'000'000, ' ');  // hours, were every place tried
+  CHECK(pieces(*pre_tokenizer, spaces + "a") == Pieces{spaces + "a"});
+  CHECK(pieces(*pre_tokenizer, "a" + spaces) == Pieces{"a", spaces});
+}
+
 TEST_CASE("other pre-tokenizers are refused by name, malformed ones by place") {
   struct Case {
     std::string json;
@@ -64,7 +112,10 @@ TEST_CASE("other pre-tokenizers are refused by name, malformed ones by place") {
       {sequence(split_step("a")), Status::kUnsupported, "Split"},
       {sequence(kByteLevel + "," + split_step("a")), Status::kUnsupported, "[0]"},
       {sequence(sequence(kByteLevel) + "," + kByteLevel), Status::kUnsupported, "Sequence"},
-      {sequence(R"({"type":"Digits"},)" + kByteLevel), Status::kUnsupported, "Digits"},
+      {sequence(R"({"type":"Punctuation"},)" + kByteLevel), Status::kUnsupported, "Punctuation"},
+      {sequence(kByteLevel + R"(,{"type":"Digits"})"), Status::kUnsupported, "[0]"},
+      {sequence(R"({"type":"Digits","individual_digits":1},)" + kByteLevel), Status::kCorruptFile,
+       "individual_digits"},
       {sequence(split_step("(") + "," + kByteLevel), Status::kCorruptFile, "regex"},
       {sequence(split_step("a*") + "," + kByteLevel), Status::kUnsupported, "empty"},
       {sequence(R"({"type":"Split","behavior":"Removed","pattern":{"Regex":"a"}},)" + kByteLevel),

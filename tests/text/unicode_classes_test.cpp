@@ -41,7 +41,7 @@ uint64_t hash_classes(char32_t block) {
   for (char32_t code = block; code < block + 4096; ++code) {
     if (code >= 0xD800 && code < 0xE000) continue;
     std::string text;
-    test::append_utf8_character(code, text);
+    append_utf8_character(code, text);
     text = with_unicode_stand_ins(text).value_or(text);
     for (const auto& [letter, regex] : classes) {
       const auto match = regex.find(text, 0, scratch);

@@ -14,7 +14,7 @@ namespace {
 TEST_CASE("every scalar value is read back, every surrogate is not") {
   for (char32_t code = 0; code < 0x110000; ++code) {
     std::string text;
-    test::append_utf8_character(code, text);
+    append_utf8_character(code, text);
     const Utf8Char c = read_utf8(text);
     if (code >= 0xD800 && code < 0xE000) {
       REQUIRE(c.state == Utf8Char::State::kMalformed);

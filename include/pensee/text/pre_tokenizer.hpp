@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -12,6 +14,10 @@
 #include "pensee/text/regex.hpp"
 
 namespace pensee {
+
+// What the step Digits cuts out. It is not made of regexes in the tokenizers, and counts the digits
+// of Unicode 17.
+inline constexpr std::string_view kDigit = "[\\p{N}\U00011DE0-\U00011DE9\U00016FF4-\U00016FF6]";
 
 // Buffers of PreTokenizer::split, kept between texts by one thread.
 struct PreTokenizerScratch {
@@ -30,8 +36,9 @@ struct PreTokenizerScratch {
 class PreTokenizer {
  public:
   // Reads `pre_tokenizer` of a tokenizer.json: a ByteLevel without a regex or prefix space of its
-  // own, or a Sequence of Splits (Regex, Isolated, not inverted) that ends in one. kUnsupported
-  // for anything else, naming what was found; kCorruptFile for missing or mistyped fields.
+  // own, or a Sequence of Splits (Regex, Isolated, not inverted) and Digits that ends in one.
+  // kUnsupported for anything else, naming what was found; kCorruptFile for missing or mistyped
+  // fields.
   static Result<PreTokenizer> from_json(const JsonView& json) {
     PreTokenizer result;
     if (json.is_null()) return unsupported(json.where() + ": none, only byte-level is supported");
@@ -46,10 +53,12 @@ class PreTokenizer {
     if (list.size() == 0) return unsupported(list.where() + ": no ByteLevel at the end");
     for (size_t i = 0; i < list.size(); ++i) {
       PENSEE_ASSIGN_OR_RETURN(const std::string step, type_of(list[i]));
-      if (i + 1 == list.size() && step == "ByteLevel") {
+      const bool is_last = i + 1 == list.size();
+      if (is_last && step == "ByteLevel") {
         PENSEE_RETURN_IF_ERROR(check_byte_level(list[i]));
-      } else if (i + 1 < list.size() && step == "Split") {
-        PENSEE_ASSIGN_OR_RETURN(Regex regex, read_split(list[i]));
+      } else if (!is_last && (step == "Split" || step == "Digits")) {
+        PENSEE_ASSIGN_OR_RETURN(Regex regex,
+                                step == "Split" ? read_split(list[i]) : read_digits(list[i]));
         result.splits_.push_back(std::move(regex));
       } else {
         return unsupported_type(list[i], step);
@@ -58,18 +67,29 @@ class PreTokenizer {
     return result;
   }
 
+  // The same of regexes alone. `where` begins messages; errors as Regex::compile.
+  static Result<PreTokenizer> from_regexes(std::span<const std::string_view> patterns,
+                                           const std::string& where) {
+    PreTokenizer result;
+    for (const std::string_view pattern : patterns) {
+      PENSEE_ASSIGN_OR_RETURN(Regex regex, Regex::compile(pattern, where));
+      result.splits_.push_back(std::move(regex));
+    }
+    return result;
+  }
+
   // Cuts `text` into scratch.pieces, in order, none empty. Precondition: text is UTF-8.
   [[nodiscard]] Result<void> split(std::string_view text, PreTokenizerScratch& scratch) const {
     if (!scratch.regex.ok()) return Error{Status::kOutOfMemory, "no memory for the tokenizer"};
     const std::optional<std::string> replaced = with_unicode_stand_ins(text);
-    if (replaced) text = *replaced;
     scratch.pieces.clear();
     if (!text.empty()) scratch.pieces.push_back({0, text.size()});
     for (const Regex& regex : splits_) {
+      const std::string_view seen = replaced && regex.uses_properties() ? *replaced : text;
       scratch.pieces.swap(scratch.before);
       scratch.pieces.clear();
       for (const auto& piece : scratch.before) {
-        PENSEE_RETURN_IF_ERROR(split_piece(regex, text, piece, scratch));
+        PENSEE_RETURN_IF_ERROR(split_piece(regex, seen, piece, scratch));
       }
     }
     return {};
@@ -100,8 +120,9 @@ class PreTokenizer {
     return std::string(name);
   }
   static Error unsupported_type(const JsonView& json, const std::string& type) {
-    return unsupported(json.where() + ": type \"" + printable(type) +
-                       "\" is not supported here, only Splits followed by one ByteLevel");
+    return unsupported(
+        json.where() + ": type \"" + printable(type) +
+        "\" is not supported here, only Splits and Digits followed by one ByteLevel");
   }
   // An error unless `key` is `wanted`; an absent key counts as `otherwise`.
   static Result<void> expect_bool(const JsonView& json, const char* key, bool wanted,
@@ -133,6 +154,14 @@ class PreTokenizer {
     PENSEE_ASSIGN_OR_RETURN(const JsonView regex, pattern.at("Regex"));
     PENSEE_ASSIGN_OR_RETURN(const std::string_view text, regex.as_string());
     return Regex::compile(text, regex.where());
+  }
+
+  static Result<Regex> read_digits(const JsonView& json) {
+    bool individual = false;  // what the format says of an absent field
+    if (const auto field = json.find("individual_digits")) {
+      PENSEE_ASSIGN_OR_RETURN(individual, field->as_bool());
+    }
+    return Regex::compile(std::string(kDigit) + (individual ? "" : "+"), json.where());
   }
 
   std::vector<Regex> splits_;

@@ -45,10 +45,18 @@ namespace pensee {
   return out;
 }
 
+// What \s matches in the tokenizers' engine. PCRE2's own also takes U+180E, as Unicode once did.
+inline constexpr const char* kRegexSpaces =
+    R"(\t-\r \x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
+
+// The one pattern of known tokenizers (DeepSeek's older ones) with an anchor.
+inline constexpr std::string_view kSpaceAtLineEnd = R"(\s+$)";
+
 // Why a pattern cannot be taken over: the tokenizers' engine (Oniguruma) and PCRE2 read it
 // differently, or may. None if it is of the common part, which all known tokenizers keep to.
 [[nodiscard]] inline std::optional<std::string> find_unportable_syntax(std::string_view pattern) {
   constexpr std::string_view kEscapes = "pPsSrntfdD";  // of letters and digits
+  if (pattern == kSpaceAtLineEnd) return std::nullopt;
   bool in_class = false;
   for (size_t i = 0; i < pattern.size(); ++i) {
     const char c = pattern[i];
@@ -59,6 +67,7 @@ namespace pensee {
       const bool word = (next >= '0' && next <= '9') || (next >= 'a' && next <= 'z') ||
                         (next >= 'A' && next <= 'Z');
       if (word && kEscapes.find(next) == kEscapes.npos) return two;
+      if (in_class && next == 'S') return two + " in a class";
       ++i;
       // The braces of \p{L} are no repetition.
       const bool named = (next == 'p' || next == 'P') && rest.substr(2).starts_with('{');
@@ -79,6 +88,34 @@ namespace pensee {
     }
   }
   return std::nullopt;
+}
+
+// A pattern for PCRE2 that matches what `pattern` matches in the tokenizers' engine. Precondition:
+// !find_unportable_syntax(pattern).
+[[nodiscard]] inline std::string translate_regex(std::string_view pattern) {
+  const std::string spaces = kRegexSpaces;
+  // Such a match begins where white space begins. To try all other places too would take
+  // quadratic time in long runs of it.
+  if (pattern == kSpaceAtLineEnd) return "(?<![" + spaces + "])[" + spaces + R"(]+(?=\n|\z))";
+  std::string out;
+  bool in_class = false;
+  for (size_t i = 0; i < pattern.size(); ++i) {
+    const std::string_view two = pattern.substr(i, 2);
+    if (two == "\\s") {
+      out += in_class ? spaces : "[" + spaces + "]";
+    } else if (two == "\\S") {
+      out += "[^" + spaces + "]";
+    } else if (two[0] == '\\') {
+      out += two;
+    } else {
+      if (two[0] == '[') in_class = true;
+      if (two[0] == ']') in_class = false;
+      out += two[0];
+      continue;
+    }
+    ++i;
+  }
+  return out;
 }
 
 // The state of matching on one thread, for any number of patterns and texts.
@@ -116,16 +153,21 @@ class Regex {
     if (const auto odd = find_unportable_syntax(pattern)) {
       return unsupported(where + ": regex syntax not supported: " + *odd);
     }
+    const std::string translated = translate_regex(pattern);
     int code = 0;
     PCRE2_SIZE offset = 0;
     Regex regex;
-    regex.code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                                    PCRE2_UTF | PCRE2_UCP, &code, &offset, nullptr));
+    regex.code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()),
+                                    translated.size(), PCRE2_UTF | PCRE2_UCP, &code, &offset,
+                                    nullptr));
     if (regex.code_ == nullptr) {
       std::array<PCRE2_UCHAR, 128> message{};
       pcre2_get_error_message(code, message.data(), message.size());
-      return corrupt_file(where + ": malformed regex at byte " + std::to_string(offset) + ": " +
-                          reinterpret_cast<const char*>(message.data()));
+      return corrupt_file(where +
+                          ": malformed regex: " + reinterpret_cast<const char*>(message.data()));
+    }
+    for (const char* property : {"\\p", "\\P", "\\d", "\\D"}) {
+      if (pattern.find(property) != pattern.npos) regex.uses_properties_ = true;
     }
     uint32_t matches_empty = 0;
     pcre2_pattern_info(regex.code_.get(), PCRE2_INFO_MATCHEMPTY, &matches_empty);
@@ -134,6 +176,10 @@ class Regex {
     static_cast<void>(pcre2_jit_compile(regex.code_.get(), PCRE2_JIT_COMPLETE));
     return regex;
   }
+
+  // Whether the pattern asks for properties of Unicode: then its texts need stand-ins. Others must
+  // see the text as it is, for the ranges that they list.
+  [[nodiscard]] bool uses_properties() const { return uses_properties_; }
 
   // A match of bytes [begin, end), or begin == end if there is none.
   struct Match {
@@ -170,6 +216,7 @@ class Regex {
     void operator()(pcre2_code* code) const { pcre2_code_free(code); }
   };
   std::unique_ptr<pcre2_code, Free> code_;
+  bool uses_properties_ = false;
 };
 
 }  // namespace pensee
