@@ -69,9 +69,12 @@ TEST_CASE("a pair listed twice keeps its last rank") {
 
 TEST_CASE("a word is found at once only if its merges lead to it") {
   Bpe bpe(bytes_as_ids(), {{'b', 'c', 300}, {'a', 'b', 301}, {301, 'c', 302}});
-  bpe.add_words({{300, "bc"}, {302, "abc"}});
+  bpe.add_words({{300, "bc"}, {302, "abc"}}, false);
   CHECK(encode(bpe, "bc") == Ids{300});
   CHECK(encode(bpe, "abc") == Ids{'a', 300});  // 302 cannot be reached
+  bpe.add_words({{302, "abc"}}, true);
+  CHECK(encode(bpe, "abc") == Ids{302});
+  CHECK(encode(bpe, "abcb") == Ids{'a', 300, 'b'});
 }
 
 TEST_CASE("random merges give what the definition gives") {

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <functional>
 #include <string>
 #include <vector>
@@ -86,7 +87,15 @@ TEST_CASE("malformed and contradictory files are errors that say where") {
           {"\"☃\" is not in", [](Json& j) { j["model"]["merges"][1] = "☃ a"; }},
           {"\"☃\" is not in", [](Json& j) { j["model"]["merges"][1] = "a ☃"; }},
           {"\"~~\" is not in", [](Json& j) { j["model"]["merges"][1] = "~ ~"; }},
+          {"merges[1]", [](Json& j) { j["model"]["merges"][1] = " a"; }},
+          {"merges[1]", [](Json& j) { j["model"]["merges"][1] = "a "; }},
           {"ignore_merges", [](Json& j) { j["model"]["ignore_merges"] = 1; }},
+          {"byte_fallback", [](Json& j) { j["model"]["byte_fallback"] = "no"; }},
+          {"normalizer.type", [](Json& j) { j["normalizer"] = Json::object(); }},
+          {"normalizer.normalizers", [](Json& j) { j["normalizer"].erase("normalizers"); }},
+          {"normalizer.normalizers", [](Json& j) { j["normalizer"]["normalizers"] = 3; }},
+          {"normalizer.normalizers[0]", [](Json& j) { j["normalizer"]["normalizers"] = {3}; }},
+          {"normalizer", [](Json& j) { j["normalizer"] = "NFC"; }},
       },
       Status::kCorruptFile);
 }
@@ -99,10 +108,9 @@ TEST_CASE("what is not supported is refused by name") {
           {"##", [](Json& j) { j["model"]["continuing_subword_prefix"] = "##"; }},
           {"</w>", [](Json& j) { j["model"]["end_of_word_suffix"] = "</w>"; }},
           {"byte_fallback", [](Json& j) { j["model"]["byte_fallback"] = true; }},
-          {"ignore_merges", [](Json& j) { j["model"]["ignore_merges"] = true; }},
-          {"NFC",
+          {"NFKC",
            [](Json& j) {
-             j["normalizer"] = {{"type", "NFC"}};
+             j["normalizer"] = {{"type", "NFKC"}};
            }},
           {"Lowercase",
            [](Json& j) {
@@ -124,6 +132,11 @@ TEST_CASE("what is not supported is refused by name") {
           {"padding",
            [](Json& j) {
              j["padding"] = {{"pad_id", 5}};
+           }},
+          {"\"e\u0301\", which shall be normalized",
+           [](Json& j) {
+             j["normalizer"] = {{"type", "NFC"}};
+             j["added_tokens"][3]["content"] = "e\u0301";
            }},
           {"single_word", [](Json& j) { j["added_tokens"][3]["single_word"] = true; }},
           {"lstrip", [](Json& j) { j["added_tokens"][3]["lstrip"] = true; }},
@@ -177,6 +190,50 @@ TEST_CASE("equivalent spellings load to the same tokenizer") {
     REQUIRE(ids);
     CHECK(*ids == *expected);
   }
+}
+
+TEST_CASE("NFC alone and as a step are the same; added tokens are found before or after it") {
+  for (const bool alone : {true, false}) {
+    const auto tokenizer = load_with([&](Json& j) {
+      const Json nfc = {{"type", "NFC"}};
+      j["normalizer"] =
+          alone ? nfc : Json{{"type", "Sequence"}, {"normalizers", Json::array({nfc})}};
+      for (Json& token : j["added_tokens"]) {
+        token["normalized"] = token["content"] == "</think>";
+      }
+    });
+    REQUIRE_MESSAGE(tokenizer, tokenizer.error().message);
+    const int32_t think = *tokenizer->token_to_id("<think>");
+    const int32_t end = *tokenizer->token_to_id("</think>");
+    // U+0338 makes one character with ">", and then there is no </think> any more.
+    const auto ids = tokenizer->encode("<think>\u0338</think></think>\u0338");
+    REQUIRE(ids);
+    CHECK(ids->front() == think);
+    CHECK(std::count(ids->begin(), ids->end(), end) == 1);
+    CHECK(tokenizer->decode(*ids, false) == "<think>\u0338</think></think\u226F");
+    const auto composed = tokenizer->encode_ordinary("\u00E9");
+    const auto separate = tokenizer->encode_ordinary("e\u0301");
+    REQUIRE(composed);
+    REQUIRE(separate);
+    CHECK(*composed == *separate);
+  }
+}
+
+TEST_CASE("with ignore_merges a piece that is a token is that token") {
+  const auto without_merges = [](bool ignore) {
+    return [ignore](Json& j) {
+      j["model"]["merges"] = Json::array();
+      j["model"]["ignore_merges"] = ignore;
+    };
+  };
+  const auto merging = load_with(without_merges(false));
+  const auto whole = load_with(without_merges(true));
+  REQUIRE(merging);
+  REQUIRE(whole);
+  const std::string text = " average";
+  CHECK(merging->encode(text)->size() == text.size());
+  CHECK(*whole->encode(text) == std::vector<int32_t>{*whole->token_to_id("Ġaverage")});
+  CHECK(whole->encode(" averagely")->size() == text.size() + 2);
 }
 
 TEST_CASE("a file cut or damaged anywhere is an error or a tokenizer, never a crash") {

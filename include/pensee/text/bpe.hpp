@@ -51,15 +51,16 @@ class Bpe {
   }
 
   // Lets encode() find whole pieces at once: those of `words` (id and bytes) whose merges end in
-  // just that token. The bytes must outlive this object.
-  void add_words(const std::vector<std::pair<int32_t, std::string_view>>& words) {
+  // just that token; with ignore_merges all of them. The bytes must outlive this object.
+  void add_words(const std::vector<std::pair<int32_t, std::string_view>>& words,
+                 bool ignore_merges) {
     BpeScratch scratch;
     std::vector<int32_t> ids;
     words_.reserve(words.size());
     for (const auto& [id, bytes] : words) {
       ids.clear();
-      merge(bytes, scratch, ids);
-      if (ids.size() == 1 && ids[0] == id) words_.emplace(bytes, id);
+      if (!ignore_merges) merge(bytes, scratch, ids);
+      if (ignore_merges || (ids.size() == 1 && ids[0] == id)) words_.emplace(bytes, id);
     }
   }
 

@@ -1,6 +1,7 @@
 // Tokenizer: text to token ids and back, equal to Hugging Face's tokenizers.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -16,8 +17,11 @@
 #include "pensee/text/added_tokens.hpp"
 #include "pensee/text/bpe.hpp"
 #include "pensee/text/byte_level.hpp"
+#include "pensee/text/nfc.hpp"
 #include "pensee/text/pre_tokenizer.hpp"
+#include "pensee/text/tokenizer_gguf.hpp"
 #include "pensee/text/tokenizer_json.hpp"
+#include "pensee/text/tokenizer_parts.hpp"
 #include "pensee/text/utf8.hpp"
 
 namespace pensee {
@@ -28,19 +32,38 @@ class Tokenizer {
  public:
   // Reads the text of a tokenizer.json; `file` names it in errors. kCorruptFile for what is
   // malformed or contradicts itself, kUnsupported (naming it) for what this class does not do:
-  // normalisers, other models and pre-tokenizers, added tokens that depend on their neighbours.
+  // normalisers but NFC, other models and pre-tokenizers, added tokens that depend on their
+  // neighbours.
   static Result<Tokenizer> from_json(std::string_view json, const std::string& file) {
     PENSEE_ASSIGN_OR_RETURN(const JsonDocument parsed, parse_json(json, file));
     const JsonView root(parsed, file);
     PENSEE_ASSIGN_OR_RETURN(const JsonView model, root.at("model"));
-    PENSEE_RETURN_IF_ERROR(check_bpe_settings(model));
+    TokenizerParts parts;
+    PENSEE_RETURN_IF_ERROR(read_bpe_settings(model, parts));
     PENSEE_RETURN_IF_ERROR(check_tokenizer_settings(root));
+    PENSEE_RETURN_IF_ERROR(read_normalizer(root, parts));
     PENSEE_ASSIGN_OR_RETURN(const JsonView cuts, root.at("pre_tokenizer"));
     PENSEE_ASSIGN_OR_RETURN(PreTokenizer pre_tokenizer, PreTokenizer::from_json(cuts));
-    TokenizerParts parts;
     PENSEE_RETURN_IF_ERROR(read_vocabulary(root, parts));
+    PENSEE_RETURN_IF_ERROR(check_normalized(file, parts));
     PENSEE_RETURN_IF_ERROR(read_merges(model, parts));
     PENSEE_RETURN_IF_ERROR(check_alphabet(file, parts));
+    return Tokenizer(std::move(parts), std::move(pre_tokenizer));
+  }
+
+  // Reads the vocabulary in the metadata of a GGUF file, which is not needed afterwards. The same
+  // errors; kUnsupported too for a pre-tokenizer whose name is not known. Precondition for success:
+  // has_vocabulary(metadata).
+  static Result<Tokenizer> from_gguf(const GgufMetadata& metadata) {
+    PENSEE_ASSIGN_OR_RETURN(const GgufPreTokenizer cuts, read_pre_tokenizer(metadata));
+    PENSEE_ASSIGN_OR_RETURN(PreTokenizer pre_tokenizer,
+                            PreTokenizer::from_regexes(cuts.regexes, metadata.file()));
+    TokenizerParts parts;
+    parts.nfc = cuts.nfc;
+    parts.ignore_merges = cuts.ignore_merges;
+    PENSEE_RETURN_IF_ERROR(read_vocabulary(metadata, parts));
+    PENSEE_RETURN_IF_ERROR(read_merges(metadata, parts));
+    PENSEE_RETURN_IF_ERROR(check_alphabet(metadata.file(), parts));
     return Tokenizer(std::move(parts), std::move(pre_tokenizer));
   }
 
@@ -66,7 +89,8 @@ class Tokenizer {
     PENSEE_RETURN_IF_ERROR(check_text(text));
     Scratch scratch;
     std::vector<int32_t> ids;
-    PENSEE_RETURN_IF_ERROR(encode_piecewise(text, scratch, ids));
+    const std::optional<std::string> normalized = normalize(text);
+    PENSEE_RETURN_IF_ERROR(encode_piecewise(normalized ? *normalized : text, scratch, ids));
     return ids;
   }
 
@@ -115,6 +139,7 @@ class Tokenizer {
     const size_t n = parts.tokens.size();
     special_.resize(n);
     std::vector<bool> is_added(n);
+    if (parts.nfc) nfc_.emplace();
     std::array<std::vector<std::pair<std::string, int32_t>>, 2> passes;
     for (AddedToken& token : parts.added) {
       is_added[static_cast<size_t>(token.id)] = true;
@@ -135,7 +160,7 @@ class Tokenizer {
       if (is_word) words.emplace_back(id, bytes_.back());
       ids_.emplace(parts.tokens[i], id);
     }
-    bpe_.add_words(words);
+    bpe_.add_words(words, parts.ignore_merges);
   }
 
   [[nodiscard]] bool is_known(int32_t id) const { return id >= 0 && id < vocab_size(); }
@@ -148,10 +173,17 @@ class Tokenizer {
     return {};
   }
 
+  // The text in normalisation form C if the tokenizer wants that and it is another text.
+  [[nodiscard]] std::optional<std::string> normalize(std::string_view text) const {
+    return nfc_ ? nfc_->normalize(text) : std::nullopt;
+  }
+
   // Encodes with the added tokens of this pass and those after it.
   [[nodiscard]] Result<void> encode_between(std::string_view text, size_t pass, Scratch& scratch,
                                             std::vector<int32_t>& ids) const {
     if (pass == added_.size()) return encode_piecewise(text, scratch, ids);
+    const std::optional<std::string> normalized = pass == 1 ? normalize(text) : std::nullopt;
+    if (normalized) text = *normalized;
     for (size_t at = 0; at < text.size();) {
       const auto match = added_[pass].find(text, at);
       PENSEE_RETURN_IF_ERROR(
@@ -172,6 +204,7 @@ class Tokenizer {
     return {};
   }
 
+  std::optional<Nfc> nfc_;
   PreTokenizer pre_tokenizer_;
   std::array<AddedTokenMatcher, 2> added_;  // looked for in this order: not normalised, normalised
   std::vector<std::string> bytes_;          // (vocab_size)

@@ -1,7 +1,6 @@
 // Reads and checks the parts of a Hugging Face tokenizer.json.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -14,44 +13,40 @@
 #include "pensee/base/json.hpp"
 #include "pensee/base/result.hpp"
 #include "pensee/text/added_tokens.hpp"
-#include "pensee/text/bpe.hpp"
-#include "pensee/text/byte_level.hpp"
+#include "pensee/text/nfc.hpp"
+#include "pensee/text/tokenizer_parts.hpp"
 
 namespace pensee {
 
-// Token strings as written in the file to ids. The strings belong to the Json read from.
-using TokenIds = std::unordered_map<std::string_view, int32_t>;
-
-// What a tokenizer.json says, checked: ids are 0 .. tokens.size() - 1, each once.
-struct TokenizerParts {
-  std::vector<std::string_view> tokens;  // (vocab_size), as written in the file
-  TokenIds ids;
-  std::vector<AddedToken> added;
-  std::array<int32_t, 256> byte_ids{};  // the token of each single byte
-  std::vector<Merge> merges;
-};
-
-// Bounds what an id in a file may be; the largest vocabularies in use have some 260,000 tokens.
-inline constexpr int32_t kMaxVocabSize = 1 << 24;
+// Reads `normalizer`: none, NFC, or a Sequence of NFC or nothing. kUnsupported names what was
+// found.
+[[nodiscard]] inline Result<void> read_normalizer(const JsonView& root, TokenizerParts& parts) {
+  const auto normalizer = root.find("normalizer");
+  if (!normalizer) return {};
+  std::vector<JsonView> steps = {*normalizer};
+  PENSEE_ASSIGN_OR_RETURN(const JsonView type, normalizer->at("type"));
+  if (type.json() == "Sequence") {
+    PENSEE_ASSIGN_OR_RETURN(const JsonView list, normalizer->at("normalizers"));
+    PENSEE_RETURN_IF_ERROR(list.expect_array());
+    steps.clear();
+    for (size_t i = 0; i < list.size(); ++i) steps.push_back(list[i]);
+  }
+  for (const JsonView& step : steps) {
+    PENSEE_ASSIGN_OR_RETURN(const JsonView name, step.at("type"));
+    if (name.json() != "NFC") {
+      return unsupported(name.where() + ": " + name.found() + " is not supported, only \"NFC\"");
+    }
+    parts.nfc = true;
+  }
+  return {};
+}
 
 // An error unless the file's settings outside the vocabulary are those of plain byte-level BPE.
-// kUnsupported names what was found.
+// kUnsupported names what was found. What a post-processor puts around a text is no matter here.
 [[nodiscard]] inline Result<void> check_tokenizer_settings(const JsonView& root) {
   for (const char* key : {"truncation", "padding"}) {
     if (const auto field = root.find(key)) {
       return unsupported(field->where() + ": not supported, expected null");
-    }
-  }
-  if (const auto normalizer = root.find("normalizer")) {
-    PENSEE_ASSIGN_OR_RETURN(const JsonView type, normalizer->at("type"));
-    PENSEE_ASSIGN_OR_RETURN(const std::string_view name, type.as_string());
-    const auto steps = normalizer->find("normalizers");
-    const bool does_nothing = name == "Sequence" && steps && steps->is_array() && !steps->size();
-    if (!does_nothing) {
-      const bool of_steps = name == "Sequence" && steps && steps->is_array();
-      const auto first = of_steps ? (*steps)[0].find("type") : std::nullopt;
-      return unsupported(normalizer->where() + ": " + (first ? *first : type).found() +
-                         " is not supported");
     }
   }
   const auto decoder = root.find("decoder");
@@ -64,8 +59,8 @@ inline constexpr int32_t kMaxVocabSize = 1 << 24;
   return {};
 }
 
-// The same for the settings of `model`.
-[[nodiscard]] inline Result<void> check_bpe_settings(const JsonView& model) {
+// Reads the settings of `model`; the same errors.
+[[nodiscard]] inline Result<void> read_bpe_settings(const JsonView& model, TokenizerParts& parts) {
   if (const auto type = model.find("type"); type && type->json() != "BPE") {
     return unsupported(type->where() + ": " + type->found() + " is not supported, only \"BPE\"");
   }
@@ -75,12 +70,12 @@ inline constexpr int32_t kMaxVocabSize = 1 << 24;
       return unsupported(field->where() + ": " + field->found() + " is not supported");
     }
   }
-  for (const char* key : {"byte_fallback", "ignore_merges"}) {
-    bool value = false;
-    if (const auto field = model.find(key)) {
-      PENSEE_ASSIGN_OR_RETURN(value, field->as_bool());
-    }
-    if (value) return unsupported(model.where() + "." + key + ": true is not supported");
+  if (const auto field = model.find("byte_fallback")) {
+    PENSEE_ASSIGN_OR_RETURN(const bool value, field->as_bool());
+    if (value) return unsupported(field->where() + ": true is not supported");
+  }
+  if (const auto field = model.find("ignore_merges")) {
+    PENSEE_ASSIGN_OR_RETURN(parts.ignore_merges, field->as_bool());
   }
   return {};  // unk_token does not matter: every byte has a token
 }
@@ -173,70 +168,44 @@ inline constexpr int32_t kMaxVocabSize = 1 << 24;
   return {};
 }
 
+// Added tokens that are looked for in normalised text must be such text: there is no other way to
+// find them, and Hugging Face's tokenizers change them.
+[[nodiscard]] inline Result<void> check_normalized(const std::string& file,
+                                                   const TokenizerParts& parts) {
+  if (!parts.nfc) return {};
+  const Nfc nfc;
+  for (const AddedToken& token : parts.added) {
+    if (!token.normalized || !nfc.normalize(token.content)) continue;
+    return unsupported(file + ": added token \"" + printable(token.content) +
+                       "\", which shall be normalized, is not in normalization form C");
+  }
+  return {};
+}
+
 // Reads `model.merges`, each "left right" or ["left", "right"].
 [[nodiscard]] inline Result<void> read_merges(const JsonView& model, TokenizerParts& parts) {
   PENSEE_ASSIGN_OR_RETURN(const JsonView list, model.at("merges"));
   PENSEE_RETURN_IF_ERROR(list.expect_array());
   parts.merges.reserve(list.size());
-  std::string joined;
   for (size_t i = 0; i < list.size(); ++i) {
     const Json& entry = list.json()[i];
-    const auto fail = [&](const std::string& why) { return corrupt_file(list[i].where() + why); };
-    std::string_view left;
-    std::string_view right;
+    const auto where = [&] { return list[i].where(); };
     if (entry.is_string()) {
       const std::string_view both = entry.get_ref<const std::string&>();
-      const size_t space = both.find(' ');
-      if (space == both.npos || both.find(' ', space + 1) != both.npos) {
-        return fail(": \"" + printable(both) + "\" is not two tokens with one space between");
+      const auto merge = split_merge(both);
+      if (!merge) {
+        return corrupt_file(where() + ": \"" + printable(both) +
+                            "\" is not two tokens with one space between");
       }
-      left = both.substr(0, space);
-      right = both.substr(space + 1);
+      PENSEE_RETURN_IF_ERROR(add_merge(merge->first, merge->second, where, parts));
     } else if (entry.is_array() && entry.size() == 2 && entry[0].is_string() &&
                entry[1].is_string()) {
-      left = entry[0].get_ref<const std::string&>();
-      right = entry[1].get_ref<const std::string&>();
+      PENSEE_RETURN_IF_ERROR(add_merge(entry[0].get_ref<const std::string&>(),
+                                       entry[1].get_ref<const std::string&>(), where, parts));
     } else {
-      return fail(": expected \"left right\" or two strings, found " + list[i].found());
+      return corrupt_file(where() + ": expected \"left right\" or two strings, found " +
+                          list[i].found());
     }
-    joined.assign(left).append(right);
-    Merge merge{};
-    for (const auto& [token, id] : {std::pair<std::string_view, int32_t*>{left, &merge.left},
-                                    {right, &merge.right},
-                                    {joined, &merge.result}}) {
-      const auto known = parts.ids.find(token);
-      if (known == parts.ids.end()) {
-        return fail(": \"" + printable(token) + "\" is not in the vocabulary");
-      }
-      *id = known->second;
-    }
-    parts.merges.push_back(merge);
-  }
-  return {};
-}
-
-// Finds the token of each byte, and sees to it that bytes and merges never make an added token:
-// so ordinary text cannot turn into one.
-[[nodiscard]] inline Result<void> check_alphabet(const std::string& file, TokenizerParts& parts) {
-  std::vector<bool> is_added(parts.tokens.size());
-  for (const AddedToken& token : parts.added) is_added[static_cast<size_t>(token.id)] = true;
-  const auto refuse = [&](int32_t id) {
-    return unsupported(file + ": added token \"" +
-                       printable(parts.tokens[static_cast<size_t>(id)]) +
-                       "\" can also be made of ordinary text by model.vocab and model.merges");
-  };
-  for (unsigned byte = 0; byte < 256; ++byte) {
-    const std::string character = byte_level_character(static_cast<unsigned char>(byte));
-    const auto known = parts.ids.find(character);
-    if (known == parts.ids.end()) {
-      return corrupt_file(file + ": model.vocab: no token for byte " + std::to_string(byte) +
-                          " (\"" + character + "\")");
-    }
-    parts.byte_ids[byte] = known->second;
-    if (is_added[static_cast<size_t>(known->second)]) return refuse(known->second);
-  }
-  for (const Merge& merge : parts.merges) {
-    if (is_added[static_cast<size_t>(merge.result)]) return refuse(merge.result);
   }
   return {};
 }
