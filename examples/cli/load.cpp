@@ -29,11 +29,6 @@ Result<std::shared_ptr<const Checkpoint>> open_checkpoint(const ModelOptions& op
   });
 }
 
-Result<Config> read_config(const Checkpoint& checkpoint) {
-  PENSEE_ASSIGN_OR_RETURN(const std::string json, checkpoint.read_text("config.json"));
-  return Config::from_json(json, checkpoint.directory() + "/config.json");
-}
-
 Result<std::shared_ptr<const Transformer>> load_transformer(const ModelOptions& options) {
   PENSEE_ASSIGN_OR_RETURN(auto checkpoint, open_checkpoint(options));
   PENSEE_ASSIGN_OR_RETURN(Config config, read_config(*checkpoint));

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "pensee/kernels/dispatch.hpp"
+#include "pensee/model/read_config.hpp"
 #include "pensee/model/transformer.hpp"
 #include "run_options.hpp"
 
@@ -17,7 +18,6 @@ namespace pensee::cli {
 
 [[nodiscard]] Result<std::shared_ptr<const Checkpoint>> open_checkpoint(
     const ModelOptions& options);
-[[nodiscard]] Result<Config> read_config(const Checkpoint& checkpoint);
 [[nodiscard]] Result<std::shared_ptr<const Transformer>> load_transformer(
     const ModelOptions& options);
 

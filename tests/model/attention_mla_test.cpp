@@ -9,6 +9,7 @@
 #include "compute.hpp"
 #include "golden.hpp"
 #include "pensee/kernels/dispatch.hpp"
+#include "pensee/model/read_config.hpp"
 
 namespace pensee {
 namespace {
@@ -24,7 +25,7 @@ struct LoadedWeights {
 LoadedWeights load_weights(const std::string& directory) {
   auto checkpoint = Checkpoint::open(directory);
   REQUIRE_MESSAGE(checkpoint.ok(), checkpoint.error().message);
-  auto config = Config::from_json(*(*checkpoint)->read_text("config.json"), "config.json");
+  auto config = read_config(**checkpoint);
   REQUIRE_MESSAGE(config.ok(), config.error().message);
   auto weights = Weights::load(**checkpoint, *config, {});
   REQUIRE_MESSAGE(weights.ok(), weights.error().message);
@@ -35,24 +36,23 @@ LoadedWeights load_weights(const std::string& directory) {
 std::vector<float> attend(const LoadedWeights& model, const KernelTable& kernels, MlaForm form,
                           std::span<const float> x, int64_t n, int64_t piece) {
   const Config& c = model.config;
-  const MlaWeights& w = model.weights.layers[0].self_attn;
+  const MlaWeights& w = model.weights.layers[0].mla;
   const Workbench bench(kernels);
   const RotaryTable rotary = RotaryTable::create(c);
   Arena measure;
-  (void)LatentCache::layout(measure, c, n);
+  (void)KvCache::layout(measure, c, n);
   (void)MlaScratch::layout(measure, c, piece);
   Arena arena = *Arena::create(measure.used());
-  const LatentCache cache = LatentCache::layout(arena, c, n);
+  const KvCache cache = KvCache::layout(arena, c, n);
   const MlaScratch scratch = MlaScratch::layout(arena, c, piece);
   REQUIRE(mla_thread_scratch(c, n, piece) <= bench.compute().scratch_size);
   std::vector<float> out(static_cast<size_t>(n * c.hidden_size), NAN);
   for (int64_t begin = 0; begin < n; begin += piece) {
     const int64_t rows = std::min(piece, n - begin);
-    for (int64_t i = 0; i < rows; ++i) {
-      rotary.angles(begin + i, scratch.angles + i * c.qk_rope_head_dim);
-    }
-    const MlaCall call{bench.compute(), c,     w,    scratch,         cache,
-                       cache.layer(0),  begin, rows, softmax_scale(c)};
+    std::vector<float> angles(static_cast<size_t>(rows * c.rope_dim()));
+    for (int64_t i = 0; i < rows; ++i) rotary.angles(begin + i, angles.data() + i * c.rope_dim());
+    const MlaCall call{bench.compute(), c,     w,    scratch,         cache, cache.layer(0),
+                       angles.data(),   begin, rows, softmax_scale(c)};
     mla_project(call, rotary, x.data() + begin * c.hidden_size, cache.layer(0));
     if (form == MlaForm::kAbsorbed) {
       mla_absorbed(call);

@@ -6,26 +6,17 @@
 #include <vector>
 #include <xtensor/xview.hpp>
 
+#include "forward.hpp"
 #include "golden.hpp"
 #include "pensee/kernels/dispatch.hpp"
 
 namespace pensee {
 namespace {
 
-std::shared_ptr<const Transformer> load_transformer(const std::string& directory) {
-  auto checkpoint = Checkpoint::open(directory);
-  REQUIRE_MESSAGE(checkpoint.ok(), checkpoint.error().message);
-  auto config = Config::from_json(*(*checkpoint)->read_text("config.json"), "config.json");
-  REQUIRE_MESSAGE(config.ok(), config.error().message);
-  auto model = Transformer::load(*checkpoint, *config, {.kernels = &best_kernels(), .threads = 1});
-  REQUIRE_MESSAGE(model.ok(), model.error().message);
-  return *model;
-}
-
 TEST_CASE("every row belongs to its token") {
   const auto expected =
       golden::read_model(std::string(PENSEE_TEST_DATA) + "/models/plain_rope_f32");
-  const auto model = load_transformer(expected.directory);
+  const auto model = load_transformer(expected.directory, best_kernels(), 1);
   const std::vector<int32_t> tokens = expected.tokens();
   const auto logits = logits_of(model, tokens, {.chunk = 7});
   REQUIRE_MESSAGE(logits.ok(), logits.error().message);
@@ -40,7 +31,8 @@ TEST_CASE("every row belongs to its token") {
 }
 
 TEST_CASE("texts that the model cannot take are refused") {
-  const auto model = load_transformer(std::string(PENSEE_TEST_DATA) + "/models/dense_only_f32");
+  const auto model =
+      load_transformer(std::string(PENSEE_TEST_DATA) + "/models/dense_only_f32", best_kernels(), 1);
   const auto vocab = static_cast<int32_t>(model->config().vocab_size);
   const auto longest = static_cast<size_t>(model->config().max_position_embeddings);
   for (const std::vector<int32_t>& tokens :

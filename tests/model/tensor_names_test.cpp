@@ -26,6 +26,8 @@ TEST_CASE("GGUF files have names of their own") {
         "blk.3.exp_probs_b.bias");
   CHECK(layer_tensor_name(kScheme, 60, "mlp.experts.down_proj.weight") ==
         "blk.60.ffn_down_exps.weight");
+  CHECK(layer_tensor_name(kScheme, 60, "mlp.experts.17.down_proj.weight") ==
+        "blk.60.ffn_down.17.weight");
 }
 
 TEST_CASE("no two tensors share a name") {

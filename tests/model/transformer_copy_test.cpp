@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "forward.hpp"
 #include "golden.hpp"
 #include "pensee/kernels/dispatch.hpp"
 #include "pensee/model/transformer.hpp"
@@ -19,13 +20,7 @@ struct Loaded {
       golden::read_model(std::string(PENSEE_TEST_DATA) + "/models/plain_rope_f32");
   std::shared_ptr<const Transformer> model;
 
-  Loaded() {
-    const auto checkpoint = Checkpoint::open(expected.directory).value();
-    const auto config =
-        Config::from_json(checkpoint->read_text("config.json").value(), "config.json").value();
-    model =
-        Transformer::load(checkpoint, config, {.kernels = &best_kernels(), .threads = 2}).value();
-  }
+  Loaded() { model = load_transformer(expected.directory, best_kernels(), 2); }
   Sequence sequence(int64_t context_length) const {
     Sequence s = Sequence::create(model, {.context_length = context_length}).value();
     REQUIRE(s.prefill(expected.prompt).ok());

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "forward.hpp"
 #include "golden.hpp"
 #include "pensee/kernels/dispatch.hpp"
 
@@ -22,71 +23,13 @@ std::string directory_of(const std::string& name) {
   return std::string(PENSEE_TEST_DATA) + "/models/" + name;
 }
 
-std::shared_ptr<const Transformer> load(const std::string& directory, const KernelTable& kernels,
-                                        int threads) {
-  auto checkpoint = Checkpoint::open(directory);
-  REQUIRE_MESSAGE(checkpoint.ok(), checkpoint.error().message);
-  auto text = (*checkpoint)->read_text("config.json");
-  REQUIRE_MESSAGE(text.ok(), text.error().message);
-  auto config = Config::from_json(*text, directory + "/config.json");
-  REQUIRE_MESSAGE(config.ok(), config.error().message);
-  auto model = Transformer::load(*checkpoint, *config, {.kernels = &kernels, .threads = threads});
-  REQUIRE_MESSAGE(model.ok(), model.error().message);
-  return *model;
-}
-
-// Logits (tokens, vocab_size) of all tokens, fed as one prompt.
-std::vector<float> prompt_logits(const std::shared_ptr<const Transformer>& model,
-                                 std::span<const int32_t> tokens,
-                                 const SequenceOptions& options = {}) {
-  auto sequence = Sequence::create(model, options);
-  REQUIRE_MESSAGE(sequence.ok(), sequence.error().message);
-  std::vector<float> all;
-  const auto sink = [&](int64_t position, int64_t n, std::span<const float> logits) {
-    const auto seen = static_cast<int64_t>(all.size()) / model->config().vocab_size;
-    CHECK(position == seen);
-    CHECK(static_cast<int64_t>(logits.size()) == n * model->config().vocab_size);
-    all.insert(all.end(), logits.begin(), logits.end());
-  };
-  const auto done = sequence->prefill_with_logits(tokens, sink);
-  REQUIRE_MESSAGE(done.ok(), done.error().message);
-  return all;
-}
-
-double mean_kl(const golden::Model& expected, std::span<const float> logits) {
-  const auto vocab = static_cast<size_t>(expected.vocab_size());
-  REQUIRE(logits.size() == expected.logits.values.size());
-  double sum = 0.0;
-  for (int64_t i = 0; i < expected.rows(); ++i) {
-    sum += golden::kl_divergence(expected.logits.row(i),
-                                 logits.subspan(static_cast<size_t>(i) * vocab, vocab));
-  }
-  return sum / static_cast<double>(expected.rows());
-}
-
-int32_t argmax(std::span<const float> logits) {
-  return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-}
-
-void check_greedy(const std::shared_ptr<const Transformer>& model, const golden::Model& expected) {
-  auto sequence = Sequence::create(model);
-  REQUIRE(sequence.ok());
-  REQUIRE(sequence->prefill(expected.prompt).ok());
-  std::vector<int32_t> found;
-  for (size_t i = 0; i < expected.greedy.size(); ++i) {
-    found.push_back(argmax(sequence->logits()));
-    REQUIRE(sequence->decode(found.back()).ok());
-  }
-  CHECK(found == expected.greedy);
-}
-
 TEST_CASE("float32 checkpoints agree with transformers to 1e-3 in every logit") {
   for (const KernelTable* kernels : compiled_kernels()) {
     for (const char* name : kFloat32Models) {
       CAPTURE(std::string(kernels->name));
       CAPTURE(std::string(name));
       const auto expected = golden::read_model(directory_of(name));
-      const auto model = load(expected.directory, *kernels, 2);
+      const auto model = load_transformer(expected.directory, *kernels, 2);
       for (const MlaForm form : {MlaForm::kAuto, MlaForm::kAbsorbed, MlaForm::kExpanded}) {
         const auto logits = prompt_logits(model, expected.tokens(), {.mla = form});
         CHECK(golden::max_difference(expected.logits.values, logits) <= kLogitTolerance);
@@ -102,7 +45,7 @@ TEST_CASE("BF16, F16 and FP8 checkpoints agree with transformers to a mean KL of
       CAPTURE(std::string(kernels->name));
       CAPTURE(std::string(name));
       const auto expected = golden::read_model(directory_of(name));
-      const auto model = load(expected.directory, *kernels, 2);
+      const auto model = load_transformer(expected.directory, *kernels, 2);
       const auto logits = prompt_logits(model, expected.tokens());
       CHECK(mean_kl(expected, logits) <= kKlTolerance);
       CHECK(golden::max_difference(expected.logits.values, logits) <= kLogitTolerance);
@@ -118,7 +61,7 @@ TEST_CASE("the tiny R1 agrees with transformers, and writes the same greedy toke
     const auto expected = golden::read_model(directory_of("tiny_r1"));
     REQUIRE(expected.prompt.size() == 200);
     REQUIRE(expected.greedy.size() == 128);
-    const auto model = load(PENSEE_TINY_R1, *kernels, 2);
+    const auto model = load_transformer(PENSEE_TINY_R1, *kernels, 2);
     for (const int64_t chunk : {512, 64}) {
       const auto logits = prompt_logits(model, expected.prompt, {.chunk = chunk});
       CHECK(mean_kl(expected, logits) <= kKlTolerance);
@@ -130,7 +73,7 @@ TEST_CASE("the tiny R1 agrees with transformers, and writes the same greedy toke
 
 TEST_CASE("chunks of any size equal one chunk, and decoding equals prefilling") {
   const auto expected = golden::read_model(directory_of("mla_yarn_fp8"));
-  const auto model = load(expected.directory, best_kernels(), 2);
+  const auto model = load_transformer(expected.directory, best_kernels(), 2);
   const auto tokens = expected.tokens();
   for (const int64_t chunk : {1, 2, 7, 15, 16, 17, 33}) {
     CAPTURE(chunk);
@@ -142,14 +85,14 @@ TEST_CASE("chunks of any size equal one chunk, and decoding equals prefilling") 
 TEST_CASE("the number of threads changes no bit") {
   const auto expected = golden::read_model(directory_of("wide_blocks_fp8"));
   const auto tokens = expected.tokens();
-  const auto one = prompt_logits(load(expected.directory, best_kernels(), 1), tokens);
-  const auto three = prompt_logits(load(expected.directory, best_kernels(), 3), tokens);
+  const auto one = prompt_logits(load_transformer(expected.directory, best_kernels(), 1), tokens);
+  const auto three = prompt_logits(load_transformer(expected.directory, best_kernels(), 3), tokens);
   CHECK(one == three);
 }
 
 TEST_CASE("truncating and feeding again gives the same logits") {
   const auto expected = golden::read_model(directory_of("plain_rope_f32"));
-  const auto model = load(expected.directory, best_kernels(), 2);
+  const auto model = load_transformer(expected.directory, best_kernels(), 2);
   auto sequence = Sequence::create(model);
   REQUIRE(sequence.ok());
   REQUIRE(sequence->prefill(expected.prompt).ok());
@@ -162,7 +105,7 @@ TEST_CASE("truncating and feeding again gives the same logits") {
 
 TEST_CASE("wrong calls are errors that leave the sequence usable") {
   const auto expected = golden::read_model(directory_of("dense_only_f32"));
-  const auto model = load(expected.directory, best_kernels(), 1);
+  const auto model = load_transformer(expected.directory, best_kernels(), 1);
   auto sequence = Sequence::create(model, {.context_length = 20, .chunk = 4});
   REQUIRE(sequence.ok());
   const std::vector<int32_t> too_many(21, 1);
@@ -197,7 +140,7 @@ TEST_CASE("wrong calls are errors that leave the sequence usable") {
 
 TEST_CASE("the memory estimate grows by one cache row and its scores for each token") {
   const auto expected = golden::read_model(directory_of("mla_yarn_f32"));
-  const auto model = load(expected.directory, best_kernels(), 1);
+  const auto model = load_transformer(expected.directory, best_kernels(), 1);
   const auto bytes = [&](int64_t tokens) {
     return *Sequence::estimate_memory(model->config(), {.context_length = tokens, .chunk = 1}, 1);
   };
@@ -211,7 +154,7 @@ TEST_CASE("a load can be cancelled, and a missing or misshapen tensor is named")
   const std::string directory = directory_of("mla_yarn_f32");
   auto checkpoint = Checkpoint::open(directory);
   REQUIRE(checkpoint.ok());
-  auto config = Config::from_json(*(*checkpoint)->read_text("config.json"), "config.json");
+  auto config = read_config(**checkpoint);
   REQUIRE(config.ok());
   auto cancelled =
       Transformer::load(*checkpoint, *config, {.progress = [](double) { return false; }});

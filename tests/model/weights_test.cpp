@@ -10,6 +10,7 @@
 
 #include "golden.hpp"
 #include "io/files.hpp"
+#include "pensee/model/read_config.hpp"
 
 namespace pensee {
 namespace {

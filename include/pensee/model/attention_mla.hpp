@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "pensee/base/arena.hpp"
+#include "pensee/model/causal_softmax.hpp"
 #include "pensee/model/config.hpp"
 #include "pensee/model/kv_cache.hpp"
 #include "pensee/model/linear.hpp"
@@ -21,12 +22,10 @@ enum class MlaForm { kAuto, kAbsorbed, kExpanded };
 
 inline constexpr int64_t kAbsorbedTokens = 16;  // queries in one go of the absorbed form
 inline constexpr int64_t kAbsorbedHeads = 16;   // at most so many heads in one of its tasks
-inline constexpr int64_t kExpandedRows = 64;    // queries that share one block of scores
 // The references normalise the low-rank latents with this, whatever rms_norm_eps says.
 inline constexpr float kLatentNormEps = 1e-6F;
 
 struct MlaScratch {
-  float* angles = nullptr;    // (chunk, 2, rope / 2)
   float* q_a = nullptr;       // (chunk, q_lora_rank)
   float* q = nullptr;         // (chunk, n_heads, nope + rope)
   float* kv_a = nullptr;      // (chunk, kv_lora_rank + rope)
@@ -37,7 +36,6 @@ struct MlaScratch {
   static MlaScratch layout(Arena& arena, const Config& c, int64_t chunk) {
     const int64_t absorbed = std::min(chunk, kAbsorbedTokens);
     MlaScratch s;
-    s.angles = arena.take<float>(chunk * c.qk_rope_head_dim);
     s.q_a = arena.take<float>(chunk * c.q_lora_rank);
     s.q = arena.take<float>(chunk * c.n_heads * (c.qk_nope_head_dim + c.qk_rope_head_dim));
     s.kv_a = arena.take<float>(chunk * (c.kv_lora_rank + c.qk_rope_head_dim));
@@ -54,7 +52,7 @@ struct MlaScratch {
   const int64_t expanded_dims = c.qk_nope_head_dim + c.v_head_dim;
   const int64_t absorbed = kAbsorbedHeads * capacity;
   const int64_t expanded =
-      (std::min(chunk, kExpandedRows) + expanded_dims) * capacity + expanded_dims * c.kv_lora_rank;
+      (std::min(chunk, kScoreRows) + expanded_dims) * capacity + expanded_dims * c.kv_lora_rank;
   return std::max(absorbed, expanded);
 }
 
@@ -65,8 +63,9 @@ struct MlaCall {
   const Config& config;
   const MlaWeights& w;
   const MlaScratch& s;
-  const LatentCache& cache;
-  const float* rows;  // this layer's cache: (capacity, kv_lora_rank + rope)
+  const KvCache& cache;
+  const float* rows;    // this layer's cache: (capacity, kv_lora_rank + rope)
+  const float* angles;  // (n, 2, rope / 2)
   int64_t begin;
   int64_t n;
   float scale;  // of the scores
@@ -83,31 +82,56 @@ struct MlaCall {
   return absorbed <= expanded ? MlaForm::kAbsorbed : MlaForm::kExpanded;
 }
 
-// Heads [h0, h1) of tokens [t0, t0 + n) of the call, by one thread.
-inline void absorbed_heads(const MlaCall& a, int64_t t0, int64_t n, int64_t h0, int64_t h1,
-                           float* scores) {
+// A matrix of kv_b_proj, whole or split, and where head h's part of it begins.
+struct MlaPart {
+  const Matrix* w;
+  int64_t first_row;
+};
+[[nodiscard]] inline MlaPart value_part(const MlaCall& a, int64_t h) {
+  const int64_t v = a.config.v_head_dim;
+  if (a.w.is_split()) return {&a.w.v_b_proj, h * v};
+  return {&a.w.kv_b_proj, h * (a.config.qk_nope_head_dim + v) + a.config.qk_nope_head_dim};
+}
+
+// q_latent = [q_nope * W_UK | q_pe] of head h of n tokens, q (n, n_heads, nope + rope).
+inline void absorb_query(const MlaCall& a, const float* q, int64_t n, int64_t h) {
   const Config& c = a.config;
+  const KernelTable& kernels = *a.compute.kernels;
   const int64_t nope = c.qk_nope_head_dim;
   const int64_t q_size = nope + c.qk_rope_head_dim;
   const int64_t latent = c.kv_lora_rank;
   const int64_t row = a.cache.row_size;
-  const KernelMatrix kv_b = kernel_matrix(a.w.kv_b_proj);
-  const auto kv_b_type = static_cast<size_t>(a.w.kv_b_proj.dtype);
-  const KernelTable& kernels = *a.compute.kernels;
-  const float* q = a.s.q + t0 * c.n_heads * q_size;
-
-  for (int64_t h = h0; h < h1; ++h) {  // q_latent = [q_nope * W_UK | q_pe]
-    for (int64_t i = 0; i < n; ++i) {
-      float* out = a.s.q_latent + (i * c.n_heads + h) * row;
-      std::fill_n(out, latent, 0.0F);
-      std::copy_n(q + (i * c.n_heads + h) * q_size + nope, c.qk_rope_head_dim, out + latent);
-    }
-    const int64_t w_uk = h * (nope + c.v_head_dim);
-    kernels.add_rows[kv_b_type](&kv_b, w_uk, w_uk + nope, q + h * q_size, c.n_heads * q_size, n,
-                                a.s.q_latent + h * row, c.n_heads * row);
+  for (int64_t i = 0; i < n; ++i) {
+    float* out = a.s.q_latent + (i * c.n_heads + h) * row;
+    std::fill_n(out, latent, 0.0F);
+    std::copy_n(q + (i * c.n_heads + h) * q_size + nope, c.qk_rope_head_dim, out + latent);
   }
-  const KernelMatrix keys = a.cache.matrix(a.rows, row);
-  const KernelMatrix values = a.cache.matrix(a.rows, latent);
+  if (a.w.is_split()) {
+    const KernelMatrix k_b = kernel_matrix(a.w.k_b_proj);
+    kernels.dot_rows[static_cast<size_t>(a.w.k_b_proj.dtype)](
+        &k_b, h * latent, (h + 1) * latent, q + h * q_size, c.n_heads * q_size, n,
+        a.s.q_latent + h * row, c.n_heads * row);
+  } else {
+    const KernelMatrix kv_b = kernel_matrix(a.w.kv_b_proj);
+    const int64_t w_uk = h * (nope + c.v_head_dim);
+    kernels.add_rows[static_cast<size_t>(a.w.kv_b_proj.dtype)](
+        &kv_b, w_uk, w_uk + nope, q + h * q_size, c.n_heads * q_size, n, a.s.q_latent + h * row,
+        c.n_heads * row);
+  }
+}
+
+// Heads [h0, h1) of tokens [t0, t0 + n) of the call, by one thread.
+inline void absorbed_heads(const MlaCall& a, int64_t t0, int64_t n, int64_t h0, int64_t h1,
+                           float* scores) {
+  const Config& c = a.config;
+  const int64_t latent = c.kv_lora_rank;
+  const int64_t row = a.cache.row_size;
+  const KernelTable& kernels = *a.compute.kernels;
+  const float* q = a.s.q + t0 * c.n_heads * c.qk_head_dim();
+  for (int64_t h = h0; h < h1; ++h) absorb_query(a, q, n, h);
+
+  const KernelMatrix keys = a.cache.matrix(a.rows, 0, row);
+  const KernelMatrix values = a.cache.matrix(a.rows, 0, latent);
   for (int64_t i = 0; i < n; ++i) {
     const int64_t cached = a.begin + t0 + i + 1;
     float* o = a.s.o_latent + (i * c.n_heads + h0) * latent;
@@ -118,10 +142,12 @@ inline void absorbed_heads(const MlaCall& a, int64_t t0, int64_t n, int64_t h0, 
     kernels.add_rows[KernelType::kF32](&values, 0, cached, scores, cached, h1 - h0, o, latent);
   }
   for (int64_t h = h0; h < h1; ++h) {  // o = o_latent * W_UV
-    const int64_t w_uv = h * (nope + c.v_head_dim) + nope;
-    kernels.dot_rows[kv_b_type](
-        &kv_b, w_uv, w_uv + c.v_head_dim, a.s.o_latent + h * latent, c.n_heads * latent, n,
-        a.s.heads + (t0 * c.n_heads + h) * c.v_head_dim, c.n_heads * c.v_head_dim);
+    const MlaPart part = value_part(a, h);
+    const KernelMatrix w_uv = kernel_matrix(*part.w);
+    kernels.dot_rows[static_cast<size_t>(part.w->dtype)](
+        &w_uv, part.first_row, part.first_row + c.v_head_dim, a.s.o_latent + h * latent,
+        c.n_heads * latent, n, a.s.heads + (t0 * c.n_heads + h) * c.v_head_dim,
+        c.n_heads * c.v_head_dim);
   }
 }
 
@@ -138,6 +164,33 @@ inline void mla_absorbed(const MlaCall& a) {
   }
 }
 
+// Keys (cached, nope) and values (cached, v) of head h from the cached latents; `panel`
+// ((nope + v) * kv_lora_rank) is scratch. False when oneDNN runs out of memory.
+inline bool expand_head(const MlaCall& a, int64_t h, float* panel, float* keys, float* values) {
+  const Config& c = a.config;
+  const int64_t nope = c.qk_nope_head_dim;
+  const int64_t v = c.v_head_dim;
+  const int64_t latent = c.kv_lora_rank;
+  const int64_t row = a.cache.row_size;
+  const int64_t cached = a.begin + a.n;
+  const auto unpack = [&](const Matrix& w, int64_t begin, int64_t rows, float* out) {
+    const KernelMatrix matrix = kernel_matrix(w);
+    a.compute.kernels->unpack_rows[static_cast<size_t>(w.dtype)](&matrix, begin, begin + rows, out,
+                                                                 w.cols);
+  };
+  float* w_uk = panel;                  // (nope, kv_lora_rank), or its transpose when split
+  float* w_uv = panel + nope * latent;  // (v, kv_lora_rank)
+  const MlaPart part = value_part(a, h);
+  unpack(*part.w, part.first_row, v, w_uv);
+  bool ok = gemm_nt(cached, v, latent, a.rows, row, w_uv, latent, 0.0F, values, v);
+  if (a.w.is_split()) {
+    unpack(a.w.k_b_proj, h * latent, latent, w_uk);
+    return ok && gemm_nn(cached, nope, latent, a.rows, row, w_uk, nope, 0.0F, keys, nope);
+  }
+  unpack(a.w.kv_b_proj, h * (nope + v), nope, w_uk);
+  return ok && gemm_nt(cached, nope, latent, a.rows, row, w_uk, latent, 0.0F, keys, nope);
+}
+
 // One head of all tokens of the call, by one thread.
 inline bool expanded_head(const MlaCall& a, int64_t h, float* scratch) {
   const Config& c = a.config;
@@ -151,24 +204,16 @@ inline bool expanded_head(const MlaCall& a, int64_t h, float* scratch) {
   float* panel = scratch;                     // (nope + v, kv_lora_rank)
   float* keys = panel + (nope + v) * latent;  // (cached, nope)
   float* values = keys + cached * nope;       // (cached, v)
-  float* scores = values + cached * v;        // (kExpandedRows, cached)
+  float* scores = values + cached * v;        // (kScoreRows, cached)
 
-  const KernelMatrix kv_b = kernel_matrix(a.w.kv_b_proj);
-  a.compute.kernels->unpack_rows[static_cast<size_t>(a.w.kv_b_proj.dtype)](
-      &kv_b, h * (nope + v), (h + 1) * (nope + v), panel, latent);
-  bool ok = gemm_nt(cached, nope, latent, a.rows, row, panel, latent, 0.0F, keys, nope) &&
-            gemm_nt(cached, v, latent, a.rows, row, panel + nope * latent, latent, 0.0F, values, v);
-  for (int64_t i0 = 0; ok && i0 < a.n; i0 += kExpandedRows) {
-    const int64_t n = std::min(kExpandedRows, a.n - i0);
+  bool ok = expand_head(a, h, panel, keys, values);
+  for (int64_t i0 = 0; ok && i0 < a.n; i0 += kScoreRows) {
+    const int64_t n = std::min(kScoreRows, a.n - i0);
     const int64_t seen = a.begin + i0 + n;  // by the last query of the block
     const float* q = a.s.q + i0 * ldq + h * (nope + rope);
     ok = gemm_nt(n, seen, nope, q, ldq, keys, nope, 0.0F, scores, seen) &&
          gemm_nt(n, seen, rope, q + nope, ldq, a.rows + latent, row, 1.0F, scores, seen);
-    for (int64_t i = 0; i < n; ++i) {
-      const int64_t visible = a.begin + i0 + i + 1;
-      a.compute.kernels->softmax(scores + i * seen, a.scale, visible);
-      std::fill(scores + i * seen + visible, scores + (i + 1) * seen, 0.0F);
-    }
+    causal_softmax(*a.compute.kernels, a.scale, scores, a.begin + i0, n);
     ok = ok && gemm_nn(n, v, seen, scores, seen, values, v, 0.0F,
                        a.s.heads + (i0 * c.n_heads + h) * v, c.n_heads * v);
   }
@@ -190,7 +235,7 @@ inline void mla_project(const MlaCall& a, const RotaryTable& rotary, const float
   const MlaScratch& s = a.s;
   const MlaWeights& w = a.w;
   const int64_t rope = c.qk_rope_head_dim;
-  const int64_t q_size = c.qk_nope_head_dim + rope;
+  const int64_t q_size = c.qk_head_dim();
   const int64_t ldq = c.n_heads * q_size;
   const int64_t row = a.cache.row_size;
   const Product kv_a{&w.kv_a_proj_with_mqa, x, c.hidden_size, a.n, s.kv_a, row};
@@ -207,7 +252,7 @@ inline void mla_project(const MlaCall& a, const RotaryTable& rotary, const float
     multiply(a.compute, std::array{Product{&w.q_proj, x, c.hidden_size, a.n, s.q, ldq}, kv_a});
   }
   for_each_row(a.compute, a.n, ldq, [&](int64_t i) {
-    const float* angles = s.angles + i * rope;
+    const float* angles = a.angles + i * rope;
     const float* kv = s.kv_a + i * row;
     float* cached = cache_rows + (a.begin + i) * row;
     a.compute.kernels->rms_norm(kv, w.kv_a_layernorm.data(), eps, c.kv_lora_rank, cached);

@@ -1,4 +1,4 @@
-// Rotary position embedding with YaRN (arXiv:2309.00071), interleaved pairs.
+// Rotary position embedding, plain, with YaRN (arXiv:2309.00071) or as Llama 3 scales it.
 #pragma once
 
 #include <algorithm>
@@ -18,12 +18,13 @@ namespace pensee {
 
 // The rotation speeds of one model, and what YaRN multiplies cosines and sines by.
 struct RotaryTable {
-  std::vector<float> inv_freq;  // (qk_rope_head_dim / 2), radians a token
+  std::vector<float> inv_freq;  // (rope_dim / 2), radians a token
   float attention_factor = 1.0F;
+  bool interleaved = true;  // Config::rope_interleave
 
   static RotaryTable create(const Config& config) {
-    const int64_t pairs = config.qk_rope_head_dim / 2;
-    const double dim = static_cast<double>(config.qk_rope_head_dim);
+    const int64_t pairs = config.rope_dim() / 2;
+    const double dim = static_cast<double>(config.rope_dim());
     const double log_theta = std::log(static_cast<double>(config.rope_theta));
     RotaryTable table;
     table.inv_freq.resize(static_cast<size_t>(pairs));
@@ -31,11 +32,22 @@ struct RotaryTable {
       table.inv_freq[static_cast<size_t>(i)] =
           static_cast<float>(std::exp(-log_theta * 2.0 * static_cast<double>(i) / dim));
     }
-    if (config.rope_scaling) table.apply_yarn(*config.rope_scaling, dim, log_theta);
+    table.interleaved = config.rope_interleave;
+    if (!config.rope_scaling) return table;
+    if (config.rope_scaling->type == RopeScaling::Type::kYarn) {
+      table.apply_yarn(*config.rope_scaling, dim, log_theta);
+    } else {
+      table.apply_llama3(*config.rope_scaling);
+    }
     return table;
   }
 
-  // Angles of one position as cos, sin: out (2, qk_rope_head_dim / 2). The angle is a float32
+  // Divides the speeds by `factors` (rope_dim / 2), or leaves them where there are none.
+  void slow_down(const std::vector<float>& factors) {
+    for (size_t i = 0; i < factors.size(); ++i) inv_freq[i] /= factors[i];
+  }
+
+  // Angles of one position as cos, sin: out (2, rope_dim / 2). The angle is a float32
   // product because the models were trained with exactly that.
   void angles(int64_t position, float* out) const {
     const size_t pairs = inv_freq.size();
@@ -46,16 +58,21 @@ struct RotaryTable {
     }
   }
 
-  // Rotates x (qk_rope_head_dim), whose pairs are (2i, 2i + 1), in place.
+  // Rotates x (rope_dim) in place. Its pairs are (2i, 2i + 1) when interleaved, else
+  // (i, i + rope_dim / 2).
   void rotate(const float* angles_of_position, float* x) const {
     const size_t pairs = inv_freq.size();
+    const size_t step = interleaved ? 2 : 1;
+    const size_t apart = interleaved ? 1 : pairs;
     for (size_t i = 0; i < pairs; ++i) {
       const float cosine = angles_of_position[i];
       const float sine = angles_of_position[pairs + i];
-      const float a = x[2 * i];
-      const float b = x[2 * i + 1];
-      x[2 * i] = a * cosine - b * sine;
-      x[2 * i + 1] = a * sine + b * cosine;
+      float& first = x[step * i];
+      float& second = x[step * i + apart];
+      const float a = first;
+      const float b = second;
+      first = a * cosine - b * sine;
+      second = a * sine + b * cosine;
     }
   }
 
@@ -82,11 +99,26 @@ struct RotaryTable {
       attention_factor = static_cast<float>(yarn_mscale(yarn.factor, 1.0));
     }
   }
+
+  // Rotations with a wave longer than the original context / low_freq_factor are slowed by
+  // `factor`, those shorter than the context / high_freq_factor kept, and between them blended
+  // (Llama 3.1's published code).
+  void apply_llama3(const RopeScaling& llama3) {
+    const double context = static_cast<double>(llama3.original_max_position_embeddings);
+    const double low = llama3.low_freq_factor;
+    const double high = llama3.high_freq_factor;
+    for (float& frequency : inv_freq) {
+      const double speed = frequency;
+      const double turns = context * speed / (2.0 * std::numbers::pi);
+      const double kept = std::clamp((turns - low) / (high - low), 0.0, 1.0);
+      frequency = static_cast<float>((1.0 - kept) * speed / llama3.factor + kept * speed);
+    }
+  }
 };
 
-// What attention scores are multiplied by: head_dim^-0.5, times m^2 under YaRN.
+// What attention scores are multiplied by: head_dim^-0.5, times m^2 where mscale_all_dim is set.
 [[nodiscard]] inline float softmax_scale(const Config& config) {
-  const double head_dim = static_cast<double>(config.qk_nope_head_dim + config.qk_rope_head_dim);
+  const double head_dim = static_cast<double>(config.qk_head_dim());
   double scale = 1.0 / std::sqrt(head_dim);
   if (config.rope_scaling && config.rope_scaling->mscale_all_dim != 0.0) {
     const double m = yarn_mscale(config.rope_scaling->factor, config.rope_scaling->mscale_all_dim);

@@ -1,5 +1,6 @@
-// Which experts a token meets, and with what weight (noaux_tc: DeepSeek-V3, arXiv:2412.19437,
-// section 2.1.2; selection limited to groups as in DeepSeek's published implementation).
+// Which experts a token meets, and with what weight: noaux_tc (DeepSeek-V3, arXiv:2412.19437,
+// section 2.1.2; selection limited to groups as in DeepSeek's published implementation), greedy and
+// group_limited_greedy (DeepSeek-V2, arXiv:2405.04434, section 2.1.3).
 #pragma once
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include <limits>
 
 #include "pensee/base/arena.hpp"
+#include "pensee/kernels/reference.hpp"
 #include "pensee/model/config.hpp"
 
 namespace pensee {
@@ -38,7 +40,7 @@ struct RouterScratch {
 }
 
 // Excludes all but the topk_group best groups from `choice`: a group's score is the sum of its two
-// largest choices.
+// largest choices (noaux_tc), or its largest.
 inline void exclude_groups(const Config& c, const RouterScratch& scratch) {
   constexpr float kExcluded = -std::numeric_limits<float>::infinity();
   const int64_t group_size = c.n_routed_experts / c.n_group;
@@ -54,7 +56,7 @@ inline void exclude_groups(const Config& c, const RouterScratch& scratch) {
         second = value;
       }
     }
-    scratch.group_score[g] = first + second;
+    scratch.group_score[g] = c.topk_method == TopkMethod::kNoauxTc ? first + second : first;
   }
   for (int64_t drop = c.n_group - c.topk_group; drop > 0; --drop) {
     // The last of the smallest, so that of equal groups the first are kept.
@@ -69,16 +71,22 @@ inline void exclude_groups(const Config& c, const RouterScratch& scratch) {
   }
 }
 
-// One token: scores (n_routed_experts) hold the router's logits on entry and sigmoid(logits) on
-// return; experts and weights (num_experts_per_tok) are written. A weight is the expert's score
+// One token: scores (n_routed_experts) hold the router's logits on entry and on return
+// sigmoid(logits) (noaux_tc) or softmax(logits); experts and weights (num_experts_per_tok) are
+// written. `bias` (n_routed_experts) is read by noaux_tc alone. A weight is the expert's score
 // WITHOUT the bias, normalised and scaled as the configuration says.
 inline void route_token(const Config& c, const float* bias, float* scores,
                         const RouterScratch& scratch, int32_t* experts, float* weights) {
-  for (int64_t e = 0; e < c.n_routed_experts; ++e) {
-    scores[e] = 1.0F / (1.0F + std::exp(-scores[e]));
-    scratch.choice[e] = scores[e] + bias[e];
+  if (c.topk_method == TopkMethod::kNoauxTc) {
+    for (int64_t e = 0; e < c.n_routed_experts; ++e) {
+      scores[e] = 1.0F / (1.0F + std::exp(-scores[e]));
+      scratch.choice[e] = scores[e] + bias[e];
+    }
+  } else {
+    reference::softmax(scores, 1.0F, c.n_routed_experts);
+    std::copy_n(scores, c.n_routed_experts, scratch.choice);
   }
-  if (c.topk_group < c.n_group) exclude_groups(c, scratch);
+  if (c.topk_method != TopkMethod::kGreedy && c.topk_group < c.n_group) exclude_groups(c, scratch);
   float sum = 0.0F;
   for (int64_t k = 0; k < c.num_experts_per_tok; ++k) {
     // NaN logits (a broken checkpoint) choose nothing; fall back to expert k rather than read

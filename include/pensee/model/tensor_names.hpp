@@ -88,12 +88,24 @@ std::string translate(const TensorName (&table)[n], NamingScheme scheme, std::st
   return tensor_names_detail::translate(kModelTensors, scheme, hf);
 }
 
-// The name of a tensor of layer `layer`, "self_attn.q_proj.weight" say.
+// The name of a tensor of layer `layer`, "self_attn.q_proj.weight" say. Old GGUF files have each
+// expert in a tensor of its own, and call "mlp.experts.7.up_proj.weight" "ffn_up.7.weight".
 [[nodiscard]] inline std::string layer_tensor_name(NamingScheme scheme, int64_t layer,
                                                    std::string_view hf) {
+  using tensor_names_detail::translate;
+  constexpr std::string_view kExperts = "mlp.experts.";
   const char* prefix = scheme == NamingScheme::kGguf ? "blk." : "model.layers.";
-  return prefix + std::to_string(layer) + "." +
-         tensor_names_detail::translate(kLayerTensors, scheme, hf);
+  std::string name = prefix + std::to_string(layer) + ".";
+  const std::string_view rest = hf.starts_with(kExperts) ? hf.substr(kExperts.size()) : "";
+  if (scheme == NamingScheme::kGguf && !rest.empty() && rest[0] >= '0' && rest[0] <= '9') {
+    const size_t dot = rest.find('.');
+    const std::string part(rest.substr(dot + 1, rest.rfind('.') - dot - 1));  // "up_proj"
+    return name.append(translate(kLayerTensors, scheme, "mlp." + part))
+        .append(".")
+        .append(rest.substr(0, dot))
+        .append(rest.substr(rest.rfind('.')));
+  }
+  return name.append(translate(kLayerTensors, scheme, hf));
 }
 
 }  // namespace pensee

@@ -19,6 +19,7 @@
 #include "pensee/base/threads.hpp"
 #include "pensee/io/checkpoint.hpp"
 #include "pensee/kernels/reference.hpp"
+#include "pensee/model/attention_gqa.hpp"
 #include "pensee/model/attention_mla.hpp"
 #include "pensee/model/config.hpp"
 #include "pensee/model/ffn.hpp"
@@ -52,6 +53,7 @@ class Transformer {
     if (!prepare_gemm()) return Error{Status::kOutOfMemory, "no memory to set up oneDNN"};
     t->kernels_ = options.kernels;
     t->rotary_ = RotaryTable::create(config);
+    t->rotary_.slow_down(t->weights_.rope_freqs);
     t->softmax_scale_ = softmax_scale(config);
     t->config_ = std::move(config);
     t->checkpoint_ = std::move(checkpoint);
@@ -150,12 +152,12 @@ class Sequence {
     return {buffers_.logits, static_cast<size_t>(model_->config().vocab_size)};
   }
 
-  // What the cache of one layer holds: (length, kv_lora_rank + qk_rope_head_dim).
+  // What the cache of one layer holds: (length, Config::cache_row_size()).
   [[nodiscard]] std::span<const float> cache_rows(int64_t layer) const noexcept {
     return {buffers_.cache.layer(layer), static_cast<size_t>(length_ * buffers_.cache.row_size)};
   }
   // Takes over the cache of `length` tokens from elsewhere: `fill` is called for each layer in turn
-  // with its rows (length, kv_lora_rank + qk_rope_head_dim). Precondition: length <= capacity().
+  // with its rows (length, Config::cache_row_size()). Precondition: length <= capacity().
   template <class Fill>
   void restore(int64_t length, Fill&& fill) {
     assert(length >= 0 && length <= capacity());
@@ -200,13 +202,15 @@ class Sequence {
   static constexpr int64_t kLogitRows = 32;  // rows of logits computed together for a sink
 
   struct Buffers {
-    LatentCache cache;
+    KvCache cache;
+    float* angles = nullptr;      // (chunk, 2, rope_dim / 2)
     float* x = nullptr;           // (chunk, hidden): the residual stream
     float* normed = nullptr;      // (chunk, hidden): input of a sub-layer
     float* delta = nullptr;       // (chunk, hidden): output of a sub-layer
     float* logits = nullptr;      // (vocab_size)
     float* logit_rows = nullptr;  // (kLogitRows, vocab_size)
     MlaScratch mla;
+    GqaScratch gqa;
     FfnScratch ffn;
     MoeScratch moe;
     float* thread_scratch = nullptr;  // (threads, scratch_size)
@@ -218,22 +222,28 @@ class Sequence {
                           int threads) {
       const int64_t chunk = options.chunk;
       Buffers b;
-      b.cache = LatentCache::layout(arena, c, options.context_length);
+      b.cache = KvCache::layout(arena, c, options.context_length);
+      b.angles = arena.take<float>(chunk * c.rope_dim());
       b.x = arena.take<float>(chunk * c.hidden_size);
       b.normed = arena.take<float>(chunk * c.hidden_size);
       b.delta = arena.take<float>(chunk * c.hidden_size);
       b.logits = arena.take<float>(c.vocab_size);
       b.logit_rows = arena.take<float>(std::min(kLogitRows, chunk) * c.vocab_size);
-      b.mla = MlaScratch::layout(arena, c, chunk);
+      if (c.has_mla()) {
+        b.mla = MlaScratch::layout(arena, c, chunk);
+      } else {
+        b.gqa = GqaScratch::layout(arena, c, chunk);
+      }
       b.ffn = FfnScratch::layout(arena, chunk, c.intermediate_size);
       if (c.has_moe()) b.moe = MoeScratch::layout(arena, c, chunk);
-      b.max_products = std::max<int64_t>(2, c.has_moe() ? MoeScratch::max_products(c) : 0);
+      b.max_products = std::max<int64_t>(3, c.has_moe() ? MoeScratch::max_products(c) : 0);
       b.task_ends = arena.take<int64_t>(b.max_products);
       const int64_t widest =
-          std::max({c.hidden_size, c.intermediate_size, c.q_lora_rank, c.n_heads * c.v_head_dim,
+          std::max({c.hidden_size, c.intermediate_size, c.q_lora_rank, c.attention_size(),
                     c.moe_intermediate_size * std::max<int64_t>(1, c.n_shared_experts)});
+      const auto attention_scratch = c.has_mla() ? mla_thread_scratch : gqa_thread_scratch;
       b.scratch_size =
-          std::max(multiply_scratch(widest), mla_thread_scratch(c, options.context_length, chunk));
+          std::max(multiply_scratch(widest), attention_scratch(c, options.context_length, chunk));
       b.thread_scratch = arena.take<float>(threads * b.scratch_size);
       return b;
     }
@@ -299,13 +309,12 @@ class Sequence {
     const auto n = static_cast<int64_t>(tokens.size());
     embed(tokens);
     for (int64_t i = 0; i < n; ++i) {
-      model_->rotary().angles(length_ + i,
-                              buffers_.mla.angles + i * model_->config().qk_rope_head_dim);
+      model_->rotary().angles(length_ + i, buffers_.angles + i * model_->config().rope_dim());
     }
     for (size_t l = 0; l < w.layers.size(); ++l) {
       const LayerWeights& layer = w.layers[l];
       norm(c, layer.input_layernorm, n);
-      attention(c, layer.self_attn, buffers_.cache.layer(static_cast<int64_t>(l)), n);
+      attention(c, layer, buffers_.cache.layer(static_cast<int64_t>(l)), n);
       add_delta(c, n);
       norm(c, layer.post_attention_layernorm, n);
       feed_forward(c, layer, n);
@@ -342,18 +351,43 @@ class Sequence {
   }
 
   // delta = attention(normed); the layer's cache gets the new rows.
-  void attention(const Compute& c, const MlaWeights& w, float* cache_rows, int64_t n) const {
+  void attention(const Compute& c, const LayerWeights& layer, float* rows, int64_t n) const {
+    const Config& config = model_->config();
+    if (config.has_mla()) {
+      latent_attention(c, layer.mla, rows, n);
+    } else {
+      const GqaCall call{c,
+                         config,
+                         layer.gqa,
+                         buffers_.gqa,
+                         buffers_.cache,
+                         rows,
+                         buffers_.angles,
+                         length_,
+                         n,
+                         model_->softmax_scale_of_scores()};
+      gqa_project(call, model_->rotary(), buffers_.normed);
+      gqa_attend(call);
+    }
+    const Matrix& o_proj = config.has_mla() ? layer.mla.o_proj : layer.gqa.o_proj;
+    const float* heads = config.has_mla() ? buffers_.mla.heads : buffers_.gqa.heads;
+    multiply(
+        c, std::array{Product{&o_proj, heads, o_proj.cols, n, buffers_.delta, config.hidden_size}});
+  }
+
+  void latent_attention(const Compute& c, const MlaWeights& w, float* rows, int64_t n) const {
     const Config& config = model_->config();
     const MlaCall call{c,
                        config,
                        w,
                        buffers_.mla,
                        buffers_.cache,
-                       cache_rows,
+                       rows,
+                       buffers_.angles,
                        length_,
                        n,
                        model_->softmax_scale_of_scores()};
-    mla_project(call, model_->rotary(), buffers_.normed, cache_rows);
+    mla_project(call, model_->rotary(), buffers_.normed, rows);
     const MlaForm form =
         options_.mla == MlaForm::kAuto ? choose_mla_form(config, length_, n) : options_.mla;
     if (form == MlaForm::kAbsorbed) {
@@ -361,8 +395,6 @@ class Sequence {
     } else {
       mla_expanded(call);
     }
-    multiply(c, std::array{Product{&w.o_proj, buffers_.mla.heads, w.o_proj.cols, n, buffers_.delta,
-                                   config.hidden_size}});
   }
 
   // delta = the layer's experts or its dense feed-forward network on normed.

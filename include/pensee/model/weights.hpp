@@ -11,11 +11,14 @@
 #include "pensee/base/tensor_view.hpp"
 #include "pensee/io/checkpoint.hpp"
 #include "pensee/model/config.hpp"
+#include "pensee/model/tensor_names.hpp"
 
 namespace pensee {
 
 // Multi-head latent attention. Head h owns rows [h * (nope + v), (h + 1) * (nope + v)) of
-// kv_b_proj: its key rows first, then its value rows.
+// kv_b_proj: its key rows first, then its value rows. Newer GGUF files have it in two, the keys of
+// each head transposed: head h owns rows [h * kv_lora_rank, (h + 1) * kv_lora_rank) of k_b_proj and
+// rows [h * v, (h + 1) * v) of v_b_proj.
 struct MlaWeights {
   Matrix q_proj;                      // (n_heads * (nope + rope), hidden); without q_lora_rank
   Matrix q_a_proj;                    // (q_lora_rank, hidden)
@@ -23,8 +26,25 @@ struct MlaWeights {
   Matrix q_b_proj;                    // (n_heads * (nope + rope), q_lora_rank)
   Matrix kv_a_proj_with_mqa;          // (kv_lora_rank + rope, hidden)
   std::vector<float> kv_a_layernorm;  // (kv_lora_rank)
-  Matrix kv_b_proj;                   // (n_heads * (nope + v), kv_lora_rank)
+  Matrix kv_b_proj;                   // (n_heads * (nope + v), kv_lora_rank); or, data null,
+  Matrix k_b_proj;                    // (n_heads * kv_lora_rank, nope)
+  Matrix v_b_proj;                    // (n_heads * v, kv_lora_rank)
   Matrix o_proj;                      // (hidden, n_heads * v)
+
+  [[nodiscard]] bool is_split() const noexcept { return kv_b_proj.data == nullptr; }
+};
+
+// Grouped-query attention. Query head h meets key-value head h / (n_heads / n_kv_heads).
+struct GqaWeights {
+  Matrix q_proj;              // (n_heads * head_dim, hidden)
+  Matrix k_proj;              // (n_kv_heads * head_dim, hidden)
+  Matrix v_proj;              // (n_kv_heads * head_dim, hidden)
+  std::vector<float> q_bias;  // (n_heads * head_dim); empty without biases, as the next two
+  std::vector<float> k_bias;  // (n_kv_heads * head_dim)
+  std::vector<float> v_bias;  // (n_kv_heads * head_dim)
+  std::vector<float> q_norm;  // (head_dim); empty without norms of heads, as the next
+  std::vector<float> k_norm;  // (head_dim)
+  Matrix o_proj;              // (hidden, n_heads * head_dim)
 };
 
 // down(silu(gate(x)) * up(x)): a dense layer, a routed expert, or the shared experts as one.
@@ -36,14 +56,15 @@ struct FfnWeights {
 
 struct MoeWeights {
   Matrix gate;                                 // (n_routed_experts, hidden): the router
-  std::vector<float> e_score_correction_bias;  // (n_routed_experts)
+  std::vector<float> e_score_correction_bias;  // (n_routed_experts); noaux_tc only
   std::vector<FfnWeights> experts;             // (n_routed_experts) of moe_intermediate_size
   FfnWeights shared_experts;                   // moe_intermediate_size * n_shared_experts
 };
 
 struct LayerWeights {
-  std::vector<float> input_layernorm;  // (hidden)
-  MlaWeights self_attn;
+  std::vector<float> input_layernorm;           // (hidden)
+  MlaWeights mla;                               // self_attn of models with latent attention
+  GqaWeights gqa;                               // self_attn of the others
   std::vector<float> post_attention_layernorm;  // (hidden)
   std::unique_ptr<MoeWeights> moe;              // null in a dense layer
   FfnWeights mlp;                               // of intermediate_size; dense layers only
@@ -53,6 +74,9 @@ struct Weights {
   Matrix embed_tokens;      // (vocab_size, hidden)
   std::vector<float> norm;  // (hidden)
   Matrix lm_head;           // (vocab_size, hidden)
+  // (rope_dim / 2): what the rotary speeds are divided by; empty unless the file has it, as GGUF
+  // files of Llama 3 do.
+  std::vector<float> rope_freqs;
   std::vector<LayerWeights> layers;
 
   // Scales and realigned tensors that the matrices point to; everything else stays in the mapped
@@ -68,26 +92,45 @@ struct Weights {
 class WeightReader {
  public:
   WeightReader(const Checkpoint& checkpoint, Weights& weights)
-      : checkpoint_(checkpoint), weights_(weights) {}
+      : checkpoint_(checkpoint),
+        scheme_(checkpoint.gguf() == nullptr ? NamingScheme::kHuggingFace : NamingScheme::kGguf),
+        weights_(weights) {}
+
+  // The tensors that follow are those of layer `index`.
+  void enter_layer(int64_t index) { layer_ = index; }
+
+  // The checkpoint's name of a tensor, of this layer once there is one.
+  [[nodiscard]] std::string name(std::string_view hf) const {
+    return layer_ < 0 ? model_tensor_name(scheme_, hf) : layer_tensor_name(scheme_, layer_, hf);
+  }
+  [[nodiscard]] bool has(std::string_view hf) const {
+    return checkpoint_.find(name(hf)) != nullptr;
+  }
 
   // A matrix used in place. FP8 needs `<name>_scale_inv` beside it.
-  Result<void> matrix(const std::string& name, int64_t rows, int64_t cols, Matrix& out) {
-    PENSEE_ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_.require(name));
+  Result<void> matrix(std::string_view hf, int64_t rows, int64_t cols, Matrix& out) {
+    const std::string full = name(hf);
+    PENSEE_ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_.require(full));
     PENSEE_RETURN_IF_ERROR(expect(tensor, {{rows, cols}, 2}));
-    const int64_t block = dtype_block_elements(tensor.dtype);
-    if (cols % block != 0) {
-      return error(tensor, "expected rows of whole blocks of " + std::to_string(block),
-                   "rows of " + std::to_string(cols));
+    out = {tensor.data, nullptr, tensor.dtype, rows, cols, dtype_row_bytes(tensor.dtype, cols)};
+    if (tensor.dtype == DType::kF8E4M3) return scales(full + "_scale_inv", out);
+    return {};
+  }
+
+  // A tensor of `n` matrices (n, rows, cols) as one of (n * rows, cols).
+  Result<void> stack(std::string_view hf, int64_t n, int64_t rows, int64_t cols, Matrix& out) {
+    PENSEE_ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_.require(name(hf)));
+    PENSEE_RETURN_IF_ERROR(expect(tensor, {{n, rows, cols}, 3}));
+    if (tensor.dtype == DType::kF8E4M3) {
+      return error(tensor, "expected no block scales", "F8_E4M3");
     }
-    const int64_t row_bytes = dtype_row_bytes(tensor.dtype, cols);
-    out = {tensor.data, nullptr, tensor.dtype, rows, cols, row_bytes};
-    if (tensor.dtype == DType::kF8E4M3) return scales(name + "_scale_inv", out);
+    out = {tensor.data, nullptr, tensor.dtype, n * rows, cols, dtype_row_bytes(tensor.dtype, cols)};
     return {};
   }
 
   // A small vector, as float32.
-  Result<void> vector(const std::string& name, int64_t size, std::vector<float>& out) {
-    PENSEE_ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_.require(name));
+  Result<void> vector(std::string_view hf, int64_t size, std::vector<float>& out) {
+    PENSEE_ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_.require(name(hf)));
     PENSEE_RETURN_IF_ERROR(expect(tensor, {{size}, 1}));
     if (tensor.dtype == DType::kF8E4M3 || is_block_type(tensor.dtype)) {
       return error(tensor, "expected F32, F16 or BF16", std::string(dtype_name(tensor.dtype)));
@@ -111,8 +154,10 @@ class WeightReader {
     return matrix(prefix + "down_proj.weight", hidden, intermediate, out.down_proj);
   }
 
-  Result<void> attention(const std::string& prefix, const Config& c, MlaWeights& out) {
-    const int64_t q_rows = c.n_heads * (c.qk_nope_head_dim + c.qk_rope_head_dim);
+  Result<void> mla(const Config& c, MlaWeights& out) {
+    const std::string prefix = "self_attn.";
+    const int64_t nope = c.qk_nope_head_dim;
+    const int64_t q_rows = c.n_heads * c.qk_head_dim();
     if (c.q_lora_rank > 0) {
       PENSEE_RETURN_IF_ERROR(
           matrix(prefix + "q_a_proj.weight", c.q_lora_rank, c.hidden_size, out.q_a_proj));
@@ -128,41 +173,90 @@ class WeightReader {
                                   out.kv_a_proj_with_mqa));
     PENSEE_RETURN_IF_ERROR(
         vector(prefix + "kv_a_layernorm.weight", c.kv_lora_rank, out.kv_a_layernorm));
-    PENSEE_RETURN_IF_ERROR(matrix(prefix + "kv_b_proj.weight",
-                                  c.n_heads * (c.qk_nope_head_dim + c.v_head_dim), c.kv_lora_rank,
-                                  out.kv_b_proj));
-    return matrix(prefix + "o_proj.weight", c.hidden_size, c.n_heads * c.v_head_dim, out.o_proj);
+    if (has(prefix + "k_b_proj.weight")) {
+      PENSEE_RETURN_IF_ERROR(
+          stack(prefix + "k_b_proj.weight", c.n_heads, c.kv_lora_rank, nope, out.k_b_proj));
+      PENSEE_RETURN_IF_ERROR(
+          stack(prefix + "v_b_proj.weight", c.n_heads, c.v_head_dim, c.kv_lora_rank, out.v_b_proj));
+    } else {
+      PENSEE_RETURN_IF_ERROR(matrix(prefix + "kv_b_proj.weight", c.n_heads * (nope + c.v_head_dim),
+                                    c.kv_lora_rank, out.kv_b_proj));
+    }
+    return matrix(prefix + "o_proj.weight", c.hidden_size, c.attention_size(), out.o_proj);
   }
 
-  Result<void> moe(const std::string& prefix, const Config& c, MoeWeights& out) {
-    PENSEE_RETURN_IF_ERROR(
-        matrix(prefix + "gate.weight", c.n_routed_experts, c.hidden_size, out.gate));
-    PENSEE_RETURN_IF_ERROR(vector(prefix + "gate.e_score_correction_bias", c.n_routed_experts,
-                                  out.e_score_correction_bias));
+  Result<void> gqa(const Config& c, GqaWeights& out) {
+    const int64_t q_rows = c.n_heads * c.head_dim;
+    const int64_t kv_rows = c.n_kv_heads * c.head_dim;
+    PENSEE_RETURN_IF_ERROR(matrix("self_attn.q_proj.weight", q_rows, c.hidden_size, out.q_proj));
+    PENSEE_RETURN_IF_ERROR(matrix("self_attn.k_proj.weight", kv_rows, c.hidden_size, out.k_proj));
+    PENSEE_RETURN_IF_ERROR(matrix("self_attn.v_proj.weight", kv_rows, c.hidden_size, out.v_proj));
+    if (c.has_qkv_bias()) {
+      PENSEE_RETURN_IF_ERROR(vector("self_attn.q_proj.bias", q_rows, out.q_bias));
+      PENSEE_RETURN_IF_ERROR(vector("self_attn.k_proj.bias", kv_rows, out.k_bias));
+      PENSEE_RETURN_IF_ERROR(vector("self_attn.v_proj.bias", kv_rows, out.v_bias));
+    }
+    if (c.has_qk_norm()) {
+      PENSEE_RETURN_IF_ERROR(vector("self_attn.q_norm.weight", c.head_dim, out.q_norm));
+      PENSEE_RETURN_IF_ERROR(vector("self_attn.k_norm.weight", c.head_dim, out.k_norm));
+    }
+    return matrix("self_attn.o_proj.weight", c.hidden_size, c.attention_size(), out.o_proj);
+  }
+
+  Result<void> moe(const Config& c, MoeWeights& out) {
+    PENSEE_RETURN_IF_ERROR(matrix("mlp.gate.weight", c.n_routed_experts, c.hidden_size, out.gate));
+    if (c.topk_method == TopkMethod::kNoauxTc) {
+      PENSEE_RETURN_IF_ERROR(vector("mlp.gate.e_score_correction_bias", c.n_routed_experts,
+                                    out.e_score_correction_bias));
+    }
     out.experts.resize(static_cast<size_t>(c.n_routed_experts));
-    for (size_t e = 0; e < out.experts.size(); ++e) {
-      PENSEE_RETURN_IF_ERROR(ffn(prefix + "experts." + std::to_string(e) + ".", c.hidden_size,
-                                 c.moe_intermediate_size, out.experts[e]));
-    }
+    PENSEE_RETURN_IF_ERROR(experts("gate_proj", c.moe_intermediate_size, c.hidden_size,
+                                   &FfnWeights::gate_proj, out.experts));
+    PENSEE_RETURN_IF_ERROR(experts("up_proj", c.moe_intermediate_size, c.hidden_size,
+                                   &FfnWeights::up_proj, out.experts));
+    PENSEE_RETURN_IF_ERROR(experts("down_proj", c.hidden_size, c.moe_intermediate_size,
+                                   &FfnWeights::down_proj, out.experts));
     if (c.n_shared_experts == 0) return {};
-    return ffn(prefix + "shared_experts.", c.hidden_size,
-               c.moe_intermediate_size * c.n_shared_experts, out.shared_experts);
+    return ffn("mlp.shared_experts.", c.hidden_size, c.moe_intermediate_size * c.n_shared_experts,
+               out.shared_experts);
   }
 
-  Result<void> layer(const std::string& prefix, const Config& c, int64_t index, LayerWeights& out) {
+  Result<void> layer(const Config& c, int64_t index, LayerWeights& out) {
+    enter_layer(index);
+    PENSEE_RETURN_IF_ERROR(vector("input_layernorm.weight", c.hidden_size, out.input_layernorm));
+    PENSEE_RETURN_IF_ERROR(c.has_mla() ? mla(c, out.mla) : gqa(c, out.gqa));
     PENSEE_RETURN_IF_ERROR(
-        vector(prefix + "input_layernorm.weight", c.hidden_size, out.input_layernorm));
-    PENSEE_RETURN_IF_ERROR(attention(prefix + "self_attn.", c, out.self_attn));
-    PENSEE_RETURN_IF_ERROR(vector(prefix + "post_attention_layernorm.weight", c.hidden_size,
-                                  out.post_attention_layernorm));
-    if (!c.is_moe_layer(index)) {
-      return ffn(prefix + "mlp.", c.hidden_size, c.intermediate_size, out.mlp);
-    }
+        vector("post_attention_layernorm.weight", c.hidden_size, out.post_attention_layernorm));
+    if (!c.is_moe_layer(index)) return ffn("mlp.", c.hidden_size, c.intermediate_size, out.mlp);
     out.moe = std::make_unique<MoeWeights>();
-    return moe(prefix + "mlp.", c, *out.moe);
+    return moe(c, *out.moe);
   }
 
  private:
+  // One matrix of every expert: each in its own tensor, as in Hugging Face's files and old GGUF
+  // files, or all in one.
+  Result<void> experts(const std::string& part, int64_t rows, int64_t cols,
+                       Matrix FfnWeights::*member, std::vector<FfnWeights>& out) {
+    const std::string merged = "mlp.experts." + part + ".weight";
+    if (scheme_ == NamingScheme::kGguf && has(merged)) {
+      Matrix all;
+      const auto n = static_cast<int64_t>(out.size());
+      PENSEE_RETURN_IF_ERROR(stack(merged, n, rows, cols, all));
+      for (int64_t e = 0; e < n; ++e) {
+        Matrix one = all;
+        one.rows = rows;
+        one.data = static_cast<const char*>(all.data) + e * rows * all.row_bytes;
+        out[static_cast<size_t>(e)].*member = one;
+      }
+      return {};
+    }
+    for (size_t e = 0; e < out.size(); ++e) {
+      PENSEE_RETURN_IF_ERROR(matrix("mlp.experts." + std::to_string(e) + "." + part + ".weight",
+                                    rows, cols, out[e].*member));
+    }
+    return {};
+  }
+
   static Error error(const TensorView& tensor, const std::string& expected,
                      const std::string& found) {
     return corrupt_file(std::string(tensor.file) + ": tensor " + std::string(tensor.name) + ": " +
@@ -174,8 +268,14 @@ class WeightReader {
       return error(tensor, "expected shape " + shape.to_string(), tensor.shape.to_string());
     }
     if (!is_weight_type(tensor.dtype)) {
-      return error(tensor, "expected dtype F32, F16, BF16, F8_E4M3 or a block type",
+      return error(tensor, "expected dtype F32, F16, BF16, F8_E4M3 or a block type of GGUF",
                    std::string(dtype_name(tensor.dtype)));
+    }
+    const int64_t block = dtype_block_elements(tensor.dtype);
+    const int64_t cols = shape[shape.rank - 1];
+    if (cols % block != 0) {
+      return error(tensor, "expected rows of whole blocks of " + std::to_string(block),
+                   "rows of " + std::to_string(cols));
     }
     return {};
   }
@@ -212,7 +312,9 @@ class WeightReader {
   }
 
   const Checkpoint& checkpoint_;
+  NamingScheme scheme_;
   Weights& weights_;
+  int64_t layer_ = -1;  // none yet
 };
 
 // Every tensor of the model that the configuration asks for; others (such as the multi-token
@@ -230,13 +332,16 @@ inline Result<Weights> Weights::load(const Checkpoint& checkpoint, const Config&
     PENSEE_RETURN_IF_ERROR(
         reader.matrix("lm_head.weight", config.vocab_size, config.hidden_size, weights.lm_head));
   }
+  if (reader.has("rope_freqs.weight")) {
+    PENSEE_RETURN_IF_ERROR(
+        reader.vector("rope_freqs.weight", config.rope_dim() / 2, weights.rope_freqs));
+  }
   for (int64_t i = 0; i < config.n_layers; ++i) {
     const double done = static_cast<double>(i) / static_cast<double>(config.n_layers);
     if (progress && !progress(done)) {
       return Error{Status::kCancelled, checkpoint.source() + ": loading was cancelled"};
     }
-    PENSEE_RETURN_IF_ERROR(reader.layer("model.layers." + std::to_string(i) + ".", config, i,
-                                        weights.layers.emplace_back()));
+    PENSEE_RETURN_IF_ERROR(reader.layer(config, i, weights.layers.emplace_back()));
   }
   return weights;
 }

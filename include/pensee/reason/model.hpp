@@ -24,6 +24,7 @@
 #include "pensee/io/checkpoint.hpp"
 #include "pensee/kernels/reference.hpp"
 #include "pensee/model/config.hpp"
+#include "pensee/model/read_config.hpp"
 #include "pensee/model/transformer.hpp"
 #include "pensee/reason/phase.hpp"
 #include "pensee/reason/session_options.hpp"
@@ -77,9 +78,7 @@ class Model {
                                                 const SessionOptions& session = {},
                                                 int threads = 0) {
     PENSEE_ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::open(path));
-    PENSEE_ASSIGN_OR_RETURN(const std::string json, checkpoint->read_text(kConfigFile));
-    PENSEE_ASSIGN_OR_RETURN(const Config config,
-                            Config::from_json(json, checkpoint->path_of(kConfigFile)));
+    PENSEE_ASSIGN_OR_RETURN(const Config config, read_config(*checkpoint));
     if (threads == 0) threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
     if (threads < 1) {
       return invalid_argument("threads: expected 0 or more, found " + std::to_string(threads));
@@ -98,12 +97,13 @@ class Model {
     return estimate;
   }
 
-  // Tells models apart: FNV-1a over config.json, and over every tensor's name, type, shape and a
-  // few of its bytes. Computed at the first call, which reads about a page of every tensor.
+  // Tells models apart: FNV-1a over the configuration, and over every tensor's name, type, shape
+  // and a few of its bytes. Computed at the first call, which reads about a page of every tensor.
   [[nodiscard]] uint64_t fingerprint() const {
     std::call_once(fingerprinted_, [this] {
       Fnv1a64 hash;
-      hash.add(config_hash_).add(uint64_t{transformer_->checkpoint().bytes()});
+      for (const auto& [key, value] : config().fields()) hash.add(key).add(value);
+      hash.add(uint64_t{transformer_->checkpoint().bytes()});
       for (const TensorView& tensor : transformer_->checkpoint().tensors()) {
         hash.add(tensor.name).add(dtype_name(tensor.dtype)).add(uint64_t{tensor.bytes});
         for (const int64_t dim : tensor.shape.span()) hash.add(static_cast<uint64_t>(dim));
@@ -133,7 +133,6 @@ class Model {
 
  private:
   static constexpr double kOpening = 0.05;  // opening's share of the load progress
-  static constexpr const char* kConfigFile = "config.json";
   static constexpr const char* kTokenizerFile = "tokenizer.json";
   static constexpr size_t kSampledBytes = 64;  // of each tensor, for the fingerprint
 
@@ -145,9 +144,7 @@ class Model {
   static Result<std::shared_ptr<const Model>> load(std::shared_ptr<const Checkpoint> checkpoint,
                                                    const LoadOptions& options,
                                                    Clock::time_point begin) {
-    PENSEE_ASSIGN_OR_RETURN(const std::string config_json, checkpoint->read_text(kConfigFile));
-    PENSEE_ASSIGN_OR_RETURN(Config config,
-                            Config::from_json(config_json, checkpoint->path_of(kConfigFile)));
+    PENSEE_ASSIGN_OR_RETURN(Config config, read_config(*checkpoint));
     const std::string tokenizer_file = checkpoint->path_of(kTokenizerFile);
     PENSEE_ASSIGN_OR_RETURN(const std::string json, checkpoint->read_text(kTokenizerFile));
     PENSEE_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::from_json(json, tokenizer_file));
@@ -159,7 +156,6 @@ class Model {
     }
 
     std::shared_ptr<Model> model(new Model(std::move(tokenizer), std::move(chat_template)));
-    model->config_hash_ = Fnv1a64().add(config_json).value();
     const std::string source = checkpoint->source();
     PENSEE_RETURN_IF_ERROR(model->check_tokens(config, tokenizer_file));
     PENSEE_RETURN_IF_ERROR(model->read_generation_config(*checkpoint, config));
@@ -298,7 +294,6 @@ class Model {
   Result<ChatTemplate> template_;
   Delimiters delimiters_;
   SamplerOptions sampler_defaults_;
-  uint64_t config_hash_ = 0;
   mutable std::once_flag fingerprinted_;
   mutable uint64_t fingerprint_ = 0;
 };

@@ -32,7 +32,7 @@ namespace pensee {
 //   uint64   number of tokens; for each: int32
 //   uint64   number of tokens in the cache: all of them, or all but the newest
 //   uint32   1 if the logits after the newest token follow the cache, or 0
-//   float32  (n_layers, tokens in the cache, kv_lora_rank + qk_rope_head_dim): the cache
+//   float32  (n_layers, tokens in the cache, Config::cache_row_size()): the cache
 //   float32  (vocab_size): the logits, if they follow
 //   uint64   FNV-1a (64 bits) of all before it
 namespace saved_session_detail {
@@ -113,7 +113,7 @@ struct Content {
   uint64_t cached = 0;
   bool has_logits = false;
   std::span<const std::byte> numbers;  // the rest; fit() divides it
-  std::span<const std::byte> rows;     // (n_layers, cached, kv_lora_rank + qk_rope_head_dim)
+  std::span<const std::byte> rows;     // (n_layers, cached, cache_row_size)
   std::span<const std::byte> logits;   // (vocab_size) or empty
 };
 
@@ -180,7 +180,7 @@ inline Result<Content> read(std::span<const std::byte> bytes) {
 
 // Bytes of the cache of one token in all layers.
 inline uint64_t token_bytes(const Config& c) {
-  return static_cast<uint64_t>(c.n_layers * (c.kv_lora_rank + c.qk_rope_head_dim)) * sizeof(float);
+  return static_cast<uint64_t>(c.n_layers * c.cache_row_size()) * sizeof(float);
 }
 
 // Checks what was read against the model and the room there will be.

@@ -1,4 +1,4 @@
-#include "pensee/model/config.hpp"
+#include "pensee/model/config_json.hpp"
 
 #include <doctest/doctest.h>
 
@@ -202,25 +202,23 @@ TEST_CASE("every number is held to its type and limits") {
     json[key] = value;
     expect_error(json, Status::kCorruptFile, std::string(key) + ": expected");
   };
-#define PENSEE_X(member, key, fallback, least, most)                                        \
-  for (const Json& value : {Json(int64_t{least} - 1), Json(int64_t{most} + 1),              \
-                            Json(std::numeric_limits<int64_t>::max()), Json(-1), Json(2.5), \
-                            Json("4"), Json(true), Json::array({4})}) {                     \
-    refuse(key, value);                                                                     \
+  for (const auto& row : pensee::config_detail::kInts) {
+    if ((row.families & pensee::families::kDeepseekV3) == 0) continue;
+    for (const Json& value :
+         {Json(row.least - 1), Json(row.most + 1), Json(std::numeric_limits<int64_t>::max()),
+          Json(-1), Json(2.5), Json("4"), Json(true), Json::array({4})}) {
+      refuse(row.key, value);
+    }
   }
-  PENSEE_CONFIG_INTS(PENSEE_X)
-#undef PENSEE_X
-#define PENSEE_X(member, key, fallback, least, most)                                             \
-  for (const Json& value : {Json(least * 0.5), Json(most * 2.0), Json(-1.0), Json(0), Json("4"), \
-                            Json(nullptr), Json(false)}) {                                       \
-    refuse(key, value);                                                                          \
+  for (const auto& row : pensee::config_detail::kDoubles) {
+    for (const Json& value : {Json(row.least * 0.5), Json(row.most * 2.0), Json(-1.0), Json(0),
+                              Json("4"), Json(nullptr), Json(false)}) {
+      refuse(row.key, value);
+    }
   }
-  PENSEE_CONFIG_DOUBLES(PENSEE_X)
-#undef PENSEE_X
-#define PENSEE_X(member, key, fallback) \
-  for (const Json& value : {Json(1), Json("true"), Json(nullptr)}) refuse(key, value);
-  PENSEE_CONFIG_BOOLS(PENSEE_X)
-#undef PENSEE_X
+  for (const auto& row : pensee::config_detail::kBools) {
+    for (const Json& value : {Json(1), Json("true"), Json(nullptr)}) refuse(row.key, value);
+  }
   expect_error(with("/hidden_size", 0), Status::kCorruptFile,
                "hidden_size: expected an integer from 1 to 131072, found 0");
   expect_error(with("/rms_norm_eps", 2), Status::kCorruptFile,
@@ -289,8 +287,9 @@ TEST_CASE("fields that contradict each other") {
 }
 
 TEST_CASE("what cannot be computed is unsupported, by name") {
-  expect_error(with("/model_type", "qwen2"), Status::kUnsupported,
-               "model_type: expected one of: deepseek_v3, found \"qwen2\"");
+  expect_error(with("/model_type", "gpt2"), Status::kUnsupported,
+               "model_type: expected one of: deepseek_v3, deepseek_v2, qwen2, llama, qwen3, "
+               "qwen3_moe, found \"gpt2\"");
   expect_error(with("/model_type", 3), Status::kCorruptFile, "model_type: expected a string");
   expect_error(with("/hidden_act", "gelu"), Status::kUnsupported,
                "hidden_act: expected \"silu\", found \"gelu\"");
@@ -395,6 +394,96 @@ TEST_CASE("element types and quantization") {
   expect_error(set("weight_block_size", {64, 128}), Status::kUnsupported, "weight_block_size");
   expect_error(set("weight_block_size", {128}), Status::kUnsupported, "weight_block_size");
   expect_error(with("/quantization_config", "fp8"), Status::kCorruptFile, "quantization_config");
+}
+
+TEST_CASE("a distill's configuration is read as it is") {
+  const Json json = Json::parse(R"({
+    "model_type": "llama", "vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336,
+    "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+    "rms_norm_eps": 1e-05, "rope_theta": 500000.0, "max_position_embeddings": 131072,
+    "rope_scaling": {"factor": 8.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
+                     "original_max_position_embeddings": 8192, "rope_type": "llama3"},
+    "attention_bias": false, "mlp_bias": false, "hidden_act": "silu", "bos_token_id": 128000,
+    "eos_token_id": [128001, 128008], "tie_word_embeddings": false})");
+  const Config c = good(json);
+  CHECK(c.family == pensee::ModelFamily::kLlama);
+  CHECK(!c.has_mla());
+  CHECK(!c.has_moe());
+  CHECK(!c.has_qkv_bias());
+  CHECK(!c.has_qk_norm());
+  CHECK(!c.rope_interleave);
+  CHECK(c.head_dim == 128);  // hidden_size / num_attention_heads
+  CHECK(c.cache_row_size() == 2 * 8 * 128);
+  CHECK(c.attention_size() == 4096);
+  REQUIRE(c.rope_scaling.has_value());
+  CHECK(c.rope_scaling->type == pensee::RopeScaling::Type::kLlama3);
+  CHECK(c.rope_scaling->high_freq_factor == 4.0);
+  CHECK(c.rope_scaling->original_max_position_embeddings == 8192);
+  for (const auto& [key, value] : c.fields()) {
+    CHECK(key != "kv_lora_rank");
+    if (key == "rope_scaling") CHECK(value.starts_with("llama3, "));
+  }
+
+  const auto changed = [&](const char* pointer, const Json& value) {
+    Json copy = json;
+    copy[Json::json_pointer(pointer)] = value;
+    return copy;
+  };
+  expect_error(changed("/num_key_value_heads", 5), Status::kCorruptFile,
+               "num_attention_heads: expected a multiple of num_key_value_heads (5), found 32");
+  expect_error(changed("/hidden_size", 4097), Status::kCorruptFile,
+               "hidden_size: expected a multiple of num_attention_heads (32)");
+  expect_error(changed("/head_dim", 127), Status::kCorruptFile, "head_dim: expected an even");
+  expect_error(changed("/mlp_bias", true), Status::kUnsupported, "mlp_bias");
+  expect_error(changed("/attention_bias", true), Status::kUnsupported, "attention_bias");
+  expect_error(changed("/rope_scaling/rope_type", "linear"), Status::kUnsupported,
+               "expected \"default\", \"yarn\" or \"llama3\", found \"linear\"");
+  expect_error(changed("/rope_scaling/high_freq_factor", 1.0), Status::kCorruptFile,
+               "high_freq_factor: expected more than low_freq_factor (1), found 1");
+  CHECK(good(changed("/head_dim", 64)).head_dim == 64);
+  CHECK(good(changed("/model_type", "qwen2")).has_qkv_bias());
+}
+
+TEST_CASE("families with experts: their own keys and defaults") {
+  Json json = Json::parse(R"({
+    "model_type": "qwen3_moe", "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 6144,
+    "moe_intermediate_size": 768, "num_hidden_layers": 48, "num_attention_heads": 32,
+    "num_key_value_heads": 4, "head_dim": 128, "num_experts": 128, "num_experts_per_tok": 8,
+    "norm_topk_prob": true, "decoder_sparse_step": 1, "mlp_only_layers": []})");
+  const Config c = good(json);
+  CHECK(c.n_routed_experts == 128);
+  CHECK(c.topk_method == pensee::TopkMethod::kGreedy);
+  CHECK(c.has_qk_norm());
+  CHECK(c.is_moe_layer(0));
+  CHECK(c.n_shared_experts == 0);
+  CHECK(c.routed_scaling_factor == 1.0);
+  CHECK(c.max_position_embeddings == 32768);
+  json["mlp_only_layers"] = {1};
+  expect_error(json, Status::kUnsupported, "mlp_only_layers");
+  json["mlp_only_layers"] = Json::array();
+  json["num_experts_per_tok"] = 129;
+  expect_error(json, Status::kCorruptFile, "num_experts_per_tok: expected 1 to 128");
+  json.erase("num_experts");
+  expect_error(json, Status::kCorruptFile, "num_experts: missing");
+
+  Json v2 = r1();
+  v2["model_type"] = "deepseek_v2";
+  v2["scoring_func"] = "softmax";
+  v2["topk_method"] = "group_limited_greedy";
+  CHECK(good(v2).topk_method == pensee::TopkMethod::kGroupLimitedGreedy);
+  CHECK(good(v2).num_nextn_predict_layers == 0);
+  v2["topk_method"] = "greedy";
+  CHECK(good(v2).topk_method == pensee::TopkMethod::kGreedy);
+  v2["topk_method"] = "noaux_tc";
+  expect_error(v2, Status::kUnsupported, "topk_method: expected \"greedy\" or");
+  v2.erase("topk_method");
+  v2.erase("norm_topk_prob");
+  v2.erase("routed_scaling_factor");
+  CHECK(good(v2).topk_method == pensee::TopkMethod::kGreedy);
+  CHECK(!good(v2).norm_topk_prob);
+  CHECK(good(v2).routed_scaling_factor == 1.0);
+  v2["scoring_func"] = "sigmoid";
+  expect_error(v2, Status::kUnsupported, "scoring_func");
 }
 
 TEST_CASE("text that is not a configuration") {
