@@ -48,6 +48,25 @@ TEST_CASE("the weight types come first") {
   CHECK(!pensee::is_weight_type(DType::kI8));
 }
 
+TEST_CASE("F16 rounds to the nearest, between all neighbours, and to even in the middle") {
+  const auto f16 = [](uint32_t bits) { return pensee::f16_to_f32(static_cast<uint16_t>(bits)); };
+  constexpr uint32_t kInfinity = 0x7c00;
+  for (uint32_t bits = 0; bits < kInfinity; ++bits) {
+    const float value = f16(bits);
+    REQUIRE(pensee::f32_to_f16(value) == bits);
+    REQUIRE(pensee::f32_to_f16(-value) == (bits | 0x8000U));
+    // Beyond the largest, 2^16 would be next.
+    const float next = bits + 1 < kInfinity ? f16(bits + 1) : 65536.0F;
+    const float middle = value + (next - value) / 2;  // exact in float32
+    REQUIRE(pensee::f32_to_f16(middle) == bits + (bits & 1U));
+    REQUIRE(pensee::f32_to_f16(std::nextafter(middle, 0.0F)) == bits);
+    REQUIRE(pensee::f32_to_f16(std::nextafter(middle, 1e9F)) == bits + 1);
+  }
+  CHECK(pensee::f32_to_f16(1e30F) == kInfinity);
+  CHECK(pensee::f32_to_f16(-std::numeric_limits<float>::infinity()) == (kInfinity | 0x8000U));
+  CHECK(std::isnan(f16(pensee::f32_to_f16(std::numeric_limits<float>::quiet_NaN()))));
+}
+
 TEST_CASE("BF16 goes there and back for all 65536 patterns") {
   for (uint32_t bits = 0; bits < 0x10000U; ++bits) {
     const float value = pensee::bf16_to_f32(static_cast<uint16_t>(bits));

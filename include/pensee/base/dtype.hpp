@@ -119,6 +119,22 @@ inline constexpr int kWeightTypes = PENSEE_WEIGHT_TYPE_LIST(PENSEE_X);
   return sign != 0 ? -magnitude : magnitude;
 }
 
+// Rounds to nearest even; what is too large becomes infinite, NaN stays NaN.
+[[nodiscard]] constexpr uint16_t f32_to_f16(float value) noexcept {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const auto sign = static_cast<uint16_t>((bits >> 16) & 0x8000U);
+  const uint32_t magnitude = bits & 0x7fffffffU;
+  if (magnitude > 0x7f800000U) return static_cast<uint16_t>(sign | 0x7e00U);
+  if (magnitude >= 0x47800000U) return static_cast<uint16_t>(sign | 0x7c00U);  // 2^16 and up
+  if (magnitude < 0x38800000U) {  // below 2^-14: subnormal, in steps of 2^-24
+    // Adding 0.5 puts the steps at the end of the significand, where the addition rounds.
+    const float steps = std::bit_cast<float>(magnitude) + 0.5F;
+    return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(steps) - 0x3f000000U));
+  }
+  const uint32_t rounded = magnitude + 0xfffU + ((magnitude >> 13) & 1U);
+  return static_cast<uint16_t>(sign | ((rounded - (112U << 23)) >> 13));
+}
+
 // FP8 e4m3fn (OCP 8-bit floating point specification): bias 7, no infinities, NaN is 0x7f / 0xff.
 [[nodiscard]] constexpr float f8_e4m3_to_f32(uint8_t bits) noexcept {
   const uint32_t sign = static_cast<uint32_t>(bits & 0x80U) << 24;
