@@ -72,19 +72,7 @@ bool allowed(std::string_view isa, std::string_view cap) {
   return false;
 }
 
-// `table`, with the kernels that its instruction set has no form of from the reference.
-KernelTable completed(KernelTable table) {
-  const KernelTable& reference = reference_kernels();
-  for (int type = 0; type < kKernelTypes; ++type) {
-    if (table.dot_rows[type] == nullptr) table.dot_rows[type] = reference.dot_rows[type];
-    if (table.add_rows[type] == nullptr) table.add_rows[type] = reference.add_rows[type];
-    if (table.unpack_rows[type] == nullptr) table.unpack_rows[type] = reference.unpack_rows[type];
-  }
-  return table;
-}
-
 struct Choice {
-  std::array<KernelTable, std::size(kCandidates)> storage{};
   std::array<const KernelTable*, std::size(kCandidates)> tables{};
   size_t count = 0;
 
@@ -98,9 +86,7 @@ struct Choice {
       const bool is_reference = candidate.table == nullptr;
       const KernelTable* table = is_reference ? &reference_kernels() : candidate.table;
       if (is_reference || (allowed(table->name, cap) && candidate.supported())) {
-        storage[count] = completed(*table);
-        tables[count] = is_reference ? table : &storage[count];
-        ++count;
+        tables[count++] = table;
       }
     }
   }

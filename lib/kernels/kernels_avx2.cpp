@@ -4,6 +4,8 @@
 
 #include "matrix-inl.hpp"
 #include "pensee/kernels/table.hpp"
+#include "q8-inl.hpp"
+#include "q8_avx2-inl.hpp"
 #include "vector-inl.hpp"
 
 namespace pensee::avx2 {
@@ -15,6 +17,13 @@ struct Simd {
   // Rows of a dot-product tile by the number of inputs: at most 8 accumulators, so that with one
   // step of decoded weights everything stays in 16 registers.
   static constexpr unsigned kDotTileRows[] = {0, 4, 4, 2, 2};
+  // For q8-inl.hpp: rows in a tile, and inputs that a panel multiplies together.
+  static constexpr unsigned kTileRows = kNarrowTileRows;
+  static constexpr unsigned kPanelTileInputs = 2;
+  template <class E>
+  using RowTile = NarrowRowTile<E>;
+  template <class E>
+  using Panel = NarrowPanel<E>;
   static constexpr unsigned kAddTileOutputs = 2;
 
   static Vec zero() { return _mm256_setzero_ps(); }
@@ -114,17 +123,49 @@ struct F8E4M3 {
   }
 };
 
+// The kernels of each weight type.
+template <int kType>
+struct Kernels {
+  using E = Decoder<kType>;
+  static constexpr DotRowsFn kDot = dot_block_rows<Simd, E, F32>;
+  static constexpr AddRowsFn kAdd = add_block_rows<Simd, E, F32>;
+  static constexpr UnpackRowsFn kUnpack = unpack_block_rows<E>;
+  static constexpr DotRowsQ8Fn kDotQ8 = dot_rows_q8<Simd, E>;
+};
+template <class E>
+struct ElementKernels {
+  static constexpr DotRowsFn kDot = dot_rows<Simd, E>;
+  static constexpr AddRowsFn kAdd = add_rows<Simd, E>;
+  static constexpr UnpackRowsFn kUnpack = unpack_rows<Simd, E>;
+  static constexpr DotRowsQ8Fn kDotQ8 = nullptr;
+};
+template <>
+struct Kernels<KernelType::kF32> : ElementKernels<F32> {};
+template <>
+struct Kernels<KernelType::kF16> : ElementKernels<F16> {};
+template <>
+struct Kernels<KernelType::kBF16> : ElementKernels<BF16> {};
+template <>
+struct Kernels<KernelType::kF8E4M3> : ElementKernels<F8E4M3> {};
+
 }  // namespace
 
 extern const KernelTable kTable;
 const KernelTable kTable = {
     .name = "avx2",
-    .dot_rows = {dot_rows<Simd, F32>, dot_rows<Simd, F16>, dot_rows<Simd, BF16>,
-                 dot_rows<Simd, F8E4M3>},
-    .add_rows = {add_rows<Simd, F32>, add_rows<Simd, F16>, add_rows<Simd, BF16>,
-                 add_rows<Simd, F8E4M3>},
-    .unpack_rows = {unpack_rows<Simd, F32>, unpack_rows<Simd, F16>, unpack_rows<Simd, BF16>,
-                    unpack_rows<Simd, F8E4M3>},
+#define PENSEE_X(enumerator, bytes, elements, name) Kernels<KernelType::enumerator>::kDot,
+    .dot_rows = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
+#undef PENSEE_X
+#define PENSEE_X(enumerator, bytes, elements, name) Kernels<KernelType::enumerator>::kAdd,
+    .add_rows = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
+#undef PENSEE_X
+#define PENSEE_X(enumerator, bytes, elements, name) Kernels<KernelType::enumerator>::kUnpack,
+    .unpack_rows = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
+#undef PENSEE_X
+#define PENSEE_X(enumerator, bytes, elements, name) Kernels<KernelType::enumerator>::kDotQ8,
+    .dot_rows_q8 = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
+#undef PENSEE_X
+    .quantize_q8 = quantize_q8,
     .rms_norm = rms_norm<Simd>,
     .silu_mul = silu_mul<Simd>,
     .softmax = softmax<Simd>,

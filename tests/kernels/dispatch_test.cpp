@@ -29,7 +29,9 @@ TEST_CASE("Every table is complete") {
       CHECK((table->dot_rows[type] != nullptr));
       CHECK((table->add_rows[type] != nullptr));
       CHECK((table->unpack_rows[type] != nullptr));
+      CHECK((table->dot_rows_q8[type] != nullptr) == is_block(type));
     }
+    CHECK((table->quantize_q8 != nullptr));
     CHECK((table->rms_norm != nullptr));
     CHECK((table->silu_mul != nullptr));
     CHECK((table->softmax != nullptr));
@@ -41,7 +43,7 @@ TEST_CASE("No two tables share a kernel") {
   std::vector<NamedTable> tables = fast_tables();
   tables.push_back({"reference", &reference_kernels()});
   for (const NamedTable& named : tables) {
-    for (int type = 0; type < kElementTypes; ++type) {
+    for (int type = 0; type < kKernelTypes; ++type) {
       CHECK_MESSAGE(seen.insert(named.table->dot_rows[type]).second, named.name);
     }
   }

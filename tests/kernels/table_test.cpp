@@ -35,9 +35,9 @@ struct Case {
 };
 
 std::string describe(const NamedTable& table, const Case& c) {
-  return table.name + " " + kTypeNames[c.type] + " cols " + std::to_string(c.shape.cols) +
-         " rows " + std::to_string(c.begin) + ".." + std::to_string(c.end) + " n " +
-         std::to_string(c.n) + " misaligned by " + std::to_string(c.shape.misaligned_by);
+  return table.name + " " + type_name(c.type) + " cols " + std::to_string(c.shape.cols) + " rows " +
+         std::to_string(c.begin) + ".." + std::to_string(c.end) + " n " + std::to_string(c.n) +
+         " misaligned by " + std::to_string(c.shape.misaligned_by);
 }
 
 // Lengths up to 300, every one around the steps of all instruction sets and the scale blocks.
@@ -170,6 +170,23 @@ TEST_CASE("Matrix kernels agree with the reference for every number of inputs") 
   }
 }
 
+TEST_CASE("Block types agree with the reference as float32, too") {
+  for (const NamedTable& table : fast_tables()) {
+    for (int type = kElementTypes; type < kKernelTypes; ++type) {
+      const int64_t elements = dtype_block_elements(static_cast<DType>(type));
+      uint32_t seed = 1;
+      for (const int64_t blocks : {1, 2, 3, 7, 8, 9, 19}) {
+        const MatrixShape shape{.rows = 1 + seed % 7,
+                                .cols = blocks * elements,
+                                .misaligned_by = seed % 4,
+                                .row_padding = seed % 3};
+        check_all(table, {type, shape, seed % 2, shape.rows, 1 + seed % 5}, seed);
+        ++seed;
+      }
+    }
+  }
+}
+
 TEST_CASE("Row ranges may begin and end anywhere among the scale blocks") {
   const int64_t ranges[][2] = {{0, 1},     {127, 129}, {126, 131}, {128, 256},
                                {255, 257}, {125, 261}, {3, 3},     {0, 300}};
@@ -222,7 +239,7 @@ TEST_CASE("A dot product does not depend on the partition, the other rows or the
                 }
               }
             }
-            CHECK_MESSAGE(equal, table.name, " ", kTypeNames[type], " cols ", cols, " pieces of ",
+            CHECK_MESSAGE(equal, table.name, " ", type_name(type), " cols ", cols, " pieces of ",
                           piece, " rows, ", inputs, " inputs");
           }
         }
@@ -249,7 +266,7 @@ TEST_CASE("Every 16-bit and 8-bit code unpacks to the reference's value") {
         const KernelMatrix w{
             .data = is_narrow ? static_cast<const void*>(narrow.data()) : wide.data(),
             .scales = scaled ? scales.data() : nullptr,
-            .row_bytes = codes * kElementBytes[type],
+            .row_bytes = dtype_row_bytes(static_cast<DType>(type), codes),
             .scale_stride = 2,
             .cols = codes};
         std::vector<float> expected(static_cast<size_t>(codes));
@@ -257,7 +274,7 @@ TEST_CASE("Every 16-bit and 8-bit code unpacks to the reference's value") {
         reference_kernels().unpack_rows[type](&w, 0, 1, expected.data(), codes);
         table.table->unpack_rows[type](&w, 0, 1, got.data(), codes);
         CHECK_MESSAGE(std::equal(got.begin(), got.end(), expected.begin(), same), table.name, " ",
-                      kTypeNames[type]);
+                      type_name(type));
       }
     }
   }

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/random_blocks.hpp"
 #include "pensee/kernels/dispatch.hpp"
 #include "pensee/kernels/reference.hpp"
 
@@ -37,10 +38,14 @@ inline std::vector<NamedTable> fast_tables() {
   return tables;
 }
 
-// The types of single elements.
-inline constexpr int kElementTypes = 4;
-inline constexpr int kElementBytes[kElementTypes] = {4, 2, 2, 1};
-inline constexpr const char* kTypeNames[kElementTypes] = {"f32", "f16", "bf16", "f8"};
+inline constexpr int kElementTypes = 4;  // the types of single elements come first
+
+inline bool is_block(int type) {
+  return is_block_type(static_cast<DType>(type));
+}
+inline std::string type_name(int type) {
+  return std::string(dtype_name(static_cast<DType>(type)));
+}
 
 struct MatrixShape {
   int64_t rows;
@@ -55,7 +60,7 @@ struct MatrixShape {
 class RandomMatrix {
  public:
   RandomMatrix(int type, const MatrixShape& shape, uint32_t seed) : random_(seed) {
-    const int64_t row_bytes = shape.cols * kElementBytes[type];
+    const int64_t row_bytes = dtype_row_bytes(static_cast<DType>(type), shape.cols);
     const int64_t distance = row_bytes + shape.row_padding;
     const int64_t bytes = shape.misaligned_by + (shape.rows - 1) * distance + row_bytes;
     storage_.resize(static_cast<size_t>(bytes));
@@ -64,8 +69,9 @@ class RandomMatrix {
              .row_bytes = distance,
              .scale_stride = (shape.cols + 127) / 128,
              .cols = shape.cols};
+    const int64_t elements = dtype_block_elements(static_cast<DType>(type));
     for (int64_t r = 0; r < shape.rows; ++r) {
-      for (int64_t c = 0; c < shape.cols; ++c) put(type, r, c);
+      for (int64_t c = 0; c < shape.cols; c += elements) put(type, r, c);
     }
     if (!shape.scaled) return;
     std::uniform_real_distribution<float> scale(0.01F, 2.0F);
@@ -79,14 +85,20 @@ class RandomMatrix {
   const KernelMatrix* view() const { return &view_; }
   char* element(int type, int64_t r, int64_t c) {
     char* first = storage_.data() + (static_cast<const char*>(view_.data) - storage_.data());
-    return first + r * view_.row_bytes + c * kElementBytes[type];
+    return first + r * view_.row_bytes + dtype_row_bytes(static_cast<DType>(type), c);
   }
 
  private:
+  // The element, or the block, that begins at column c.
   void put(int type, int64_t r, int64_t c) {
     const auto bits = static_cast<uint32_t>(random_());
     char* to = element(type, r, c);
-    if (type == KernelType::kF32) {
+    if (is_block(type)) {
+      std::vector<uint8_t> block = random_block(type, bits);
+      // The exponents of MXFP4's scales may be anything; here products shall stay finite.
+      if (type == KernelType::kMXFP4) block[0] = static_cast<uint8_t>(112 + block[0] % 32);
+      std::memcpy(to, block.data(), block.size());
+    } else if (type == KernelType::kF32) {
       const float value = std::uniform_real_distribution<float>(-1.0F, 1.0F)(random_);
       std::memcpy(to, &value, sizeof value);
     } else if (type == KernelType::kF16) {  // magnitudes below 2, denormals among them

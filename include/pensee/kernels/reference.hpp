@@ -130,6 +130,80 @@ void unpack_rows(const KernelMatrix* w, int64_t row_begin, int64_t row_end, floa
   }
 }
 
+// 32 numbers as group g of a chunk.
+inline void quantize_group(const float* x, int64_t count, Q8Chunk& out, int64_t g) {
+  float largest = 0.0F;
+  bool is_finite = true;
+  for (int64_t k = 0; k < count; ++k) {
+    largest = std::fmax(largest, std::fabs(x[k]));
+    is_finite = is_finite && std::isfinite(x[k]);
+  }
+  const bool is_zero = largest < 1e-30F || !is_finite;
+  const float inverse = is_zero ? 0.0F : 127.0F / largest;
+  out.scales[g] = !is_finite ? std::numeric_limits<float>::quiet_NaN()
+                  : is_zero  ? 0.0F
+                             : largest / 127.0F;
+  out.sums_16[2 * g] = out.sums_16[2 * g + 1] = 0;
+  for (int64_t k = 0; k < 32; ++k) {
+    const float value = k < count && !is_zero ? std::nearbyint(x[k] * inverse) : 0.0F;
+    out.codes[32 * g + k] = static_cast<int8_t>(value);
+    out.sums_16[2 * g + k / 16] += out.codes[32 * g + k];
+  }
+  out.sums_32[g] = out.sums_16[2 * g] + out.sums_16[2 * g + 1];
+}
+
+inline void quantize_q8(const float* x, int64_t cols, Q8Chunk* out) {
+  const int64_t padded = (cols + kQ8Columns - 1) / kQ8Columns * kQ8Columns;
+  for (int64_t c = 0; c < padded; c += 32) {
+    const int64_t count = std::clamp<int64_t>(cols - c, 0, 32);
+    quantize_group(x + std::min(c, cols), count, out[c / kQ8Columns], c % kQ8Columns / 32);
+  }
+}
+
+// A block times the columns [c, c + elements) of an input.
+inline float dot_block(const blocks::Codes& block, int64_t elements, const Q8Chunk* x, int64_t c) {
+  float sum = 0.0F;
+  for (int64_t e = 0; e < elements; e += blocks::kGroup) {
+    const Q8Chunk& chunk = x[(c + e) / kQ8Columns];
+    const int64_t first = (c + e) % kQ8Columns;
+    int32_t dot = 0;
+    for (int64_t k = 0; k < blocks::kGroup; ++k) {
+      dot += int32_t{block.codes[e + k]} * chunk.codes[first + k];
+    }
+    const int64_t group = e / blocks::kGroup;
+    const float scale = chunk.scales[first / 32];
+    const auto codes = static_cast<float>(chunk.sums_16[first / blocks::kGroup]);
+    sum += static_cast<float>(dot) * (block.scales[group] * scale);
+    sum -= block.mins[group] * (codes * scale);
+  }
+  return sum;
+}
+
+template <int kType>
+void dot_rows_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8Chunk* x,
+                 int64_t ldx, int64_t n, float* y, int64_t ldy) {
+  constexpr int64_t kElements = dtype_block_elements(static_cast<DType>(kType));
+  for (int64_t r = row_begin; r < row_end; ++r) {
+    for (int64_t i = 0; i < n; ++i) y[i * ldy + (r - row_begin)] = 0.0F;
+    const char* row = static_cast<const char*>(w->data) + r * w->row_bytes;
+    for (int64_t c = 0; c < w->cols; c += kElements) {
+      blocks::Codes block;
+      std::fill(std::begin(block.mins), std::end(block.mins), 0.0F);
+      blocks::Decoder<kType>::decode(reinterpret_cast<const uint8_t*>(row), block);
+      for (int64_t i = 0; i < n; ++i) {
+        y[i * ldy + (r - row_begin)] += dot_block(block, kElements, x + i * ldx, c);
+      }
+      row += dtype_block_bytes(static_cast<DType>(kType));
+    }
+  }
+}
+// Null for the types of single elements.
+template <int kType>
+constexpr DotRowsQ8Fn dot_rows_q8_or_null() {
+  if constexpr (is_block_type(static_cast<DType>(kType))) return dot_rows_q8<kType>;
+  return nullptr;
+}
+
 inline void rms_norm(const float* x, const float* weight, float eps, int64_t n, float* y) {
   float sum = 0.0F;
   for (int64_t i = 0; i < n; ++i) sum += x[i] * x[i];
@@ -167,6 +241,11 @@ inline void softmax(float* x, float scale, int64_t n) {
 #define PENSEE_X(enumerator, bytes, elements, name) ref::unpack_rows<KernelType::enumerator>,
       .unpack_rows = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
 #undef PENSEE_X
+#define PENSEE_X(enumerator, bytes, elements, name) \
+  ref::dot_rows_q8_or_null<KernelType::enumerator>(),
+      .dot_rows_q8 = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
+#undef PENSEE_X
+      .quantize_q8 = ref::quantize_q8,
       .rms_norm = ref::rms_norm,
       .silu_mul = ref::silu_mul,
       .softmax = ref::softmax,

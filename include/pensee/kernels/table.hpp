@@ -50,6 +50,27 @@ struct KernelType {
 };
 enum : int { kKernelTypes = KernelType::kCount };
 
+/* 256 numbers of a row of activations, quantised to eight bits: number c is about
+ * codes[c] * scales[c / 32]. A row of `cols` numbers is ceil(cols / 256) chunks; what is beyond
+ * `cols` in the last one is zero. Quantised once, a row serves every matrix that reads it. */
+enum : int { kQ8Columns = 256 };
+struct Q8Chunk {
+  int8_t codes[256]; /* in [-127, 127] */
+  float scales[8];
+  int32_t sums_32[8];  /* of 32 codes each */
+  int32_t sums_16[16]; /* of 16 codes each */
+};
+
+/* Quantises a row: of every 32 numbers the largest magnitude becomes 127, magnitudes below 1e-30
+ * count as zero, and one that is not finite makes the scale NaN. */
+typedef void (*QuantizeQ8Fn)(const float* x, int64_t cols, Q8Chunk* out);
+
+/* y[i * ldy + (r - row_begin)] = W[r, :] . (input i), for r in [row_begin, row_end) and i in [0,
+ * n); input i is the row of chunks at x + i * ldx. n >= 1, cols > 0. Products of codes are summed
+ * exactly; the rest as DotRowsFn says: a result depends neither on n nor on the partition. */
+typedef void (*DotRowsQ8Fn)(const KernelMatrix* w, int64_t row_begin, int64_t row_end,
+                            const struct Q8Chunk* x, int64_t ldx, int64_t n, float* y, int64_t ldy);
+
 struct KernelTable {
   const char* name; /* "reference", "avx2", "avx512" */
 
@@ -57,6 +78,10 @@ struct KernelTable {
   DotRowsFn dot_rows[kKernelTypes];
   AddRowsFn add_rows[kKernelTypes];
   UnpackRowsFn unpack_rows[kKernelTypes];
+  /* Null for the types of single elements, which meet activations in float32. */
+  DotRowsQ8Fn dot_rows_q8[kKernelTypes];
+
+  QuantizeQ8Fn quantize_q8;
 
   /* y[i] = weight[i] * x[i] / sqrt(mean(x^2) + eps); y may be x. */
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* y);

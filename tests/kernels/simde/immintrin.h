@@ -42,8 +42,18 @@ static inline simde__mmask32 pensee_cmpeq_epi16_mask(simde__m512i a, simde__m512
 #  undef _mm512_cmpeq_epi16_mask
 #  define _mm512_cmpeq_epi16_mask(a, b) pensee_cmpeq_epi16_mask(a, b)
 
+static inline simde__m512 pensee_cvtepi32_ps(simde__m512i words) {
+  int32_t from[16];
+  float to[16];
+  memcpy(from, &words, sizeof from);
+  for (int i = 0; i < 16; ++i) to[i] = (float)from[i];
+  return simde_mm512_loadu_ps(to);
+}
+#  define _mm512_cvtepi32_ps(a) pensee_cvtepi32_ps(a)
+
 #  define avx512 avx512_emulated
 
-#else
+#  define PENSEE_TESTS_SIMDE_IMMINTRIN_DONE
+#elif !defined(PENSEE_TESTS_SIMDE_IMMINTRIN_DONE)
 #  include_next <immintrin.h>  // for SIMDe itself
 #endif

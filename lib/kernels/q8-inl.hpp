@@ -1,0 +1,290 @@
+// Products of block-quantised weights and activations of eight bits: what the instruction sets
+// share. `S` has the rest: q8_avx2-inl.hpp, q8_avx512-inl.hpp.
+//
+// Every (row, input) has one accumulator for each group of a chunk, 8 or 16; chunks are added in
+// order, and the accumulators as a tree at the end. The dot product of a group is exact. Two ways
+// compute this, to the same bits:
+//   a tile    Of S::kTileRows rows, for few inputs. Codes are multiplied as they come, lanes are
+//             summed crosswise: a lane is a group.
+//   a panel   Of S::kLanes rows, for more inputs. Codes of a chunk are transposed, so that a lane
+//             is a row and four codes of an input serve all lanes.
+#pragma once
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "blocks-inl.hpp"
+#include "matrix-inl.hpp"
+#include "pensee/kernels/table.hpp"
+#include "vector-inl.hpp"
+
+namespace pensee {
+namespace {
+
+constexpr int64_t kPanelInputs = 4;      // as many inputs make a panel pay
+constexpr int64_t kPanelInputTile = 32;  // inputs whose accumulators stay in the nearer caches
+
+// The last columns of a row, fewer than a chunk: its blocks, then zeros.
+template <class E>
+struct PaddedChunk {
+  char bytes[E::kBytes];
+  const char* fill(const char* from, int64_t cols) {
+    const int64_t count = cols * E::kBytes / kQ8Columns;
+    for (int64_t i = 0; i < E::kBytes; ++i) bytes[i] = i < count ? from[i] : '\0';
+    return bytes;
+  }
+};
+
+// `f(chunk index, chunk of each row, columns)` for all chunks of rows [r, r + R), where rows beyond
+// the end are the last one again.
+template <class E, unsigned R, class F>
+inline void for_each_chunk(const KernelMatrix* w, int64_t r, int64_t row_end, F&& f) {
+  const char* rows[R];
+  for (unsigned k = 0; k < R; ++k) {
+    const int64_t row = r + int64_t{k} < row_end ? r + int64_t{k} : row_end - 1;
+    rows[k] = static_cast<const char*>(w->data) + row * w->row_bytes;
+  }
+  const int64_t chunks = w->cols / kQ8Columns;
+  for (int64_t c = 0; c < chunks; ++c) {
+    f(c, rows, kQ8Columns);
+#pragma GCC unroll 16
+    for (unsigned k = 0; k < R; ++k) rows[k] += E::kBytes;
+  }
+  const int64_t rest = w->cols % kQ8Columns;
+  if (rest == 0) return;
+  PaddedChunk<E> padded[R];
+  for (unsigned k = 0; k < R; ++k) rows[k] = padded[k].fill(rows[k], rest);
+  f(chunks, rows, rest);
+}
+
+template <class S, class E>
+void dot_rows_few(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8Chunk* x,
+                  int64_t ldx, int64_t n, float* y, int64_t ldy) {
+  constexpr int64_t kRows = S::kTileRows;
+  for (int64_t r = row_begin; r < row_end; r += kRows) {
+    const int64_t count = row_end - r < kRows ? row_end - r : kRows;
+    for (int64_t i = 0; i < n; ++i) {
+      typename S::template RowTile<E> tile;
+      tile.clear();
+      for_each_chunk<E, S::kTileRows>(
+          w, r, row_end, [&](int64_t c, const char* const(&rows)[S::kTileRows], int64_t /*cols*/) {
+            tile.add(rows, x + i * ldx + c);
+          });
+      float out[S::kTileRows];
+      tile.finish(out);
+      for (int64_t k = 0; k < count; ++k) y[i * ldy + (r - row_begin) + k] = out[k];
+    }
+  }
+}
+
+template <class S, class E, unsigned X>
+inline void add_inputs(const typename S::template Panel<E>& panel, const Q8Chunk* x, int64_t ldx,
+                       typename S::Vec (*sums)[E::kGroups]) {
+  const Q8Chunk* inputs[X];
+  typename S::Vec* totals[X];
+#pragma GCC unroll 8
+  for (unsigned i = 0; i < X; ++i) {
+    inputs[i] = x + static_cast<int64_t>(i) * ldx;
+    totals[i] = sums[i];
+  }
+  panel.template add<X>(inputs, totals);
+}
+
+// Rows [r, min(r + S::kLanes, row_end)) and up to kPanelInputTile inputs.
+template <class S, class E>
+void dot_panel(const KernelMatrix* w, int64_t r, int64_t row_end, const Q8Chunk* x, int64_t ldx,
+               int64_t n, float* y, int64_t ldy) {
+  constexpr unsigned kGroups = E::kGroups;
+  constexpr unsigned kInputs = S::kPanelTileInputs;
+  typename S::template Panel<E> panel;
+  typename S::Vec sums[kPanelInputTile][kGroups];
+  for (int64_t i = 0; i < n; ++i) {
+    for (unsigned g = 0; g < kGroups; ++g) sums[i][g] = S::zero();
+  }
+  for_each_chunk<E, S::kLanes>(
+      w, r, row_end, [&](int64_t c, const char* const(&rows)[S::kLanes], int64_t /*cols*/) {
+        panel.fill(rows);
+        int64_t i = 0;
+        for (; i + kInputs <= n; i += kInputs) {
+          add_inputs<S, E, kInputs>(panel, x + i * ldx + c, ldx, sums + i);
+        }
+        for (; i < n; ++i) add_inputs<S, E, 1>(panel, x + i * ldx + c, ldx, sums + i);
+      });
+  const int64_t count = row_end - r < S::kLanes ? row_end - r : S::kLanes;
+  for (int64_t i = 0; i < n; ++i) {
+    for (unsigned step = 1; step < kGroups; step *= 2) {
+      for (unsigned g = 0; g < kGroups; g += 2 * step) {
+        sums[i][g] = S::add(sums[i][g], sums[i][g + step]);
+      }
+    }
+    store_lanes<S>(y + i * ldy, count, sums[i][0]);
+  }
+}
+
+template <class S, class E>
+void dot_rows_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8Chunk* x,
+                 int64_t ldx, int64_t n, float* y, int64_t ldy) {
+  if (n < kPanelInputs) {
+    dot_rows_few<S, E>(w, row_begin, row_end, x, ldx, n, y, ldy);
+    return;
+  }
+  for (int64_t r = row_begin; r < row_end; r += S::kLanes) {
+    for (int64_t i = 0; i < n; i += kPanelInputTile) {
+      const int64_t inputs = n - i < kPanelInputTile ? n - i : kPanelInputTile;
+      dot_panel<S, E>(w, r, row_end, x + i * ldx, ldx, inputs, y + i * ldy + (r - row_begin), ldy);
+    }
+  }
+}
+
+// Eight numbers of codes - kOffset, from the lower half of a vector.
+template <class E>
+inline __m256 code_floats(__m128i codes) {
+  const __m256i wide = _mm256_cvtepu8_epi32(codes);
+  return _mm256_cvtepi32_ps(_mm256_sub_epi32(wide, _mm256_set1_epi32(E::kOffset)));
+}
+
+// `cols` columns of a chunk as float32.
+template <class E>
+inline void unpack_chunk(const char* w, int64_t cols, float* out) {
+  __m256i codes[kChunkVectors];
+  GroupScales s;
+  alignas(32) float d[16];
+  alignas(32) float m[16];
+  E::codes(w, codes);
+  E::scales(w, s);
+#pragma GCC unroll 2
+  for (unsigned h = 0; h < E::kGroups / 8; ++h) {
+    _mm256_store_ps(d + 8 * h, s.d[h]);
+    if (E::kHasMin) _mm256_store_ps(m + 8 * h, s.m[h]);
+  }
+#pragma GCC unroll 8
+  for (unsigned v = 0; v < kChunkVectors; ++v) {
+    if (32 * int64_t{v} >= cols) return;
+    const __m128i halves[2] = {_mm256_castsi256_si128(codes[v]),
+                               _mm256_extracti128_si256(codes[v], 1)};
+#pragma GCC unroll 4
+    for (unsigned q = 0; q < 4; ++q) {
+      const unsigned group = E::kGroups == 8 ? v : 2 * v + q / 2;
+      const __m128i eight = q % 2 == 0 ? halves[q / 2] : upper_half(halves[q / 2]);
+      __m256 value = _mm256_mul_ps(_mm256_set1_ps(d[group]), code_floats<E>(eight));
+      if (E::kHasMin) value = _mm256_sub_ps(value, _mm256_set1_ps(m[group]));
+      _mm256_storeu_ps(out + 32 * v + 8 * q, value);
+    }
+  }
+}
+
+template <class E>
+void unpack_block_rows(const KernelMatrix* w, int64_t row_begin, int64_t row_end, float* out,
+                       int64_t ldo) {
+  for (int64_t r = row_begin; r < row_end; ++r) {
+    float* to = out + (r - row_begin) * ldo;
+    for_each_chunk<E, 1>(w, r, row_end, [&](int64_t c, const char* const(&row)[1], int64_t cols) {
+      unpack_chunk<E>(row[0], cols, to + c * kQ8Columns);
+    });
+  }
+}
+
+// `f(first row, rows, first column, their weights as a matrix)` for the pieces of rows [row_begin,
+// row_end): for what meets block types in float32.
+template <class E, class F>
+inline void for_each_unpacked(const KernelMatrix* w, int64_t row_begin, int64_t row_end, F&& f) {
+  constexpr int64_t kRows = kRowGroup;
+  alignas(64) float values[kRowGroup * kQ8Columns];
+  for (int64_t r = row_begin; r < row_end; r += kRows) {
+    const int64_t count = row_end - r < kRows ? row_end - r : kRows;
+    for_each_chunk<E, kRows>(
+        w, r, row_end, [&](int64_t c, const char* const(&rows)[kRows], int64_t cols) {
+          for (int64_t k = 0; k < count; ++k) {
+            unpack_chunk<E>(rows[k], cols, values + k * kQ8Columns);
+          }
+          const KernelMatrix piece = {values, nullptr, kQ8Columns * kFloatBytes, 0, cols};
+          f(r, count, c * kQ8Columns, piece);
+        });
+  }
+}
+
+template <class S, class E, class Float>
+void dot_block_rows(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const float* x,
+                    int64_t ldx, int64_t n, float* y, int64_t ldy) {
+  for_each_unpacked<E>(w, row_begin, row_end,
+                       [&](int64_t r, int64_t count, int64_t column, const KernelMatrix& piece) {
+                         for (int64_t i = 0; i < n; ++i) {
+                           float sums[kRowGroup];
+                           dot_rows<S, Float>(&piece, 0, count, x + i * ldx + column, ldx, 1, sums,
+                                              kRowGroup);
+                           float* to = y + i * ldy + (r - row_begin);
+                           for (int64_t k = 0; k < count; ++k)
+                             to[k] = column == 0 ? sums[k] : to[k] + sums[k];
+                         }
+                       });
+}
+
+template <class S, class E, class Float>
+void add_block_rows(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const float* a,
+                    int64_t lda, int64_t n, float* y, int64_t ldy) {
+  for_each_unpacked<E>(w, row_begin, row_end,
+                       [&](int64_t r, int64_t count, int64_t column, const KernelMatrix& piece) {
+                         add_rows<S, Float>(&piece, 0, count, a + (r - row_begin), lda, n,
+                                            y + column, ldy);
+                       });
+}
+
+// Largest magnitude among the lanes, as bits: a NaN is above all numbers.
+inline __m256i largest_lane(__m256i bits) {
+  bits = _mm256_max_epi32(bits, _mm256_permute2x128_si256(bits, bits, 1));
+  bits = _mm256_max_epi32(bits, _mm256_shuffle_epi32(bits, 0x4e));
+  return _mm256_max_epi32(bits, _mm256_shuffle_epi32(bits, 0xb1));
+}
+
+// 32 numbers; `out` is their chunk, g their group in it.
+inline void quantize_group(const float* x, Q8Chunk* out, int64_t g) {
+  const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
+  __m256 v[4];
+  __m256i largest = _mm256_setzero_si256();
+#pragma GCC unroll 4
+  for (unsigned k = 0; k < 4; ++k) {
+    v[k] = _mm256_loadu_ps(x + 8 * k);
+    largest = _mm256_max_epi32(largest, _mm256_castps_si256(_mm256_and_ps(v[k], magnitude)));
+  }
+  const __m256 max = _mm256_castsi256_ps(largest_lane(largest));
+  const __m256 is_zero = _mm256_cmp_ps(max, _mm256_set1_ps(1e-30F), _CMP_LT_OQ);
+  __m256 scale = _mm256_div_ps(max, _mm256_set1_ps(127.0F));
+  // Infinity times zero is a NaN, a NaN remains one.
+  scale = _mm256_add_ps(scale, _mm256_mul_ps(max, _mm256_setzero_ps()));
+  scale = _mm256_andnot_ps(is_zero, scale);
+  const __m256 inverse = _mm256_andnot_ps(is_zero, _mm256_div_ps(_mm256_set1_ps(127.0F), max));
+  __m256i q[4];
+#pragma GCC unroll 4
+  for (unsigned k = 0; k < 4; ++k) q[k] = _mm256_cvtps_epi32(_mm256_mul_ps(v[k], inverse));
+  const __m256i words01 = _mm256_packs_epi32(q[0], q[1]);
+  const __m256i words23 = _mm256_packs_epi32(q[2], q[3]);
+  const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(words01, words23),
+                                                    _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out->codes + 32 * g), bytes);
+  const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes);
+  __m256i fours = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+  fours = _mm256_add_epi32(fours, _mm256_shuffle_epi32(fours, 0x4e));
+  fours = _mm256_add_epi32(fours, _mm256_shuffle_epi32(fours, 0xb1));
+  out->sums_16[2 * g] = _mm256_cvtsi256_si32(fours);
+  out->sums_16[2 * g + 1] = _mm_cvtsi128_si32(_mm256_extracti128_si256(fours, 1));
+  out->sums_32[g] = out->sums_16[2 * g] + out->sums_16[2 * g + 1];
+  out->scales[g] = _mm256_cvtss_f32(scale);
+}
+
+inline void quantize_q8(const float* x, int64_t cols, Q8Chunk* out) {
+  const int64_t padded = (cols + kQ8Columns - 1) / kQ8Columns * kQ8Columns;
+  for (int64_t c = 0; c < padded; c += 32) {
+    Q8Chunk* chunk = out + c / kQ8Columns;
+    const int64_t g = c % kQ8Columns / 32;
+    if (c + 32 <= cols) {
+      quantize_group(x + c, chunk, g);
+      continue;
+    }
+    float last[32];
+    for (int64_t k = 0; k < 32; ++k) last[k] = c + k < cols ? x[c + k] : 0.0F;
+    quantize_group(last, chunk, g);
+  }
+}
+
+}  // namespace
+}  // namespace pensee

@@ -1,0 +1,210 @@
+// The AVX2 side of q8-inl.hpp.
+#pragma once
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "blocks-inl.hpp"
+#include "pensee/kernels/table.hpp"
+
+namespace pensee {
+namespace {
+
+constexpr unsigned kNarrowTileRows = 2;  // rows worked on together
+
+// Products of four neighbouring codes each, which are exact: pairs of products stay within 16 bits.
+// Where codes take eight bits, the sign of the weight moves to the input.
+template <class E>
+constexpr bool kSignedCodes = E::kOffset == 128;
+
+template <class E>
+inline __m256i centred(__m256i codes) {
+  return kSignedCodes<E> ? _mm256_xor_si256(codes, _mm256_set1_epi8(-128)) : codes;
+}
+template <class E>
+inline __m256i dot_pairs(__m256i codes, __m256i x) {
+  if (!kSignedCodes<E>) return _mm256_maddubs_epi16(codes, x);
+  return _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes));
+}
+inline __m256i sum_pairs(__m256i pairs) {
+  return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
+// What is left of the offset: dot - kOffset * sum.
+template <class E>
+inline __m256i without_offset(__m256i dot, __m256i sums) {
+  if (E::kOffset == 0 || kSignedCodes<E>) return dot;
+  return _mm256_sub_epi32(dot, _mm256_slli_epi32(sums, log2_of(E::kOffset)));
+}
+
+// Four lanes of a, b, c, d each, in both halves: their sums side by side.
+inline __m256i sums_of_fours(__m256i a, __m256i b, __m256i c, __m256i d) {
+  const __m256i ab = _mm256_add_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+  const __m256i cd = _mm256_add_epi32(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+  return _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
+}
+
+inline __m256i load_ints(const int32_t* p) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
+
+// Tiles of two rows and one input.
+template <class E>
+struct NarrowRowTile {
+  static constexpr unsigned kSums = E::kGroups / 8;
+  __m256 sums[kNarrowTileRows][kSums];
+
+  void clear() {
+    for (auto& row : sums) {
+      for (__m256& sum : row) sum = _mm256_setzero_ps();
+    }
+  }
+
+  inline void add(const char* const (&w)[kNarrowTileRows], const Q8Chunk* x) {
+#pragma GCC unroll 2
+    for (unsigned r = 0; r < kNarrowTileRows; ++r) add_row(w[r], x, sums[r]);
+  }
+
+  static inline void add_row(const char* w, const Q8Chunk* x, __m256 (&row)[kSums]) {
+    __m256i codes[kChunkVectors];
+    E::codes(w, codes);
+#pragma GCC unroll 8
+    for (unsigned v = 0; v < kChunkVectors; ++v) {
+      const __m256i input = load_256(reinterpret_cast<const char*>(x->codes) + 32 * v);
+      codes[v] = sum_pairs(dot_pairs<E>(centred<E>(codes[v]), input));
+    }
+    const __m256i first = sums_of_fours(codes[0], codes[1], codes[2], codes[3]);
+    const __m256i last = sums_of_fours(codes[4], codes[5], codes[6], codes[7]);
+    GroupScales s;
+    E::scales(w, s);
+    const __m256 x_scale = _mm256_loadu_ps(x->scales);
+    if (E::kGroups == 8) {
+      const __m256i dots = _mm256_add_epi32(_mm256_permute2x128_si256(first, last, 0x20),
+                                            _mm256_permute2x128_si256(first, last, 0x31));
+      row[0] = with_group_sums(row[0], dots, load_ints(x->sums_32), x_scale, s.d[0], s.m[0]);
+      return;
+    }
+    // Group 2 v + h is in lane v of half h.
+    const __m256i in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256 first_scale =
+        _mm256_permutevar8x32_ps(x_scale, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
+    const __m256 last_scale =
+        _mm256_permutevar8x32_ps(x_scale, _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7));
+    row[0] = with_group_sums(row[0], _mm256_permutevar8x32_epi32(first, in_order),
+                             load_ints(x->sums_16), first_scale, s.d[0], s.m[0]);
+    row[kSums - 1] = with_group_sums(row[kSums - 1], _mm256_permutevar8x32_epi32(last, in_order),
+                                     load_ints(x->sums_16 + 8), last_scale, s.d[1], s.m[1]);
+  }
+
+  static __m256 with_group_sums(__m256 total, __m256i dots, __m256i x_sums, __m256 x_scale,
+                                __m256 d, __m256 m) {
+    const __m256 products = _mm256_cvtepi32_ps(without_offset<E>(dots, x_sums));
+    total = _mm256_fmadd_ps(products, _mm256_mul_ps(d, x_scale), total);
+    if (!E::kHasMin) return total;
+    return _mm256_fnmadd_ps(m, _mm256_mul_ps(_mm256_cvtepi32_ps(x_sums), x_scale), total);
+  }
+
+  void finish(float (&out)[kNarrowTileRows]) const {
+    for (unsigned r = 0; r < kNarrowTileRows; ++r) {
+      out[r] = sum_of_tree(sums[r][0]);
+      if (kSums == 2) out[r] += sum_of_tree(sums[r][kSums - 1]);
+    }
+  }
+};
+
+// Transposes 8 x 8 words.
+inline void transpose(__m256i (&rows)[8]) {
+  __m256i t[8];
+#pragma GCC unroll 8
+  for (unsigned i = 0; i < 8; i += 2) {
+    t[i] = _mm256_unpacklo_epi32(rows[i], rows[i + 1]);
+    t[i + 1] = _mm256_unpackhi_epi32(rows[i], rows[i + 1]);
+  }
+#pragma GCC unroll 8
+  for (unsigned i = 0; i < 8; i += 4) {
+    rows[i] = _mm256_unpacklo_epi64(t[i], t[i + 2]);
+    rows[i + 1] = _mm256_unpackhi_epi64(t[i], t[i + 2]);
+    rows[i + 2] = _mm256_unpacklo_epi64(t[i + 1], t[i + 3]);
+    rows[i + 3] = _mm256_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+#pragma GCC unroll 8
+  for (unsigned j = 0; j < 4; ++j) {
+    t[j] = _mm256_permute2x128_si256(rows[j], rows[4 + j], 0x20);
+    t[4 + j] = _mm256_permute2x128_si256(rows[j], rows[4 + j], 0x31);
+  }
+#pragma GCC unroll 8
+  for (unsigned j = 0; j < 8; ++j) rows[j] = t[j];
+}
+
+// A chunk of 8 rows, transposed.
+template <class E>
+struct NarrowPanel {
+  __m256i codes[kUnits];  // four columns of every row
+  __m256 scales[E::kGroups];
+  __m256 mins[E::kHasMin ? E::kGroups : 1];
+
+  void fill(const char* const (&w)[8]) {
+    __m256i by_row[kChunkVectors][8];
+    __m256i numbers[4][8];
+    for (unsigned r = 0; r < 8; ++r) {
+      __m256i vectors[kChunkVectors];
+      E::codes(w[r], vectors);
+#pragma GCC unroll 8
+      for (unsigned v = 0; v < kChunkVectors; ++v) by_row[v][r] = centred<E>(vectors[v]);
+      GroupScales s;
+      E::scales(w[r], s);
+      for (unsigned h = 0; h < E::kGroups / 8; ++h) {
+        numbers[h][r] = _mm256_castps_si256(s.d[h]);
+        if (E::kHasMin) numbers[2 + h][r] = _mm256_castps_si256(s.m[h]);
+      }
+    }
+    for (unsigned v = 0; v < kChunkVectors; ++v) {
+      transpose(by_row[v]);
+#pragma GCC unroll 8
+      for (unsigned t = 0; t < 8; ++t) codes[8 * v + t] = by_row[v][t];
+    }
+    for (unsigned h = 0; h < E::kGroups / 8; ++h) {
+      transpose(numbers[h]);
+      if (E::kHasMin) transpose(numbers[2 + h]);
+#pragma GCC unroll 8
+      for (unsigned g = 0; g < 8; ++g) {
+        scales[8 * h + g] = _mm256_castsi256_ps(numbers[h][g]);
+        if (E::kHasMin) mins[8 * h + g] = _mm256_castsi256_ps(numbers[2 + h][g]);
+      }
+    }
+  }
+
+  // sums[i][g] += products of group g for X inputs.
+  template <unsigned X>
+  void add(const Q8Chunk* const (&x)[X], __m256(*const (&sums)[X])) const {
+    constexpr unsigned kGroupUnits = kUnits / E::kGroups;
+    constexpr bool kWideGroups = E::kGroups == 8;
+#pragma GCC unroll 1
+    for (unsigned g = 0; g < E::kGroups; ++g) {
+      __m256i dots[X];
+#pragma GCC unroll 8
+      for (unsigned i = 0; i < X; ++i) dots[i] = _mm256_setzero_si256();
+#pragma GCC unroll 8
+      for (unsigned u = 0; u < kGroupUnits; ++u) {
+        const __m256i weights = codes[kGroupUnits * g + u];
+#pragma GCC unroll 8
+        for (unsigned i = 0; i < X; ++i) {
+          const char* four = reinterpret_cast<const char*>(x[i]->codes) + (kGroupUnits * g + u) * 4;
+          const __m256i input = _mm256_set1_epi32(load_word<int32_t>(four));
+          dots[i] = _mm256_add_epi32(dots[i], sum_pairs(dot_pairs<E>(weights, input)));
+        }
+      }
+#pragma GCC unroll 8
+      for (unsigned i = 0; i < X; ++i) {
+        const int32_t sum = kWideGroups ? x[i]->sums_32[g] : x[i]->sums_16[g];
+        const float x_scale = x[i]->scales[kWideGroups ? g : g / 2];
+        sums[i][g] = NarrowRowTile<E>::with_group_sums(sums[i][g], dots[i], _mm256_set1_epi32(sum),
+                                                       _mm256_set1_ps(x_scale), scales[g],
+                                                       mins[E::kHasMin ? g : 0]);
+      }
+    }
+  }
+};
+
+}  // namespace
+}  // namespace pensee

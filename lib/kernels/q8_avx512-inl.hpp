@@ -1,0 +1,398 @@
+// The AVX-512 (VNNI) side of q8-inl.hpp.
+#pragma once
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "blocks-inl.hpp"
+#include "pensee/kernels/table.hpp"
+
+namespace pensee {
+namespace {
+
+constexpr unsigned kWideVectors = 4;   // of 64 codes in a chunk
+constexpr unsigned kWideTileRows = 4;  // rows worked on together
+
+inline __m512i join(__m256i low, __m256i high) {
+  return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+inline __m512 join(__m256 low, __m256 high) {
+  return _mm512_castsi512_ps(join(_mm256_castps_si256(low), _mm256_castps_si256(high)));
+}
+inline __m256 upper_half(__m512 v) {
+  return _mm256_castsi256_ps(_mm512_extracti64x4_epi64(_mm512_castps_si512(v), 1));
+}
+inline __m512i load_512(const void* p) {
+  return _mm512_loadu_si512(p);
+}
+inline __m512i twice(__m256i v) {
+  return _mm512_broadcast_i64x4(v);
+}
+inline __m512i mask_bytes(__m512i v, char mask) {
+  return _mm512_and_si512(v, _mm512_set1_epi8(mask));
+}
+// (v & mask) | other
+inline __m512i masked_or(__m512i v, char mask, __m512i other) {
+  return _mm512_ternarylogic_epi32(v, _mm512_set1_epi8(mask), other, 0xea);
+}
+
+// The codes of a chunk, 64 a vector. In order, or, where that is less work, `kAlternating`: groups
+// of 32 columns {0, 2}, {1, 3}, {4, 6}, {5, 7}.
+template <class E>
+struct Wide {
+  static constexpr bool kAlternating = false;
+  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+    __m256i halves[kChunkVectors];
+    E::codes(w, halves);
+#pragma GCC unroll 4
+    for (unsigned v = 0; v < kWideVectors; ++v) out[v] = join(halves[2 * v], halves[2 * v + 1]);
+  }
+};
+
+template <>
+struct Wide<Decoder<KernelType::kQ8_0>> {
+  static constexpr bool kAlternating = false;
+  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+#pragma GCC unroll 4
+    for (unsigned v = 0; v < kWideVectors; ++v) {
+      const char* two = w + 68 * v + 2;
+      out[v] = _mm512_xor_si512(join(load_256(two), load_256(two + 34)), _mm512_set1_epi8(-128));
+    }
+  }
+};
+
+template <>
+struct Wide<Decoder<KernelType::kQ4_K>> {
+  static constexpr bool kAlternating = true;
+  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+#pragma GCC unroll 2
+    for (unsigned h = 0; h < 2; ++h) {
+      const __m512i q = load_512(w + 16 + 64 * h);
+      out[2 * h] = mask_bytes(q, 15);
+      out[2 * h + 1] = mask_bytes(_mm512_srli_epi16(q, 4), 15);
+    }
+  }
+};
+
+template <>
+struct Wide<Decoder<KernelType::kQ5_K>> {
+  static constexpr bool kAlternating = true;
+  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+    Wide<Decoder<KernelType::kQ4_K>>::codes(w + 32, out);
+    const __m512i fifth = twice(load_256(w + 16));
+    const __m256i one = _mm256_set1_epi16(1);
+    const __m256i two = _mm256_set1_epi16(2);
+    const __m256i three = _mm256_set1_epi16(3);
+    const __m256i four = _mm256_set1_epi16(4);
+    out[0] = masked_or(_mm512_sllv_epi16(fifth, join(four, two)), 16, out[0]);
+    out[1] = masked_or(_mm512_sllv_epi16(fifth, join(three, one)), 16, out[1]);
+    out[2] = masked_or(_mm512_srlv_epi16(fifth, join(_mm256_setzero_si256(), two)), 16, out[2]);
+    out[3] = masked_or(_mm512_srlv_epi16(fifth, join(one, three)), 16, out[3]);
+  }
+};
+
+template <>
+struct Wide<Decoder<KernelType::kQ6_K>> {
+  static constexpr bool kAlternating = false;
+  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+    const __m512i left = join(_mm256_set1_epi16(4), _mm256_set1_epi16(2));
+    const __m512i right = join(_mm256_setzero_si256(), _mm256_set1_epi16(2));
+#pragma GCC unroll 2
+    for (unsigned h = 0; h < 2; ++h) {
+      const __m512i q = load_512(w + 64 * h);
+      const __m512i high = twice(load_256(w + 128 + 32 * h));
+      out[2 * h] = masked_or(_mm512_sllv_epi16(high, left), 48, mask_bytes(q, 15));
+      out[2 * h + 1] =
+          masked_or(_mm512_srlv_epi16(high, right), 48, mask_bytes(_mm512_srli_epi16(q, 4), 15));
+    }
+  }
+};
+
+template <>
+struct Wide<Decoder<KernelType::kQ2_K>> {
+  static constexpr bool kAlternating = false;
+  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+    const __m512i first = join(_mm256_setzero_si256(), _mm256_set1_epi16(2));
+    const __m512i second = join(_mm256_set1_epi16(4), _mm256_set1_epi16(6));
+#pragma GCC unroll 2
+    for (unsigned h = 0; h < 2; ++h) {
+      const __m512i q = twice(load_256(w + 16 + 32 * h));
+      out[2 * h] = mask_bytes(_mm512_srlv_epi16(q, first), 3);
+      out[2 * h + 1] = mask_bytes(_mm512_srlv_epi16(q, second), 3);
+    }
+  }
+};
+
+template <>
+struct Wide<Decoder<KernelType::kQ3_K>> {
+  static constexpr bool kAlternating = false;
+  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+    Wide<Decoder<KernelType::kQ2_K>>::codes(w + 16, out);
+    const __m512i third = twice(load_256(w));
+    const __m256i zero = _mm256_setzero_si256();
+    const __m256i one = _mm256_set1_epi16(1);
+    const __m256i two = _mm256_set1_epi16(2);
+    const __m256i three = _mm256_set1_epi16(3);
+    const __m256i four = _mm256_set1_epi16(4);
+    const __m256i five = _mm256_set1_epi16(5);
+    out[0] = masked_or(_mm512_sllv_epi16(third, join(two, one)), 4, out[0]);
+    out[1] = masked_or(_mm512_srlv_epi16(third, join(zero, one)), 4, out[1]);
+    out[2] = masked_or(_mm512_srlv_epi16(third, join(two, three)), 4, out[2]);
+    out[3] = masked_or(_mm512_srlv_epi16(third, join(four, five)), 4, out[3]);
+  }
+};
+
+// idot - kOffset * sum: the products of the codes without their offset.
+template <class E>
+inline __m512i without_offset(__m512i idot, __m512i sums) {
+  if (E::kOffset == 0) return idot;
+  return _mm512_sub_epi32(idot, _mm512_slli_epi32(sums, log2_of(E::kOffset)));
+}
+
+// An input's chunk in the order of Wide<E>.
+template <class E>
+inline void load_input(const Q8Chunk* x, __m512i (&out)[kWideVectors]) {
+  const char* codes = reinterpret_cast<const char*>(x->codes);
+#pragma GCC unroll 4
+  for (unsigned v = 0; v < kWideVectors; ++v) {
+    if (Wide<E>::kAlternating) {
+      const char* first = codes + v / 2 * 128 + v % 2 * 32;
+      out[v] = join(load_256(first), load_256(first + 64));
+    } else {
+      out[v] = load_512(codes + 64 * v);
+    }
+  }
+}
+
+// Four lanes of a, b, c, d each, a number of lanes of 128 bits: their sums side by side.
+inline __m512i sums_of_fours(__m512i a, __m512i b, __m512i c, __m512i d) {
+  const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+  const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+  return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+}
+
+// The products of a row's chunk: four lanes for every 16 columns, as sums_of_fours leaves them.
+template <class E>
+inline __m512i dot_16(const char* w, const __m512i (&x)[kWideVectors]) {
+  __m512i codes[kWideVectors];
+  Wide<E>::codes(w, codes);
+  const __m512i zero = _mm512_setzero_si512();
+  return sums_of_fours(
+      _mm512_dpbusd_epi32(zero, codes[0], x[0]), _mm512_dpbusd_epi32(zero, codes[1], x[1]),
+      _mm512_dpbusd_epi32(zero, codes[2], x[2]), _mm512_dpbusd_epi32(zero, codes[3], x[3]));
+}
+
+// Tiles of kWideTileRows rows and one input. Types with groups of 32: an accumulator holds two
+// rows.
+template <class E, int kGroups = E::kGroups>
+struct WideRowTile {
+  static constexpr unsigned kPairs = kWideTileRows / 2;
+  __m512 sums[kPairs];
+
+  void clear() {
+    for (__m512& sum : sums) sum = _mm512_setzero_ps();
+  }
+
+  inline void add(const char* const (&w)[kWideTileRows], const Q8Chunk* x) {
+    __m512i codes[kWideVectors];
+    load_input<E>(x, codes);
+    const __m512i x_sums = twice(load_256(reinterpret_cast<const char*>(x->sums_32)));
+    const __m512 x_scale =
+        _mm512_castsi512_ps(twice(load_256(reinterpret_cast<const char*>(x->scales))));
+    const __m512 x_sum = _mm512_mul_ps(_mm512_cvtepi32_ps(x_sums), x_scale);
+#pragma GCC unroll 2
+    for (unsigned p = 0; p < kPairs; ++p) {
+      const __m512i first = dot_16<E>(w[2 * p], codes);
+      const __m512i second = dot_16<E>(w[2 * p + 1], codes);
+      const __m512i low = _mm512_shuffle_i32x4(first, second, 0x88);
+      const __m512i high = _mm512_shuffle_i32x4(first, second, 0xdd);
+      __m512i dots = _mm512_permutexvar_epi32(in_order(), _mm512_add_epi32(low, high));
+      dots = without_offset<E>(dots, x_sums);
+      GroupScales a;
+      GroupScales b;
+      E::scales(w[2 * p], a);
+      E::scales(w[2 * p + 1], b);
+      const __m512 scale = _mm512_mul_ps(join(a.d[0], b.d[0]), x_scale);
+      sums[p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), scale, sums[p]);
+      if (E::kHasMin) sums[p] = _mm512_fnmadd_ps(join(a.m[0], b.m[0]), x_sum, sums[p]);
+    }
+  }
+
+  // Puts the groups in order: those of vector v in lanes v and v + 4 of each row.
+  static __m512i in_order() {
+    if (Wide<E>::kAlternating) {
+      return _mm512_setr_epi32(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15);
+    }
+    return _mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
+  }
+
+  void finish(float (&out)[kWideTileRows]) const {
+    for (unsigned p = 0; p < kPairs; ++p) {
+      out[2 * p] = sum_of_tree(_mm512_castps512_ps256(sums[p]));
+      out[2 * p + 1] = sum_of_tree(upper_half(sums[p]));
+    }
+  }
+};
+
+// Types with groups of 16: an accumulator for each row.
+template <class E>
+struct WideRowTile<E, 16> {
+  __m512 sums[kWideTileRows];
+
+  void clear() {
+    for (__m512& sum : sums) sum = _mm512_setzero_ps();
+  }
+
+  inline void add(const char* const (&w)[kWideTileRows], const Q8Chunk* x) {
+    __m512i codes[kWideVectors];
+    load_input<E>(x, codes);
+    const __m512i x_sums = load_512(x->sums_16);
+    const __m512i doubled = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    const __m512 x_scale = _mm512_castsi512_ps(_mm512_permutexvar_epi32(
+        doubled, twice(load_256(reinterpret_cast<const char*>(x->scales)))));
+    const __m512 x_sum = _mm512_mul_ps(_mm512_cvtepi32_ps(x_sums), x_scale);
+    // Group 4 v + l is in lane v of 128-bit lane l.
+    const __m512i in_order =
+        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+#pragma GCC unroll 4
+    for (unsigned r = 0; r < kWideTileRows; ++r) {
+      __m512i dots = _mm512_permutexvar_epi32(in_order, dot_16<E>(w[r], codes));
+      dots = without_offset<E>(dots, x_sums);
+      GroupScales s;
+      E::scales(w[r], s);
+      const __m512 scale = _mm512_mul_ps(join(s.d[0], s.d[1]), x_scale);
+      sums[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), scale, sums[r]);
+      if (E::kHasMin) sums[r] = _mm512_fnmadd_ps(join(s.m[0], s.m[1]), x_sum, sums[r]);
+    }
+  }
+
+  void finish(float (&out)[kWideTileRows]) const {
+    for (unsigned r = 0; r < kWideTileRows; ++r) {
+      out[r] = sum_of_tree(_mm512_castps512_ps256(sums[r])) + sum_of_tree(upper_half(sums[r]));
+    }
+  }
+};
+
+// Transposes 16 x 16 words.
+inline void transpose(__m512i (&rows)[16]) {
+  __m512i t[16];
+#pragma GCC unroll 16
+  for (unsigned i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+  }
+#pragma GCC unroll 16
+  for (unsigned i = 0; i < 16; i += 4) {
+    rows[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+    rows[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+    rows[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+    rows[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+  // rows[4 q + j]: word j of every 128-bit lane, of source rows 4 q to 4 q + 3
+#pragma GCC unroll 16
+  for (unsigned j = 0; j < 4; ++j) {
+    t[j] = _mm512_shuffle_i32x4(rows[j], rows[4 + j], 0x88);
+    t[4 + j] = _mm512_shuffle_i32x4(rows[j], rows[4 + j], 0xdd);
+    t[8 + j] = _mm512_shuffle_i32x4(rows[8 + j], rows[12 + j], 0x88);
+    t[12 + j] = _mm512_shuffle_i32x4(rows[8 + j], rows[12 + j], 0xdd);
+  }
+#pragma GCC unroll 16
+  for (unsigned j = 0; j < 4; ++j) {
+    rows[j] = _mm512_shuffle_i32x4(t[j], t[8 + j], 0x88);
+    rows[8 + j] = _mm512_shuffle_i32x4(t[j], t[8 + j], 0xdd);
+    rows[4 + j] = _mm512_shuffle_i32x4(t[4 + j], t[12 + j], 0x88);
+    rows[12 + j] = _mm512_shuffle_i32x4(t[4 + j], t[12 + j], 0xdd);
+  }
+}
+
+// A chunk of 16 rows, transposed.
+template <class E>
+struct WidePanel {
+  __m512i codes[kUnits];      // four columns of every row
+  __m512 scales[E::kGroups];  // of every row
+  __m512 mins[E::kHasMin ? E::kGroups : 1];
+
+  void fill(const char* const (&w)[16]) {
+    __m512i by_row[kWideVectors][16];
+    __m512i numbers[16];
+    for (unsigned r = 0; r < 16; ++r) {
+      __m512i vectors[kWideVectors];
+      Wide<E>::codes(w[r], vectors);
+#pragma GCC unroll 4
+      for (unsigned v = 0; v < kWideVectors; ++v) by_row[v][r] = vectors[v];
+    }
+    for (unsigned v = 0; v < kWideVectors; ++v) {
+      transpose(by_row[v]);
+#pragma GCC unroll 16
+      for (unsigned t = 0; t < 16; ++t) codes[unit(v, t)] = by_row[v][t];
+    }
+    for (unsigned r = 0; r < 16; ++r) {
+      GroupScales s;
+      E::scales(w[r], s);
+      const __m256 second = E::kGroups == 16 ? s.d[1] : E::kHasMin ? s.m[0] : s.d[0];
+      numbers[r] = _mm512_castps_si512(join(s.d[0], second));
+    }
+    transpose(numbers);
+#pragma GCC unroll 16
+    for (unsigned g = 0; g < E::kGroups; ++g) scales[g] = _mm512_castsi512_ps(numbers[g]);
+    if (!E::kHasMin) return;
+    if (E::kGroups == 8) {
+#pragma GCC unroll 8
+      for (unsigned g = 0; g < 8; ++g) mins[g] = _mm512_castsi512_ps(numbers[8 + g]);
+      return;
+    }
+    for (unsigned r = 0; r < 16; ++r) {
+      GroupScales s;
+      E::scales(w[r], s);
+      numbers[r] = _mm512_castps_si512(join(s.m[0], s.m[1]));
+    }
+    transpose(numbers);
+#pragma GCC unroll 16
+    for (unsigned g = 0; g < E::kGroups; ++g) mins[g] = _mm512_castsi512_ps(numbers[g]);
+  }
+
+  // Where word t of vector v of Wide<E> belongs.
+  static unsigned unit(unsigned v, unsigned t) {
+    if (!Wide<E>::kAlternating) return 16 * v + t;
+    return v / 2 * 32 + v % 2 * 8 + t / 8 * 16 + t % 8;
+  }
+
+  // sums[i][g] += products of group g for X inputs.
+  template <unsigned X>
+  void add(const Q8Chunk* const (&x)[X], __m512(*const (&sums)[X])) const {
+    constexpr unsigned kGroupUnits = kUnits / E::kGroups;
+    constexpr bool kWideGroups = E::kGroups == 8;
+#pragma GCC unroll 1
+    for (unsigned g = 0; g < E::kGroups; ++g) {
+      __m512i dots[X];
+#pragma GCC unroll 8
+      for (unsigned i = 0; i < X; ++i) dots[i] = _mm512_setzero_si512();
+#pragma GCC unroll 8
+      for (unsigned u = 0; u < kGroupUnits; ++u) {
+        const __m512i weights = codes[kGroupUnits * g + u];
+#pragma GCC unroll 8
+        for (unsigned i = 0; i < X; ++i) {
+          const char* four = reinterpret_cast<const char*>(x[i]->codes) + (kGroupUnits * g + u) * 4;
+          dots[i] =
+              _mm512_dpbusd_epi32(dots[i], weights, _mm512_set1_epi32(load_word<int32_t>(four)));
+        }
+      }
+#pragma GCC unroll 8
+      for (unsigned i = 0; i < X; ++i) {
+        const int32_t sum = kWideGroups ? x[i]->sums_32[g] : x[i]->sums_16[g];
+        const float x_scale = x[i]->scales[kWideGroups ? g : g / 2];
+        const __m512i dot = without_offset<E>(dots[i], _mm512_set1_epi32(sum));
+        const __m512 scale = _mm512_mul_ps(scales[g], _mm512_set1_ps(x_scale));
+        __m512 total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, sums[i][g]);
+        if (E::kHasMin) {
+          const float x_sum = static_cast<float>(sum) * x_scale;
+          total = _mm512_fnmadd_ps(mins[g], _mm512_set1_ps(x_sum), total);
+        }
+        sums[i][g] = total;
+      }
+    }
+  }
+};
+
+}  // namespace
+}  // namespace pensee

@@ -1,0 +1,196 @@
+// Every fast table against the reference: activations of eight bits and block-quantised weights.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/tables.hpp"
+#include "pensee/base/tensor_view.hpp"
+#include "pensee/kernels/table.hpp"
+
+namespace pensee::test {
+namespace {
+
+constexpr float kUntouched = 12345.0F;
+
+// n rows of `cols` quantised numbers, and what they stand for.
+struct Inputs {
+  Inputs(int64_t n, int64_t cols, uint32_t seed) : ldx(ceil_div(cols, kQ8Columns) + 1) {
+    const std::vector<float> x = random_floats(n * cols, seed);
+    chunks.resize(static_cast<size_t>(n * ldx));
+    for (int64_t i = 0; i < n; ++i) {
+      reference_kernels().quantize_q8(x.data() + i * cols, cols, chunks.data() + i * ldx);
+    }
+  }
+  const Q8Chunk* row(int64_t i) const { return chunks.data() + i * ldx; }
+  float value(int64_t i, int64_t c) const {
+    const Q8Chunk& chunk = row(i)[c / kQ8Columns];
+    return chunk.codes[c % kQ8Columns] * chunk.scales[c % kQ8Columns / 32];
+  }
+
+  int64_t ldx;
+  std::vector<Q8Chunk> chunks;
+};
+
+std::string describe(const NamedTable& table, int type, int64_t cols, int64_t rows, int64_t n) {
+  return table.name + " " + type_name(type) + " cols " + std::to_string(cols) + " rows " +
+         std::to_string(rows) + " n " + std::to_string(n);
+}
+
+void check_dot(const NamedTable& table, int type, const MatrixShape& shape, int64_t begin,
+               int64_t n, uint32_t seed) {
+  const RandomMatrix w(type, shape, seed);
+  const Inputs x(n, shape.cols, seed + 1);
+  const int64_t rows = shape.rows - begin;
+  const int64_t ldy = rows + 2;
+  std::vector<float> expected(static_cast<size_t>(n * ldy), kUntouched);
+  std::vector<float> got = expected;
+  reference_kernels().dot_rows_q8[type](w.view(), begin, shape.rows, x.row(0), x.ldx, n,
+                                        expected.data(), ldy);
+  table.table->dot_rows_q8[type](w.view(), begin, shape.rows, x.row(0), x.ldx, n, got.data(), ldy);
+  std::vector<float> weights(static_cast<size_t>(rows * shape.cols));
+  reference_kernels().unpack_rows[type](w.view(), begin, shape.rows, weights.data(), shape.cols);
+  bool close = true;
+  for (int64_t i = 0; i < n; ++i) {
+    float inputs = 0.0F;
+    for (int64_t c = 0; c < shape.cols; ++c) inputs += std::fabs(x.value(i, c));
+    for (int64_t r = 0; r < ldy; ++r) {
+      const auto at = static_cast<size_t>(i * ldy + r);
+      if (r >= rows) {  // between the results nothing may be written
+        close = close && got[at] == kUntouched;
+        continue;
+      }
+      // Scaled codes and minimums are about as large as the largest weight of the row.
+      float largest = 0.0F;
+      for (int64_t c = 0; c < shape.cols; ++c) {
+        largest = std::max(largest, std::fabs(weights[static_cast<size_t>(r * shape.cols + c)]));
+      }
+      const float tolerance = 8.0F * std::numeric_limits<float>::epsilon() * inputs * largest;
+      close = close && std::fabs(got[at] - expected[at]) <= tolerance;
+    }
+  }
+  CHECK_MESSAGE(close, describe(table, type, shape.cols, rows, n));
+}
+
+}  // namespace
+
+TEST_CASE("Rows are quantised bit for bit as by the reference") {
+  for (const NamedTable& table : fast_tables()) {
+    for (int64_t cols = 1; cols < 600; cols += cols < 70 ? 1 : 37) {
+      std::vector<float> x = random_floats(cols, static_cast<uint32_t>(cols), 3.0F);
+      for (size_t c = 7; c < x.size(); c += 41) x[c] *= 1e-3F;
+      for (size_t c = 64; c < std::min<size_t>(x.size(), 96); ++c) x[c] *= 1e-33F;
+      const auto chunks = static_cast<size_t>(ceil_div(cols, kQ8Columns));
+      std::vector<Q8Chunk> expected(chunks);
+      std::vector<Q8Chunk> got(chunks);
+      reference_kernels().quantize_q8(x.data(), cols, expected.data());
+      table.table->quantize_q8(x.data(), cols, got.data());
+      CHECK_MESSAGE(std::memcmp(expected.data(), got.data(), chunks * sizeof(Q8Chunk)) == 0,
+                    table.name, " cols ", cols);
+    }
+  }
+}
+
+TEST_CASE("Quantised rows stand for what they were made from") {
+  const int64_t cols = 300;
+  std::vector<float> x = random_floats(cols, 1, 5.0F);
+  for (size_t c = 32; c < 64; ++c) x[c] = 0.0F;
+  std::vector<Q8Chunk> chunks(2);
+  reference_kernels().quantize_q8(x.data(), cols, chunks.data());
+  for (int64_t c = 0; c < 2 * kQ8Columns; ++c) {
+    const Q8Chunk& chunk = chunks[static_cast<size_t>(c / kQ8Columns)];
+    const int64_t at = c % kQ8Columns;
+    const float scale = chunk.scales[at / 32];
+    const float expected = c < cols ? x[static_cast<size_t>(c)] : 0.0F;
+    CHECK(std::fabs(static_cast<float>(chunk.codes[at]) * scale - expected) <= 0.501F * scale);
+    if (at % 16 != 0) continue;
+    int32_t sum = 0;
+    for (int64_t k = at; k < at + 16; ++k) sum += chunk.codes[k];
+    CHECK(chunk.sums_16[at / 16] == sum);
+    if (at % 32 == 0) CHECK(chunk.sums_32[at / 32] == sum + chunk.sums_16[at / 16 + 1]);
+  }
+}
+
+TEST_CASE("What is not finite makes results NaN, whatever the weights") {
+  std::vector<NamedTable> tables = fast_tables();
+  tables.push_back({"reference", &reference_kernels()});
+  for (const NamedTable& table : tables) {
+    for (const float bad :
+         {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN(),
+          std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
+      for (const size_t at : {size_t{0}, size_t{13}, size_t{255}}) {
+        for (const int type :
+             {int{KernelType::kQ8_0}, int{KernelType::kQ4_K}, int{KernelType::kQ6_K}}) {
+          const RandomMatrix w(type, {.rows = 20, .cols = 256}, 3);
+          std::vector<float> x = random_floats(256, 1);
+          x[at] = bad;
+          std::vector<Q8Chunk> chunks(5);
+          for (Q8Chunk& chunk : chunks) table.table->quantize_q8(x.data(), 256, &chunk);
+          for (const int64_t n : {1, 5}) {
+            std::vector<float> y(static_cast<size_t>(n * 20));
+            table.table->dot_rows_q8[type](w.view(), 0, 20, chunks.data(), 1, n, y.data(), 20);
+            CHECK(std::all_of(y.begin(), y.end(), [](float v) { return std::isnan(v); }));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("Products of block types agree with the reference") {
+  for (const NamedTable& table : fast_tables()) {
+    for (int type = kElementTypes; type < kKernelTypes; ++type) {
+      const int64_t elements = dtype_block_elements(static_cast<DType>(type));
+      uint32_t seed = 1;
+      for (const int64_t blocks : {1, 2, 5, 8, 9, 27}) {
+        for (const int64_t n : {1, 3, 4, 7}) {
+          const MatrixShape shape{.rows = 1 + seed % 37,
+                                  .cols = blocks * elements,
+                                  .misaligned_by = seed % 5,
+                                  .row_padding = seed % 3};
+          check_dot(table, type, shape, seed % 2 == 0 ? shape.rows / 3 : 0, n, seed);
+          ++seed;
+        }
+      }
+      check_dot(table, type, {.rows = 9, .cols = 7168}, 0, 5, seed);
+      check_dot(table, type, {.rows = 3, .cols = 256}, 0, 70, seed);
+    }
+  }
+}
+
+TEST_CASE("Products of block types do not depend on the partition or on the other inputs") {
+  const int64_t rows = 37;
+  const int64_t n = 35;
+  for (const NamedTable& table : fast_tables()) {
+    for (int type = kElementTypes; type < kKernelTypes; ++type) {
+      const int64_t cols =
+          3 * 256 + (dtype_block_elements(static_cast<DType>(type)) == 32 ? 96 : 0);
+      const RandomMatrix w(type, {.rows = rows, .cols = cols}, 3);
+      const Inputs x(n, cols, 4);
+      const auto dot_rows = table.table->dot_rows_q8[type];
+      std::vector<float> whole(static_cast<size_t>(n * rows));
+      dot_rows(w.view(), 0, rows, x.row(0), x.ldx, n, whole.data(), rows);
+      for (const int64_t piece : {1, 3, 16, 21, 37}) {
+        for (const int64_t inputs : {1, 2, 3, 4, 6, 9}) {
+          bool equal = true;
+          for (int64_t begin = 0; begin < rows; begin += piece) {
+            const int64_t end = std::min(rows, begin + piece);
+            std::vector<float> part(static_cast<size_t>(inputs * piece));
+            const int64_t first = begin % (n - inputs);
+            dot_rows(w.view(), begin, end, x.row(first), x.ldx, inputs, part.data(), piece);
+            for (int64_t i = 0; i < inputs; ++i) {
+              for (int64_t r = begin; r < end; ++r) {
+                equal = equal && same(part[static_cast<size_t>(i * piece + r - begin)],
+                                      whole[static_cast<size_t>((first + i) * rows + r)]);
+              }
+            }
+          }
+          CHECK_MESSAGE(equal, describe(table, type, cols, piece, inputs));
+        }
+      }
+    }
+  }
+}
+
+}  // namespace pensee::test
