@@ -218,7 +218,7 @@ struct Decoder<KernelType::kIQ2_S> {
   static void decode(const uint8_t* b, Codes& out) {
     const float d = load_f16(b);
     for (int i = 0; i < 32; ++i) {
-      const uint32_t high = b[66 + i / 4] >> (2 * (i % 4)) & 3U;
+      const uint32_t high = uint32_t{b[66 + i / 4]} >> (2 * (i % 4)) & 3U;
       put_iq2(kGridIQ2_S[b[2 + i] | high << 8], b[34 + i], 8 * i, out);
     }
     for (int g = 0; g < 16; ++g) {
@@ -252,7 +252,7 @@ struct Decoder<KernelType::kIQ3_S> {
   static void decode(const uint8_t* b, Codes& out) {
     const float d = load_f16(b);
     for (int e = 0; e < 256; ++e) {
-      const uint32_t high = (b[66 + e / 32] >> (e / 4 % 8)) & 1U;
+      const uint32_t high = uint32_t{b[66 + e / 32]} >> (e / 4 % 8) & 1U;
       const uint32_t grid = kGridIQ3_S[b[2 + e / 4] | high << 8];
       const int magnitude = static_cast<int>(2 * ((grid >> (4 * (e % 4))) & 7U) + 1);
       const bool is_negative = (b[74 + e / 8] >> (e % 8) & 1) != 0;
@@ -305,7 +305,7 @@ struct Decoder<KernelType::kIQ1_M> {
     }
     const float d = f16_to_f32(static_cast<uint16_t>(d_bits));
     for (int i = 0; i < 32; ++i) {
-      const uint32_t high = b[32 + i / 2] >> (4 * (i % 2)) & 15U;
+      const uint32_t high = uint32_t{b[32 + i / 2]} >> (4 * (i % 2)) & 15U;
       put_iq1(b[i] | (high & 7U) << 8, (high & 8U) != 0, 8 * i, out);
     }
     for (int g = 0; g < 16; ++g) {
