@@ -3,11 +3,12 @@
 #include <cstdio>
 #include <iterator>
 #include <map>
+#include <optional>
 
 #include "commands.hpp"
 #include "load.hpp"
 #include "npy.hpp"
-#include "pensee/text/tokenizer.hpp"
+#include "pensee/text/load_tokenizer.hpp"
 #include "terminal.hpp"
 
 namespace pensee::cli {
@@ -72,12 +73,11 @@ Result<int> run_info(const ModelOptions& options) {
 
 Result<int> run_tokenize(const ModelOptions& options, const std::string& text) {
   PENSEE_ASSIGN_OR_RETURN(const auto checkpoint, open_checkpoint(options));
-  PENSEE_ASSIGN_OR_RETURN(const std::string json, checkpoint->read_text("tokenizer.json"));
-  PENSEE_ASSIGN_OR_RETURN(const Tokenizer tokenizer,
-                          Tokenizer::from_json(json, checkpoint->directory() + "/tokenizer.json"));
-  PENSEE_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, tokenizer.encode(text));
+  PENSEE_ASSIGN_OR_RETURN(const std::optional<Tokenizer> tokenizer, load_tokenizer(*checkpoint));
+  if (!tokenizer) return unsupported(checkpoint->source() + ": has no vocabulary, only token ids");
+  PENSEE_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, tokenizer->encode(text));
   for (const int32_t id : ids) {
-    write_out(std::to_string(id) + "\t" + quoted(tokenizer.token_bytes(id)) + "\n");
+    write_out(std::to_string(id) + "\t" + quoted(tokenizer->token_bytes(id)) + "\n");
   }
   return 0;
 }
