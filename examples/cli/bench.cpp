@@ -4,20 +4,32 @@
 #include <cstddef>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
 
+#include "bench_text.hpp"
 #include "commands.hpp"
 #include "load.hpp"
 #include "machine_limits.hpp"
+#include "pensee/text/load_tokenizer.hpp"
 #include "terminal.hpp"
 
 namespace pensee::cli {
 namespace {
 
-constexpr int64_t kDecodePrompt = 32;  // tokens; decoding starts behind them
+constexpr int64_t kDecodePrompt = 32;     // tokens; decoding starts behind them
+constexpr size_t kTextBytes = 4'000'000;  // to tokenize, at least
 
 struct Rate {
   int64_t tokens = 0;
   double per_second = 0;
+};
+
+struct TokenizerRate {
+  size_t bytes = 0;
+  size_t tokens = 0;
+  double bytes_per_second = 0;
 };
 
 struct BenchReport {
@@ -27,6 +39,7 @@ struct BenchReport {
   MachineLimits machine;
   std::vector<Rate> prefill;
   Rate decode;
+  std::optional<TokenizerRate> tokenizer;  // none for a file without vocabulary
 };
 
 // Token ids that are all in the vocabulary and seldom equal, so that many experts are used.
@@ -40,19 +53,37 @@ std::vector<int32_t> some_tokens(int64_t n, int64_t vocab) {
   return ids;
 }
 
-// The median of `repeats` runs after one that is not counted, in tokens a second.
+// The median of `repeats` runs after one that is not counted, in `amount` a second.
 template <class Run>
-Result<Rate> measure(int64_t tokens, int repeats, Run run) {
+Result<double> measure(double amount, int repeats, Run run) {
   std::vector<double> rates;
   for (int i = 0; i <= repeats; ++i) {
     const auto start = std::chrono::steady_clock::now();
     PENSEE_RETURN_IF_ERROR(run());
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    if (i > 0) rates.push_back(static_cast<double>(tokens) / seconds.count());
+    if (i > 0) rates.push_back(amount / seconds.count());
   }
   const auto middle = rates.begin() + static_cast<std::ptrdiff_t>(rates.size() / 2);
   std::nth_element(rates.begin(), middle, rates.end());
-  return Rate{tokens, *middle};
+  return *middle;
+}
+
+// Tokenizes English on one core.
+Result<void> measure_tokenizer(const Checkpoint& checkpoint, int repeats, BenchReport& report) {
+  PENSEE_ASSIGN_OR_RETURN(const std::optional<Tokenizer> tokenizer, load_tokenizer(checkpoint));
+  if (!tokenizer) return {};
+  std::string text;
+  while (text.size() < kTextBytes) text += kBenchText;
+  TokenizerRate rate{text.size(), 0, 0};
+  PENSEE_ASSIGN_OR_RETURN(rate.bytes_per_second,
+                          measure(static_cast<double>(text.size()), repeats, [&]() -> Result<void> {
+                            PENSEE_ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
+                                                    tokenizer->encode(text));
+                            rate.tokens = ids.size();
+                            return {};
+                          }));
+  report.tokenizer = rate;
+  return {};
 }
 
 Result<void> measure_model(const Transformer& transformer, Sequence& sequence,
@@ -60,7 +91,9 @@ Result<void> measure_model(const Transformer& transformer, Sequence& sequence,
   const int64_t vocab = transformer.config().vocab_size;
   for (const int64_t length : options.prefill) {
     const std::vector<int32_t> ids = some_tokens(length, vocab);
-    PENSEE_ASSIGN_OR_RETURN(const Rate rate, measure(length, options.repeats, [&] {
+    Rate rate{length, 0};
+    PENSEE_ASSIGN_OR_RETURN(rate.per_second,
+                            measure(static_cast<double>(length), options.repeats, [&] {
                               sequence.truncate(0);
                               return sequence.prefill(ids);
                             }));
@@ -69,7 +102,9 @@ Result<void> measure_model(const Transformer& transformer, Sequence& sequence,
   const std::vector<int32_t> ids = some_tokens(kDecodePrompt + options.decode, vocab);
   sequence.truncate(0);
   PENSEE_RETURN_IF_ERROR(sequence.prefill(std::span(ids).first(kDecodePrompt)));
-  PENSEE_ASSIGN_OR_RETURN(report.decode, measure(options.decode, options.repeats, [&] {
+  report.decode.tokens = options.decode;
+  PENSEE_ASSIGN_OR_RETURN(report.decode.per_second,
+                          measure(static_cast<double>(options.decode), options.repeats, [&] {
                             sequence.truncate(kDecodePrompt);
                             Result<void> result;
                             for (size_t i = kDecodePrompt; i < ids.size() && result; ++i) {
@@ -90,6 +125,12 @@ void print_json(const BenchReport& report) {
   for (const Rate& rate : report.prefill) {
     prefill.push_back({{"tokens", rate.tokens}, {"tokens_per_second", rate.per_second}});
   }
+  nlohmann::ordered_json tokenizer;
+  if (report.tokenizer) {
+    tokenizer = {{"bytes", report.tokenizer->bytes},
+                 {"tokens", report.tokenizer->tokens},
+                 {"bytes_per_second", report.tokenizer->bytes_per_second}};
+  }
   const MachineLimits& m = report.machine;
   const nlohmann::ordered_json json = {
       {"model", report.model},
@@ -105,7 +146,8 @@ void print_json(const BenchReport& report) {
         {"f32", to_json(m.f32)}}},
       {"prefill", prefill},
       {"decode",
-       {{"tokens", report.decode.tokens}, {"tokens_per_second", report.decode.per_second}}}};
+       {{"tokens", report.decode.tokens}, {"tokens_per_second", report.decode.per_second}}},
+      {"tokenizer", tokenizer}};
   write_out(json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
@@ -136,6 +178,9 @@ void print_text(const BenchReport& report) {
     print_row("prefill " + std::to_string(rate.tokens), rate.per_second, "tokens/s");
   }
   print_row("decode", report.decode.per_second, "tokens/s");
+  if (report.tokenizer) {
+    print_row("tokenizer", report.tokenizer->bytes_per_second / 1e6, "MB/s of English, one core");
+  }
 }
 
 }  // namespace
@@ -153,6 +198,7 @@ Result<int> run_bench(const BenchOptions& options) {
   report.file_bytes = transformer->checkpoint().bytes();
   PENSEE_ASSIGN_OR_RETURN(report.machine, measure_machine(transformer->pool()));
   PENSEE_RETURN_IF_ERROR(measure_model(*transformer, sequence, options, report));
+  PENSEE_RETURN_IF_ERROR(measure_tokenizer(transformer->checkpoint(), options.repeats, report));
   options.json ? print_json(report) : print_text(report);
   return 0;
 }
