@@ -75,8 +75,9 @@ extern "C" {
 #define PENSEE_VERSION \
   (PENSEE_VERSION_MAJOR * 1000000 + PENSEE_VERSION_MINOR * 1000 + PENSEE_VERSION_PATCH)
 
-/* The version of the library at run time, as PENSEE_VERSION and as text ("0.1.0"). */
+/* The version of the library at run time, as PENSEE_VERSION is of the header. */
 PENSEE_API uint32_t pensee_version(void);
+/* The same as text, such as "0.1.0". */
 PENSEE_API const char* pensee_version_string(void);
 
 /* 1 if the library has the feature, else 0. Features: "safetensors", "fp8", and the names of the
@@ -105,9 +106,11 @@ enum {
 PENSEE_API const char* pensee_status_string(pensee_status status);
 
 typedef struct pensee_error pensee_error;
-/* PENSEE_OK and "" for NULL. The message names file, tensor, expected and found. */
+/* PENSEE_OK for NULL. */
 PENSEE_API pensee_status pensee_error_status(const pensee_error* error);
+/* Names file, tensor, expected and found; valid as long as the error. "" for NULL. */
 PENSEE_API const char* pensee_error_message(const pensee_error* error);
+/* Its message is gone too. */
 PENSEE_API void pensee_error_destroy(pensee_error* error);
 
 /* Frees memory that this library gave. Accepts NULL. */
@@ -148,6 +151,7 @@ typedef struct pensee_load_options {
   void* log_user_data;
 } pensee_load_options;
 
+/* Sets the defaults; see "Structs" above. */
 PENSEE_API pensee_status pensee_load_options_init(pensee_load_options* options, size_t struct_size,
                                                   uint32_t header_version);
 
@@ -191,6 +195,7 @@ typedef struct pensee_model_info {
   const char* thought_close;
 } pensee_model_info;
 
+/* Sets struct_size, and the rest to zero. */
 PENSEE_API pensee_status pensee_model_info_init(pensee_model_info* info, size_t struct_size,
                                                 uint32_t header_version);
 /* Fills `info`; its texts live as long as the model. */
@@ -241,6 +246,7 @@ typedef struct pensee_session_options {
   void* allocator_user_data;
 } pensee_session_options;
 
+/* Sets the defaults; see "Structs" above. */
 PENSEE_API pensee_status pensee_session_options_init(pensee_session_options* options,
                                                      size_t struct_size, uint32_t header_version);
 
@@ -251,6 +257,7 @@ typedef struct pensee_memory_estimate {
   uint64_t session_bytes;   /* of each session; committed as tokens arrive */
 } pensee_memory_estimate;
 
+/* Sets struct_size, and the rest to zero. */
 PENSEE_API pensee_status pensee_memory_estimate_init(pensee_memory_estimate* estimate,
                                                      size_t struct_size, uint32_t header_version);
 /* What a checkpoint would need; only headers are read. `n_threads` as in pensee_load_options. */
@@ -259,9 +266,11 @@ PENSEE_API pensee_status pensee_estimate_memory(const char* path,
                                                 int32_t n_threads, pensee_memory_estimate* estimate,
                                                 pensee_error** error);
 
+/* A session without messages. Errors: OUT_OF_MEMORY, INVALID_ARGUMENT naming the option. */
 PENSEE_API pensee_status pensee_session_create(const pensee_model* model,
                                                const pensee_session_options* options,
                                                pensee_session** session, pensee_error** error);
+/* No other thread may use it any more. */
 PENSEE_API void pensee_session_destroy(pensee_session* session);
 
 enum { PENSEE_ROLE_SYSTEM = 0, PENSEE_ROLE_USER = 1, PENSEE_ROLE_ASSISTANT = 2 };
@@ -270,6 +279,7 @@ enum { PENSEE_ROLE_SYSTEM = 0, PENSEE_ROLE_USER = 1, PENSEE_ROLE_ASSISTANT = 2 }
 PENSEE_API pensee_status pensee_session_add_message(pensee_session* session, int32_t role,
                                                     const char* text, size_t text_size,
                                                     pensee_error** error);
+/* Questions and answers. */
 PENSEE_API size_t pensee_session_message_count(const pensee_session* session);
 /* The text and the role of a message; NULL if there is none at `index`. `role` and `size` may be
  * NULL. */
@@ -299,6 +309,7 @@ typedef struct pensee_sampler_options {
   uint64_t seed;            /* same model, settings, seed, threads, kernels: same tokens */
 } pensee_sampler_options;
 
+/* Sets the defaults; see "Structs" above. */
 PENSEE_API pensee_status pensee_sampler_options_init(pensee_sampler_options* options,
                                                      size_t struct_size, uint32_t header_version);
 
@@ -326,6 +337,7 @@ typedef struct pensee_reply_options {
   void* prefill_progress_user_data;
 } pensee_reply_options;
 
+/* Sets the defaults; see "Structs" above. */
 PENSEE_API pensee_status pensee_reply_options_init(pensee_reply_options* options,
                                                    size_t struct_size, uint32_t header_version);
 
@@ -335,12 +347,13 @@ PENSEE_API pensee_status pensee_reply_options_init(pensee_reply_options* options
 PENSEE_API pensee_status pensee_session_start(pensee_session* session,
                                               const pensee_reply_options* options,
                                               pensee_error** error);
-/* Begins the reply to a ready prompt, given as tokens or as text (whose special tokens are parsed),
- * in which a thought may be open. It has nothing to do with the messages. */
+/* Begins the reply to a ready prompt, in which a thought may be open. It has nothing to do with the
+ * messages. Errors: those of pensee_session_start(). */
 PENSEE_API pensee_status pensee_session_start_tokens(pensee_session* session, const int32_t* tokens,
                                                      size_t n_tokens,
                                                      const pensee_reply_options* options,
                                                      pensee_error** error);
+/* The same, of a text; special tokens in it are parsed. */
 PENSEE_API pensee_status pensee_session_start_text(pensee_session* session, const char* text,
                                                    size_t text_size,
                                                    const pensee_reply_options* options,
@@ -379,10 +392,13 @@ enum {
   PENSEE_ANSWER_END_CONTEXT_FULL = 5
 };
 
-/* "thought_end", "closed", ...; "unknown" for other values. */
+/* "prompt", "thought" or "answer"; "unknown" for other values, here and below. */
 PENSEE_API const char* pensee_phase_string(int32_t phase);
+/* "token", "thought_end", ... */
 PENSEE_API const char* pensee_event_kind_string(int32_t kind);
+/* "closed", "budget", ... */
 PENSEE_API const char* pensee_thought_end_string(int32_t end);
+/* "complete", "length", ... */
 PENSEE_API const char* pensee_answer_end_string(int32_t end);
 
 enum { PENSEE_NO_TOKEN = -1 };
@@ -402,6 +418,7 @@ typedef struct pensee_event {
   int32_t answer_end;  /* of PENSEE_EVENT_ANSWER_END */
 } pensee_event;
 
+/* Sets struct_size, and the rest to zero. */
 PENSEE_API pensee_status pensee_event_init(pensee_event* event, size_t struct_size,
                                            uint32_t header_version);
 /* The next event, after at most one token's work (the first: the prompt's too). */
@@ -431,12 +448,16 @@ PENSEE_API void pensee_session_cancel(pensee_session* session);
 /* --- The reply under way, or the last one ------------------------------------------------------
  */
 
-/* So far, without the white space at their ends; "" if there is none. NULL only for a NULL session
- * or without memory. `size` may be NULL. */
+/* The thought so far, without the white space at its ends; "" if there is none. NULL only for a
+ * NULL session or without memory. `size` may be NULL. */
 PENSEE_API const char* pensee_session_thought_text(const pensee_session* session, size_t* size);
+/* The same of the answer. */
 PENSEE_API const char* pensee_session_answer_text(const pensee_session* session, size_t* size);
+/* PENSEE_THOUGHT_END_... */
 PENSEE_API int32_t pensee_session_thought_end(const pensee_session* session);
+/* PENSEE_ANSWER_END_... */
 PENSEE_API int32_t pensee_session_answer_end(const pensee_session* session);
+/* 1 from a start until its PENSEE_EVENT_DONE, an error or a reset, else 0. */
 PENSEE_API int32_t pensee_session_is_replying(const pensee_session* session);
 
 typedef struct pensee_usage {
@@ -452,12 +473,15 @@ typedef struct pensee_usage {
   double answer_seconds;
 } pensee_usage;
 
+/* Sets struct_size, and the rest to zero. */
 PENSEE_API pensee_status pensee_usage_init(pensee_usage* usage, size_t struct_size,
                                            uint32_t header_version);
+/* Fills `usage`; all zero before the first reply. */
 PENSEE_API pensee_status pensee_session_get_usage(const pensee_session* session,
                                                   pensee_usage* usage, pensee_error** error);
 /* All tokens of the context, prompt and reply; `n_tokens` may be NULL. */
 PENSEE_API const int32_t* pensee_session_tokens(const pensee_session* session, size_t* n_tokens);
+/* Tokens that the context holds. */
 PENSEE_API int64_t pensee_session_context_length(const pensee_session* session);
 
 /* --- Forks ------------------------------------------------------------------------------------ */

@@ -29,15 +29,17 @@ PENSEE_API pensee_status pensee_session_step_many(pensee_session* const* session
                                                   pensee_status* statuses, pensee_error** error);
 
 /* Saves messages, tokens and cache. The result has a checksum, and fits only the model it was made
- * with. WRONG_STATE while a reply is under way. Files appear under their name only when whole. */
+ * with. WRONG_STATE while a reply is under way. */
 PENSEE_API pensee_status pensee_session_save(const pensee_session* session, void** data,
                                              size_t* size, pensee_error** error);
+/* The same into a file, which appears under its name only when it is whole. Errors: IO too. */
 PENSEE_API pensee_status pensee_session_save_file(const pensee_session* session, const char* path,
                                                   pensee_error** error);
 /* Errors: CORRUPT_FILE for a truncated or altered one, INVALID_ARGUMENT for another model's. */
 PENSEE_API pensee_status pensee_session_restore(const pensee_model* model, const void* data,
                                                 size_t size, const pensee_session_options* options,
                                                 pensee_session** session, pensee_error** error);
+/* The same from a file. Errors: NOT_FOUND and IO too. */
 PENSEE_API pensee_status pensee_session_restore_file(const pensee_model* model, const char* path,
                                                      const pensee_session_options* options,
                                                      pensee_session** session,
