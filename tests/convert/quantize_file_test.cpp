@@ -1,0 +1,207 @@
+#include "pensee/convert/quantize_file.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "convert/pairs.hpp"
+#include "io/files.hpp"
+#include "pensee/model/transformer.hpp"
+
+using pensee::Checkpoint;
+using pensee::DType;
+using pensee::GgufWriter;
+using pensee::QuantizeOptions;
+using pensee::Status;
+using pensee_test::TempDir;
+
+namespace {
+
+QuantizeOptions to(DType type) {
+  QuantizeOptions options;
+  options.types = pensee::TypeChoice(type);
+  options.threads = 2;
+  return options;
+}
+
+void quantize(const std::string& from, const std::string& path, const QuantizeOptions& options) {
+  const auto done = pensee::quantize_file(*pensee_test::open_checkpoint(from), path, options);
+  REQUIRE_MESSAGE(done.ok(), done.error().message);
+  CHECK(done->bytes == std::filesystem::file_size(path));
+  CHECK(!std::filesystem::exists(GgufWriter::part_path(path)));
+}
+
+// Logits of a prompt's last position.
+std::vector<float> logits_of(const std::string& path) {
+  auto checkpoint = pensee_test::open_checkpoint(path);
+  auto config = pensee::read_config(*checkpoint);
+  REQUIRE_MESSAGE(config.ok(), config.error().message);
+  const auto vocab = static_cast<int32_t>(config->vocab_size);
+  pensee::TransformerOptions options;
+  options.kernels = &pensee::reference_kernels();
+  options.threads = 1;
+  const auto model = pensee::Transformer::load(std::move(checkpoint), std::move(*config), options);
+  REQUIRE_MESSAGE(model.ok(), model.error().message);
+  pensee::SequenceOptions sequence_options;
+  sequence_options.context_length = 16;
+  auto sequence = pensee::Sequence::create(*model, sequence_options);
+  REQUIRE_MESSAGE(sequence.ok(), sequence.error().message);
+  std::vector<int32_t> ids;
+  for (int32_t i = 0; i < 12; ++i) ids.push_back(i * 7 % vocab);
+  std::vector<float> logits;
+  const auto read = sequence->prefill_with_logits(
+      ids,
+      [&](int64_t, int64_t, std::span<const float> row) { logits.assign(row.begin(), row.end()); });
+  REQUIRE_MESSAGE(read.ok(), read.error().message);
+  return logits;
+}
+
+// Kullback–Leibler divergence of b from a, in nats.
+double divergence(const std::vector<float>& a, const std::vector<float>& b) {
+  const auto log_sum = [](const std::vector<float>& x) {
+    double sum = 0;
+    for (const float v : x) sum += std::exp(static_cast<double>(v));
+    return std::log(sum);
+  };
+  REQUIRE(a.size() == b.size());
+  const double of_a = log_sum(a);
+  const double of_b = log_sum(b);
+  double sum = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double p = static_cast<double>(a[i]) - of_a;
+    sum += std::exp(p) * (p - (static_cast<double>(b[i]) - of_b));
+  }
+  return sum;
+}
+
+}  // namespace
+
+TEST_CASE("a converted model computes what the original does, of every family") {
+  const TempDir dir;
+  for (const pensee_test::Pair& pair : pensee_test::kPairs) {
+    CAPTURE(pair.hf);
+    const std::string from = std::string(PENSEE_TEST_DATA "/models/") + pair.hf;
+    const std::string path = dir.file("m.gguf");
+    quantize(from, path, to(DType::kF32));
+    CHECK(divergence(logits_of(from), logits_of(path)) < 1e-9);
+  }
+}
+
+TEST_CASE("FP8 becomes blocks, and blocks other blocks") {
+  const TempDir dir;
+  const std::string from = PENSEE_TINY_R1;
+  const std::string q8 = dir.file("q8.gguf");
+  quantize(from, q8, to(DType::kQ8_0));
+  const std::vector<float> logits = logits_of(from);
+  CHECK(divergence(logits, logits_of(q8)) < 1e-3);
+  const std::string q4 = dir.file("q4.gguf");
+  quantize(q8, q4, to(DType::kQ4_0));
+  CHECK(divergence(logits, logits_of(q4)) < 0.3);
+  CHECK(std::filesystem::file_size(q4) < std::filesystem::file_size(q8));
+  const auto old_file = pensee_test::open_checkpoint(q8);
+  const auto new_file = pensee_test::open_checkpoint(q4);
+  CHECK(new_file->gguf()->at("general.file_type")->as_int().value() == 2);
+  for (const pensee::GgufValue& value : old_file->gguf()->values()) {
+    if (value.key() == "general.file_type" || value.key() == "pensee.source") continue;
+    CHECK(new_file->gguf()->at(value.key())->found() == value.found());
+  }
+  for (const pensee::TensorView& tensor : new_file->tensors()) {
+    CAPTURE(tensor.name);
+    CHECK(tensor.dtype ==
+          (tensor.shape.rank == 1 || tensor.name.find("ffn_gate_inp") != tensor.name.npos
+               ? DType::kF32
+           : tensor.name == "output.weight" ? DType::kQ8_0
+                                            : DType::kQ4_0));
+  }
+}
+
+TEST_CASE("tensors that have the wished type are copied, and parts become one file") {
+  const TempDir dir;
+  const std::string from = PENSEE_TEST_DATA "/models/gguf/llama3_rope-00001-of-00002.gguf";
+  const std::string path = dir.file("m.gguf");
+  quantize(from, path, to(DType::kBF16));
+  const auto old_file = pensee_test::open_checkpoint(from);
+  const auto new_file = pensee_test::open_checkpoint(path);
+  REQUIRE(new_file->tensors().size() == old_file->tensors().size());
+  for (size_t i = 0; i < new_file->tensors().size(); ++i) {
+    const pensee::TensorView& a = old_file->tensors()[i];
+    const pensee::TensorView& b = new_file->tensors()[i];
+    CHECK(a.name == b.name);
+    CHECK(std::vector<std::byte>(a.data, a.data + a.bytes) ==
+          std::vector<std::byte>(b.data, b.data + b.bytes));
+  }
+  CHECK(!new_file->gguf()->contains("split.count"));
+}
+
+TEST_CASE("a stopped conversion goes on, and gives the same file") {
+  const TempDir dir;
+  const std::string from = PENSEE_TEST_DATA "/models/qwen3_moe_bf16";
+  const std::string whole_path = dir.file("whole.gguf");
+  quantize(from, whole_path, to(DType::kQ8_0));
+  const std::string whole = pensee_test::read_file(whole_path);
+  const std::string path = dir.file("m.gguf");
+  QuantizeOptions options = to(DType::kQ8_0);
+  size_t kept = 0;
+  for (int stops = 0;; ++stops) {
+    int calls = 0;
+    options.progress = [&](double fraction) { return fraction == 1.0 || ++calls <= 3; };
+    const auto done = pensee::quantize_file(*pensee_test::open_checkpoint(from), path, options);
+    if (done) {
+      CHECK(stops > 3);
+      CHECK(done->tensors_kept > kept);
+      break;
+    }
+    REQUIRE(done.error().status == Status::kCancelled);
+    CHECK(!std::filesystem::exists(path));
+    CHECK(std::filesystem::exists(GgufWriter::part_path(path)));
+    kept = static_cast<size_t>(stops);
+  }
+  CHECK(pensee_test::read_file(path) == whole);
+  // With other types it begins anew.
+  options.progress = [](double fraction) { return fraction < 0.5; };
+  CHECK(!pensee::quantize_file(*pensee_test::open_checkpoint(from), path, options).ok());
+  const auto other =
+      pensee::quantize_file(*pensee_test::open_checkpoint(from), path, to(DType::kF16));
+  REQUIRE(other.ok());
+  CHECK(other->tensors_kept == 0);
+}
+
+TEST_CASE("what cannot be converted leaves no file") {
+  const TempDir dir;
+  const std::string path = dir.file("m.gguf");
+  quantize(PENSEE_TEST_DATA "/models/qwen2_f32", path, to(DType::kF32));
+  const auto itself =
+      pensee::quantize_file(*pensee_test::open_checkpoint(path), path, to(DType::kF16));
+  CHECK(itself.error().status == Status::kInvalidArgument);
+  CHECK(itself.error().message.find("another file than the one that is read") != std::string::npos);
+
+  // One number of one tensor is not finite, or too large.
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -HUGE_VALF, 1e6F}) {
+    std::string bytes = pensee_test::read_file(path);
+    {
+      const auto checkpoint = pensee_test::open_checkpoint(path);
+      const pensee::TensorView tensor = checkpoint->require("blk.0.attn_q.weight").value();
+      const size_t at =
+          bytes.find(std::string_view(reinterpret_cast<const char*>(tensor.data), 64));
+      REQUIRE(at != std::string::npos);
+      std::memcpy(bytes.data() + at + 12, &bad, sizeof bad);
+    }
+    const std::string broken = dir.write("broken.gguf", bytes);
+    const std::string out = dir.file("out.gguf");
+    const auto done =
+        pensee::quantize_file(*pensee_test::open_checkpoint(broken), out, to(DType::kF16));
+    REQUIRE(!done.ok());
+    CHECK(done.error().status == Status::kCorruptFile);
+    CHECK(done.error().message ==
+          broken +
+              ": tensor blk.0.attn_q.weight: row 0: expected finite numbers up to 65504 in "
+              "magnitude for F16, found others");
+    CHECK(!std::filesystem::exists(out));
+    if (bad == 1e6F) quantize(broken, out, to(DType::kBF16));
+  }
+}
