@@ -1,7 +1,8 @@
 // Everything. The rooms, in the order in which a request walks through them:
 //
 //   base/     Result and Error, element types, tensor views, threads, JSON, memory arena
-//   io/       memory-mapped files, safetensors, Checkpoint: one view over a model's files
+//   io/       memory-mapped files, safetensors, GGUF, Checkpoint: one view over a model's files;
+//             writing GGUF, quantisers
 //   model/    Config, Weights, the parts of a layer, and transformer.hpp: THE forward pass
 //   text/     Tokenizer, ChatTemplate, whole UTF-8 characters from a stream of tokens
 //   decode/   Sampler, and the loop that generates tokens
@@ -9,6 +10,7 @@
 //             and restore sessions, step many of them
 //   kernels/  the table of innermost loops; reference_kernels() is always there, best_kernels()
 //             needs pensee::pensee to be linked
+//   convert/  checkpoints written anew, as GGUF of other types; not included here
 //
 // Start at reason/session.hpp.
 #pragma once
