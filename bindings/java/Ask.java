@@ -2,6 +2,8 @@
 //
 //   java -Djna.library.path=LIBRARY_FOLDER -cp /usr/share/java/jna.jar Ask.java \
 //       MODEL "What is 12 + 30?"
+//
+// Java 24 and later also want --enable-native-access=ALL-UNNAMED.
 import com.sun.jna.IntegerType;
 import com.sun.jna.Library;
 import com.sun.jna.Native;

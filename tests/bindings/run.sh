@@ -43,7 +43,10 @@ case $language in
     jna=/usr/share/java/jna.jar
     [ -f "$jna" ] || skip 'JNA (libjna-java) is not installed'
     java --list-modules 2>/dev/null | grep -q '^jdk.compiler' || skip 'no JDK is installed'
-    set -- java -Djna.library.path="$library" -cp "$jna" "$source/Ask.java"
+    set -- -Djna.library.path="$library" -cp "$jna" "$source/Ask.java"
+    native=--enable-native-access=ALL-UNNAMED # else new versions warn; old ones do not know it
+    if works java $native -version; then set -- $native "$@"; fi
+    set -- java "$@"
     ;;
   node)
     works node --version || skip 'node is not installed'
