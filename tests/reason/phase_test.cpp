@@ -4,6 +4,7 @@
 
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace pensee {
@@ -106,6 +107,68 @@ TEST_CASE("a delimiter that the prompt leaves unfinished does not count") {
   machine.read_prompt(std::vector<int32_t>{1, 2});
   CHECK(machine.phase() == Phase::kAnswer);
   check_step(machine, 3, 1, Change::kNone, 0);
+}
+
+TEST_CASE("a model without thoughts has no delimiters, and holds nothing back") {
+  PhaseMachine machine({{}, {}, {kEnd}});
+  machine.read_prompt(std::vector<int32_t>{5});
+  check_step(machine, 5, 1, Change::kNone, 0);
+  check_step(machine, kEnd, 0, Change::kEnded, 1);
+  CHECK(machine.phase() == Phase::kAnswer);
+}
+
+// Tokens whose text is below; 0 has none. "<t>" opens and "</t>" closes, however it is cut.
+PhaseMachine spelled() {
+  static const std::vector<std::string> kTexts = {
+      "", "<", "t", ">", "</", "a", ".<", "/t>", ">\n", "<t", "<t>", "</t>", "t>b", "</t><t>"};
+  return PhaseMachine({{1, 2, 3}, {4, 2, 3}, {kEnd}, "<t>", "</t>"}, [](int32_t token) {
+    return std::string_view(kTexts.at(static_cast<size_t>(token)));
+  });
+}
+
+void check_spelled(PhaseMachine& machine, int32_t token, const PhaseMachine::Step& expected) {
+  CAPTURE(token);
+  const PhaseMachine::Step step = machine.observe(token);
+  CHECK(step.released == expected.released);
+  CHECK(step.change == expected.change);
+  CHECK(step.consumed == expected.consumed);
+  CHECK(step.head == expected.head);
+  CHECK(step.tail == expected.tail);
+}
+
+TEST_CASE("a delimiter that is ordinary text is found however it is cut into tokens") {
+  PhaseMachine machine = spelled();
+  machine.read_prompt(std::vector<int32_t>{1, 2, 3});
+  CHECK(machine.phase() == Phase::kThought);
+  check_spelled(machine, 5, {1, Change::kNone, 0});           // a
+  check_spelled(machine, 4, {0, Change::kNone, 0});           // a </
+  check_spelled(machine, 2, {0, Change::kNone, 0});           // a </t
+  check_spelled(machine, 8, {0, Change::kClosed, 3, 0, 1});   // a </t>\n
+  check_spelled(machine, 6, {0, Change::kNone, 0});           // .<
+  check_spelled(machine, 5, {2, Change::kNone, 0});           // .<a
+  check_spelled(machine, 6, {0, Change::kNone, 0});           // .<
+  check_spelled(machine, 12, {0, Change::kOpened, 2, 1, 1});  // .<t>b
+  check_spelled(machine, 10, {0, Change::kSwallowed, 1});     // <t>
+  check_spelled(machine, 1, {0, Change::kNone, 0});           // <
+  check_spelled(machine, 1, {1, Change::kNone, 0});           // <<
+  check_spelled(machine, 7, {0, Change::kClosed, 2});         // <</t>
+  check_spelled(machine, 11, {0, Change::kSwallowed, 1});     // </t>
+  CHECK(machine.phase() == Phase::kAnswer);
+  // What follows a delimiter in its own token is text.
+  check_spelled(machine, 13, {0, Change::kSwallowed, 1, 0, 3});
+  CHECK(machine.phase() == Phase::kAnswer);
+}
+
+TEST_CASE("a token without text, and the end, break a spelled delimiter off") {
+  PhaseMachine machine = spelled();
+  machine.read_prompt({});
+  check_spelled(machine, 9, {0, Change::kNone, 0});  // <t
+  check_spelled(machine, 0, {2, Change::kNone, 0});
+  check_spelled(machine, 3, {1, Change::kNone, 0});  // >
+  check_spelled(machine, 1, {0, Change::kNone, 0});
+  check_spelled(machine, kEnd, {1, Change::kEnded, 1});
+  check_spelled(machine, 2, {1, Change::kNone, 0});
+  CHECK(machine.phase() == Phase::kAnswer);
 }
 
 TEST_CASE("every phase and ending has a name of its own") {

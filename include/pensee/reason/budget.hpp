@@ -26,7 +26,7 @@ struct PhaseRules {
   Delimiters delimiters;
   std::vector<int32_t> budget_message;  // ReplyOptions::budget_message as tokens
   std::vector<int32_t> extension;       // ReplyOptions::extension_text as tokens
-  std::function<std::string_view(int32_t token)> token_bytes;
+  PhaseMachine::TokenBytes token_bytes;
 };
 
 // Decides token by token how a reply goes on: budgets, forced tokens, stop strings and endings. It
@@ -97,8 +97,12 @@ class PhaseController {
     const Token last = waiting_.back();
     for (const Token& t : waiting_) usage_.forced_tokens += t.forced ? 1 : 0;
     usage_.control_tokens += static_cast<int64_t>(step.consumed);
+    const std::string_view first_bytes = rules_.token_bytes(waiting_.front().id);
+    const std::string_view last_bytes = rules_.token_bytes(last.id);
     waiting_.clear();
+    unshown_ += first_bytes.substr(0, step.head);
     change_phase(step.change, before, last);
+    unshown_ += last_bytes.substr(last_bytes.size() - step.tail);
     return 0;
   }
 
@@ -134,7 +138,7 @@ class PhaseController {
   PhaseController(PhaseRules rules, const ReplyOptions& options, StopStrings stop)
       : rules_(std::move(rules)),
         options_(options),
-        machine_(rules_.delimiters),
+        machine_(rules_.delimiters, rules_.token_bytes),
         stop_(std::move(stop)) {}
 
   // Tokens that may be a delimiter's beginning count, so that no cap is passed while they wait.
@@ -196,7 +200,8 @@ class PhaseController {
       const Token token = waiting_[i];
       usage_.forced_tokens += token.forced ? 1 : 0;
       ++(phase == Phase::kThought ? usage_.thought_tokens : usage_.answer_tokens);
-      std::string text = utf8_.push(rules_.token_bytes(token.id));
+      unshown_ += rules_.token_bytes(token.id);
+      std::string text = utf8_.push(std::exchange(unshown_, {}));
       if (phase == Phase::kAnswer && !trimmed(text).empty()) skip_thought();
       const StopStrings::Found found = filter(std::move(text), phase);
       emit(EventKind::kToken, phase, found.text, token);
@@ -207,6 +212,12 @@ class PhaseController {
 
   [[nodiscard]] StopStrings::Found filter(std::string text, Phase phase) {
     return phase == Phase::kAnswer ? stop_.push(text) : StopStrings::Found{std::move(text), false};
+  }
+
+  // The text of the phase that no event has shown yet.
+  [[nodiscard]] std::string flush() {
+    std::string text = utf8_.push(std::exchange(unshown_, {}));
+    return text + utf8_.flush();
   }
 
   Event& emit(EventKind kind, Phase phase, std::string text, Token token) {
@@ -222,7 +233,7 @@ class PhaseController {
   }
 
   void begin_thought(Token token) {
-    const StopStrings::Found found = filter(utf8_.flush(), Phase::kAnswer);
+    const StopStrings::Found found = filter(flush(), Phase::kAnswer);
     emit(EventKind::kThoughtBegin, Phase::kAnswer, found.text + stop_.flush(), token);
     thought_end_ = ThoughtEnd::kNone;
     may_skip_ = false;
@@ -237,7 +248,7 @@ class PhaseController {
 
   void end_thought(ThoughtEnd end, Token token) {
     thought_end_ = end;
-    emit(EventKind::kThoughtEnd, Phase::kThought, utf8_.flush(), token).thought_end = end;
+    emit(EventKind::kThoughtEnd, Phase::kThought, flush(), token).thought_end = end;
     closing_ = ThoughtEnd::kNone;
     close_requested_ = false;
     forced_.clear();
@@ -248,7 +259,7 @@ class PhaseController {
     skip_thought();
     std::string rest;
     if (end != AnswerEnd::kStopString) {
-      StopStrings::Found found = filter(utf8_.flush(), Phase::kAnswer);
+      StopStrings::Found found = filter(flush(), Phase::kAnswer);
       if (found.stopped) end = AnswerEnd::kStopString;
       rest = std::move(found.text) + stop_.flush();
     }
@@ -281,6 +292,7 @@ class PhaseController {
   PhaseMachine machine_;
   StopStrings stop_;
   Utf8Stream utf8_;
+  std::string unshown_;  // bytes of the phase that came with the tokens of a delimiter
   Usage usage_;
   std::string thought_;
   std::string answer_;

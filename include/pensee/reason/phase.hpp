@@ -4,7 +4,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -75,12 +78,20 @@ enum class AnswerEnd : int { PENSEE_ANSWER_END_LIST(PENSEE_X) };
 }
 #undef PENSEE_X
 
-// The token ids that mark a model's phases. R1: {<think>}, {</think>}, {<｜end▁of▁sentence｜>}; a
-// model without such tokens has longer sequences. Neither delimiter is empty nor begins the other.
+// The token ids that mark a model's phases. R1: {<think>}, {</think>}, {<｜end▁of▁sentence｜>}. A
+// model without thoughts has neither of the first two. Neither begins the other.
 struct Delimiters {
-  std::vector<int32_t> open;   // opens a thought
-  std::vector<int32_t> close;  // closes it
-  std::vector<int32_t> end;    // each of these ends the reply
+  std::vector<int32_t> open = {};   // opens a thought
+  std::vector<int32_t> close = {};  // closes it
+  std::vector<int32_t> end = {};    // each of these ends the reply
+  // For a model to whose tokenizer the delimiters are ordinary text, their spelling: then any
+  // tokens that spell them count, since the text around decides how it is cut ("</think>\n\n" may
+  // end in one token ">\n\n"). `open` and `close` are the tokens to write them with.
+  std::string open_text = {};
+  std::string close_text = {};
+
+  [[nodiscard]] bool has_thoughts() const noexcept { return !open.empty(); }
+  [[nodiscard]] bool are_spelled() const noexcept { return !open_text.empty(); }
 };
 
 // The state machine. Fed with token ids one by one, it says which of them are text of the current
@@ -103,10 +114,19 @@ class PhaseMachine {
     size_t released = 0;  // so many of the oldest tokens held are text of the phase before `change`
     Change change = Change::kNone;
     size_t consumed = 0;  // so many tokens after those were the delimiter or the end token
+    // Of a delimiter that is spelled: bytes of its first token that are text of the phase before
+    // `change`, and bytes of its last token that are text of the phase after it.
+    size_t head = 0;
+    size_t tail = 0;
   };
+  // A token's bytes; none for a token that is not text.
+  using TokenBytes = std::function<std::string_view(int32_t token)>;
 
-  explicit PhaseMachine(Delimiters delimiters) : delimiters_(std::move(delimiters)) {
-    held_.reserve(std::max(delimiters_.open.size(), delimiters_.close.size()));
+  // `token_bytes` may be empty unless the delimiters are spelled.
+  explicit PhaseMachine(Delimiters delimiters, TokenBytes token_bytes = {})
+      : delimiters_(std::move(delimiters)), token_bytes_(std::move(token_bytes)) {
+    held_.reserve(std::max({delimiters_.open.size(), delimiters_.close.size(),
+                            delimiters_.open_text.size(), delimiters_.close_text.size()}));
   }
 
   // Reads the prompt: the reply begins in the thought if the last delimiter opened one.
@@ -117,7 +137,7 @@ class PhaseMachine {
       // A message of the past that ended inside its thought leaves no thought open.
       if (observe(token).change == Change::kEnded) phase_ = Phase::kAnswer;
     }
-    held_.clear();
+    release_held();
   }
 
   // Takes one token of the reply. Released and consumed tokens come from those held, oldest first,
@@ -126,18 +146,18 @@ class PhaseMachine {
     if (std::find(delimiters_.end.begin(), delimiters_.end.end(), token) != delimiters_.end.end()) {
       return {release_held(), Change::kEnded, 1};
     }
-    Step step;
+    if (!delimiters_.has_thoughts()) return {1, Change::kNone, 0};
     held_.push_back(token);
+    if (delimiters_.are_spelled()) return observe_text();
+    Step step;
     while (!may_begin(delimiters_.open) && !may_begin(delimiters_.close)) {
       held_.erase(held_.begin());
       ++step.released;
     }
     if (held_ == delimiters_.open) {
-      step.change = phase_ == Phase::kAnswer ? Change::kOpened : Change::kSwallowed;
-      phase_ = Phase::kThought;
+      step.change = enter(Phase::kThought, Change::kOpened);
     } else if (held_ == delimiters_.close) {
-      step.change = phase_ == Phase::kThought ? Change::kClosed : Change::kSwallowed;
-      phase_ = Phase::kAnswer;
+      step.change = enter(Phase::kAnswer, Change::kClosed);
     }
     if (step.change != Change::kNone) step.consumed = release_held();
     return step;
@@ -150,6 +170,7 @@ class PhaseMachine {
   size_t release_held() noexcept {
     const size_t n = held_.size();
     held_.clear();
+    text_.clear();
     return n;
   }
 
@@ -157,6 +178,48 @@ class PhaseMachine {
   [[nodiscard]] const Delimiters& delimiters() const noexcept { return delimiters_; }
 
  private:
+  Change enter(Phase phase, Change change) noexcept {
+    return std::exchange(phase_, phase) == phase ? Change::kSwallowed : change;
+  }
+
+  // observe() for delimiters that are spelled: looks at the text of the tokens held, which is at
+  // most a delimiter's beginning and one token more.
+  Step observe_text() {
+    const std::string_view bytes = token_bytes_(held_.back());
+    if (bytes.empty()) return {release_held(), Change::kNone, 0};  // no delimiter goes on over it
+    text_ += bytes;
+    for (size_t at = 0; at < text_.size(); ++at) {
+      const std::string_view rest = std::string_view(text_).substr(at);
+      for (const bool opens : {true, false}) {
+        const std::string& delimiter = opens ? delimiters_.open_text : delimiters_.close_text;
+        const bool whole = rest.starts_with(delimiter);
+        if (!whole && !delimiter.starts_with(rest)) continue;
+        Step step;
+        step.released = release_before(at);
+        if (!whole) return step;
+        step.head = at;
+        step.tail = text_.size() - at - delimiter.size();
+        step.change = opens ? enter(Phase::kThought, Change::kOpened)
+                            : enter(Phase::kAnswer, Change::kClosed);
+        step.consumed = release_held();
+        return step;
+      }
+    }
+    return {release_held(), Change::kNone, 0};
+  }
+
+  // Releases the tokens that end by byte `at` of the text held, which then is another byte of it.
+  size_t release_before(size_t& at) {
+    size_t n = 0;
+    for (; n < held_.size() && token_bytes_(held_[n]).size() <= at; ++n) {
+      const size_t size = token_bytes_(held_[n]).size();
+      text_.erase(0, size);
+      at -= size;
+    }
+    held_.erase(held_.begin(), held_.begin() + static_cast<ptrdiff_t>(n));
+    return n;
+  }
+
   // Whether the tokens held, which may be none, begin this delimiter.
   [[nodiscard]] bool may_begin(const std::vector<int32_t>& delimiter) const {
     return held_.size() <= delimiter.size() &&
@@ -164,8 +227,10 @@ class PhaseMachine {
   }
 
   Delimiters delimiters_;
+  TokenBytes token_bytes_;
   Phase phase_ = Phase::kPrompt;
   std::vector<int32_t> held_;
+  std::string text_;  // of the tokens held, if the delimiters are spelled
 };
 
 }  // namespace pensee
