@@ -1,12 +1,10 @@
-"""Makes the expected values of the tokenizer and chat template tests. See README.md.
+"""Makes the expected values of the tokenizer tests. See README.md.
 
     python make_tokenizer_golden.py tokenizer NAME TOKENIZER.JSON     text/NAME.json, text/NAME.bin
     python make_tokenizer_golden.py variants                          text/variants, and the same of them
     python make_tokenizer_golden.py compact NAME TOKENIZER.JSON       text/NAME_settings.json, _merges.bin.gz
-    python make_tokenizer_golden.py templates [NAME=FILE.jinja ...]   text/chat_templates.json
 
-`tokenizer` with the name tiny_r1 needs no file: examples/tiny_r1/model has it. `templates` keeps the
-templates that chat_templates.json already has, and takes tiny_r1's from there too.
+`tokenizer` with the name tiny_r1 needs no file: examples/tiny_r1/model has it.
 """
 
 from __future__ import annotations
@@ -15,11 +13,9 @@ import argparse
 import array
 import copy
 import gzip
-import itertools
 import json
 from pathlib import Path
 
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
 HERE = Path(__file__).resolve().parent
@@ -239,63 +235,6 @@ def make_compact(name: str, file: Path) -> None:
     (OUT / f"{name}_settings.json").write_text(json.dumps(tokenizer, indent=1) + "\n", encoding="ascii")
 
 
-def conversations() -> list[list[dict]]:
-    """Conversations of all shapes: no system message or some, one turn or many."""
-    user, assistant, system = (
-        lambda text, role=role: {"role": role, "content": text}
-        for role in ("user", "assistant", "system"))
-    systems = [[], [system("You are brief.")], [system("")]]
-    turns = [
-        [],
-        [user("What is 17 × 23?")],
-        [user("")],
-        [user(" Leading and trailing \n\n")],
-        [user("Hi"), assistant("Hello."), user("Again")],
-        [user("Hi"), assistant("<think>\nA greeting.\n</think>\n\nHello."), user("Again")],
-        [user("Hi"), assistant("A greeting.\n</think>\n\n  Hello. \n"), user("Again")],
-        [user("Hi"), assistant("a</think>b</think>\nc</think>"), user("Again")],
-        [user("Hi"), assistant("<think>unclosed"), user("Again")],
-        [user("Hi"), assistant(""), user("</think><｜User｜>{{ bos_token }}{% if %}")],
-        [user("a"), user("b"), assistant("c"), assistant("d")],
-        [assistant("I begin."), user("Go on")],
-        [user("你好"), system("Late system."), assistant("您好"), user("😀")],
-        [system("One."), user("x"), system("Two.\n"), system("")],
-    ]
-    return [a + b for a, b in itertools.product(systems, turns)]
-
-
-def render(jinja: str, messages: list[dict], generation: bool, thinking: bool) -> str:
-    """What transformers would give, and the empty thought where a template has no switch."""
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    text = environment.from_string(jinja).render(
-        messages=messages, add_generation_prompt=generation, enable_thinking=thinking,
-        bos_token=BOS)
-    if not generation or thinking or "enable_thinking" in jinja:
-        return text
-    opened = "" if text.endswith("<think>\n") else "<think>\n"
-    return text + opened + "\n</think>\n\n"
-
-
-def make_templates(files: list[str]) -> None:
-    path = OUT / "chat_templates.json"
-    templates = json.loads(path.read_text(encoding="utf-8"))["templates"] if path.exists() else {}
-    for entry in files:
-        name, file = entry.split("=", 1)
-        templates[name] = Path(file).read_text(encoding="utf-8")
-    config = json.loads((TINY_R1 / "tokenizer_config.json").read_text(encoding="utf-8"))
-    templates["tiny_r1"] = config["chat_template"]
-    # R1-0528 leaves the opening of the thought to the model.
-    templates["not_opened"] = templates["tiny_r1"].replace("<think>\\n'}}", "'}}")
-    cases = []
-    for messages in conversations():
-        for generation, thinking in ((False, True), (True, True), (True, False)):
-            cases.append({
-                "messages": messages, "add_generation_prompt": generation, "thinking": thinking,
-                "prompts": {name: render(jinja, messages, generation, thinking)
-                            for name, jinja in templates.items()}})
-    write_json(path, {"templates": templates, "cases": cases})
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -307,16 +246,13 @@ def main() -> None:
     compact.add_argument("name")
     compact.add_argument("file", type=Path)
     what.add_parser("variants")
-    what.add_parser("templates").add_argument("files", nargs="*")
     args = parser.parse_args()
     if args.what == "tokenizer":
         make_tokenizer(args.name, args.file)
     elif args.what == "variants":
         make_variants()
-    elif args.what == "compact":
-        make_compact(args.name, args.file)
     else:
-        make_templates(args.files)
+        make_compact(args.name, args.file)
 
 
 if __name__ == "__main__":

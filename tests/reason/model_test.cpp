@@ -132,9 +132,8 @@ TEST_CASE("a broken generation_config.json is an error that names file and key")
   CHECK(contains(message(R"({"do_sample": 1})"), "do_sample"));
 }
 
-TEST_CASE("a tokenizer without the needed tokens is an error that names file and token") {
-  for (const std::string token : {"<think>", "</think>", "<｜begin▁of▁sentence｜>", "<｜User｜>",
-                                  "<｜Assistant｜>", "<｜end▁of▁sentence｜>"}) {
+TEST_CASE("a tokenizer without the template's tokens is an error that names file and token") {
+  for (const std::string token : {"<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>"}) {
     CAPTURE(token);
     const Copy copy;
     copy.replace("tokenizer.json", "\"" + token + "\"", "\"(another)\"");
@@ -143,6 +142,38 @@ TEST_CASE("a tokenizer without the needed tokens is an error that names file and
     CHECK(contains(error.message, "tokenizer.json"));
     CHECK(contains(error.message, token));
   }
+}
+
+TEST_CASE("a model whose delimiters are ordinary text thinks; one without any only answers") {
+  const Copy copy;
+  copy.replace("tokenizer.json", "\"<think>\"", "\"(think)\"");
+  copy.replace("tokenizer.json", "\"</think>\"", "\"(/think)\"");
+  const auto spelled = copy.loaded();
+  CHECK(spelled->delimiters().are_spelled());
+  const ReplyOptions options = {.thinking_token_budget = 8, .max_tokens = 30};
+  Reply reply = Session::create(spelled).value()->ask("1+1", options).value();
+  CHECK(reply.thought_end == ThoughtEnd::kBudget);
+  CHECK(reply.usage.thought_tokens == 8);
+
+  copy.write("chat_template.jinja",
+             "{{ bos_token }}{% for m in messages %}{{ '<｜User｜>' + m.content }}{% endfor %}"
+             "{% if add_generation_prompt %}{{ '<｜Assistant｜>' }}{% endif %}");
+  const auto plain = copy.loaded();
+  CHECK_FALSE(plain->delimiters().has_thoughts());
+  for (const Thinking thinking : {Thinking::kAuto, Thinking::kOff}) {
+    const auto session = Session::create(plain).value();
+    reply = session->ask("1+1", {.thinking = thinking, .max_tokens = 5}).value();
+    CHECK(reply.thought_end == ThoughtEnd::kSkipped);
+    CHECK(reply.thought.empty());
+    CHECK(reply.usage.thought_tokens == 0);
+    CHECK(reply.usage.control_tokens + reply.usage.answer_tokens == 5);
+  }
+  const auto session = Session::create(plain).value();
+  const auto thinks = session->ask("1+1", {.thinking = Thinking::kOn});
+  REQUIRE(!thinks.ok());
+  CHECK(thinks.error().status == Status::kUnsupported);
+  CHECK(contains(thinks.error().message, "thinking"));
+  CHECK(session->messages().empty());
 }
 
 TEST_CASE("an end token that the tokenizer lacks is an error") {

@@ -26,7 +26,9 @@
 #include "pensee/model/config.hpp"
 #include "pensee/model/read_config.hpp"
 #include "pensee/model/transformer.hpp"
+#include "pensee/reason/delimiters.hpp"
 #include "pensee/reason/phase.hpp"
+#include "pensee/reason/read_template.hpp"
 #include "pensee/reason/session_options.hpp"
 #include "pensee/text/chat_template.hpp"
 #include "pensee/text/tokenizer.hpp"
@@ -53,7 +55,7 @@ class Model {
   // `path`: a checkpoint as Hugging Face has it, a directory or a .safetensors file in one, with
   // config.json, tokenizer.json, tokenizer_config.json and perhaps generation_config.json.
   // Errors: those of Checkpoint::open, Config::from_json, Transformer::load and
-  // Tokenizer::from_json; kCorruptFile if the tokenizer lacks a token that prompts need.
+  // Tokenizer::from_json; kCorruptFile if the tokenizer lacks a token that the template writes.
   static Result<std::shared_ptr<const Model>> load(const std::string& path,
                                                    const LoadOptions& options) {
     const auto begin = Clock::now();
@@ -123,7 +125,7 @@ class Model {
   // An error if the checkpoint has no template, or one that is not known: such a model takes ready
   // prompts only.
   [[nodiscard]] const Result<ChatTemplate>& chat_template() const noexcept { return template_; }
-  // What opens and closes a thought, and what ends a reply.
+  // What opens and closes a thought, if the model has thoughts, and what ends a reply.
   [[nodiscard]] const Delimiters& delimiters() const noexcept { return delimiters_; }
   // Settings that the checkpoint's authors advise (generation_config.json); where they give none,
   // DeepSeek's advice for R1.
@@ -149,7 +151,7 @@ class Model {
     PENSEE_ASSIGN_OR_RETURN(const std::string json, checkpoint->read_text(kTokenizerFile));
     PENSEE_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::from_json(json, tokenizer_file));
 
-    Result<ChatTemplate> chat_template = read_template(*checkpoint);
+    Result<ChatTemplate> chat_template = read_chat_template(*checkpoint, tokenizer);
     if (!chat_template && chat_template.error().status != Status::kNotFound &&
         chat_template.error().status != Status::kUnsupported) {
       return std::move(chat_template).error();
@@ -196,38 +198,14 @@ class Model {
     return [&progress, from, share](double fraction) { return progress(from + share * fraction); };
   }
 
-  static Result<ChatTemplate> read_template(const Checkpoint& checkpoint) {
-    // Newer checkpoints keep the template in a file of its own, which then counts.
-    constexpr const char* kOwnFile = "chat_template.jinja";
-    if (const auto jinja = checkpoint.read_text(kOwnFile)) {
-      return ChatTemplate::from_jinja(*jinja, checkpoint.path_of(kOwnFile));
-    }
-    constexpr const char* kFile = "tokenizer_config.json";
-    const std::string file = checkpoint.path_of(kFile);
-    PENSEE_ASSIGN_OR_RETURN(const std::string text, checkpoint.read_text(kFile));
-    PENSEE_ASSIGN_OR_RETURN(const JsonDocument json, parse_json(text, file));
-    const auto entry = JsonView(json, file).find("chat_template");
-    if (!entry) return Error{Status::kNotFound, file + ": no chat_template"};
-    const Result<std::string_view> jinja = entry->as_string();
-    if (!jinja) return unsupported(jinja.error().message);
-    return ChatTemplate::from_jinja(*jinja, file);
-  }
-
-  // Checks that the tokenizer fits the model and has the tokens of prompts; sets the delimiters.
+  // Checks that the tokenizer fits the model, and finds the delimiters of its thoughts.
   Result<void> check_tokens(const Config& config, const std::string& file) {
     if (tokenizer_.vocab_size() > config.vocab_size) {
       return corrupt_file(file + ": expected at most " + std::to_string(config.vocab_size) +
                           " tokens (vocab_size), found " + std::to_string(tokenizer_.vocab_size()));
     }
-    using T = ChatTemplate;
-    for (const std::string_view token :
-         {T::kBegin, T::kUser, T::kAssistant, T::kEnd, T::kThoughtOpen, T::kThoughtClose}) {
-      PENSEE_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, tokenizer_.encode(token));
-      if (ids.size() == 1 && tokenizer_.token_to_id(token) == ids[0]) continue;
-      return corrupt_file(file + ": no token " + std::string(token));
-    }
-    delimiters_.open = {*tokenizer_.token_to_id(T::kThoughtOpen)};
-    delimiters_.close = {*tokenizer_.token_to_id(T::kThoughtClose)};
+    const bool knows_thoughts = template_ && template_->knows_thoughts();
+    PENSEE_ASSIGN_OR_RETURN(delimiters_, find_thought_delimiters(tokenizer_, knows_thoughts));
     return {};
   }
 
@@ -245,15 +223,14 @@ class Model {
     } else if (text.error().status != Status::kNotFound) {
       return text.error();
     }
-    if (delimiters_.end.empty()) {
-      delimiters_.end = {*tokenizer_.token_to_id(ChatTemplate::kEnd)};
-    }
+    const std::string tokenizer_file = checkpoint.path_of(kTokenizerFile);
     for (const int32_t id : delimiters_.end) {
       if (id < tokenizer_.vocab_size()) continue;
-      return corrupt_file(checkpoint.path_of(kTokenizerFile) + ": no token " + std::to_string(id) +
+      return corrupt_file(tokenizer_file + ": no token " + std::to_string(id) +
                           ", which is an eos_token_id");
     }
-    return {};
+    if (!template_) return {};
+    return add_turn_end(tokenizer_, *template_, tokenizer_file, delimiters_);
   }
 
   Result<void> read_generation_fields(const JsonView& root) {

@@ -21,6 +21,7 @@
 #include "pensee/reason/model.hpp"
 #include "pensee/reason/reply_options.hpp"
 #include "pensee/reason/session_options.hpp"
+#include "pensee/text/prompt_tokens.hpp"
 #include "pensee/text/utf8.hpp"
 
 namespace pensee {
@@ -136,7 +137,8 @@ class Session {
 
   // Begins the reply to the messages, whose last is the user's; the prompt is read by the first
   // step(). Errors: kWrongState, kInvalidArgument naming the option, kContextFull if the prompt
-  // does not fit, kUnsupported or kNotFound if the model has no chat template that is known.
+  // does not fit, kUnsupported or kNotFound if the model has no chat template that is known,
+  // kUnsupported if thinking is on and the model has no thoughts, those of ChatTemplate::render.
   Result<void> start(const ReplyOptions& options = {}) {
     PENSEE_RETURN_IF_ERROR(expect_idle("start"));
     if (messages_.empty() || messages_.back().role != Role::kUser) {
@@ -270,7 +272,7 @@ class Session {
 
   struct Prompt {
     std::vector<int32_t> tokens;
-    std::vector<int32_t> control;  // those of the template; the rest is what people wrote
+    std::vector<int32_t> control;  // what decides the phase that the reply begins in
   };
 
   Session(std::shared_ptr<const Model> model, TokenFeed<Sequence> feed, Sampler sampler)
@@ -290,21 +292,21 @@ class Session {
 
   [[nodiscard]] Result<Prompt> render(Thinking thinking) const {
     if (!model_->chat_template()) return model_->chat_template().error();
-    const ChatTemplate& chat_template = *model_->chat_template();
-    std::vector<PromptPiece> pieces =
-        chat_template.render(messages_, true, thinking != Thinking::kOff);
-    if (thinking == Thinking::kOn && !chat_template.opens_thought()) {
-      pieces.push_back({std::string(ChatTemplate::kThoughtOpen) + "\n", true});
+    const Delimiters& delimiters = model_->delimiters();
+    PromptOptions options;
+    if (thinking == Thinking::kOn) {
+      if (!delimiters.has_thoughts()) {
+        return unsupported("thinking: expected auto or off: this model has no thoughts");
+      }
+      options.thinking = true;
+    } else if (thinking == Thinking::kOff && delimiters.has_thoughts()) {
+      options.thinking = false;
     }
+    PENSEE_ASSIGN_OR_RETURN(const std::vector<PromptPiece> pieces,
+                            model_->chat_template()->render(messages_, options));
     Prompt prompt;
-    for (const PromptPiece& piece : pieces) {
-      const Tokenizer& tokenizer = model_->tokenizer();
-      PENSEE_ASSIGN_OR_RETURN(
-          const std::vector<int32_t> ids,
-          piece.is_control ? tokenizer.encode(piece.text) : tokenizer.encode_ordinary(piece.text));
-      prompt.tokens.insert(prompt.tokens.end(), ids.begin(), ids.end());
-      if (piece.is_control) prompt.control.insert(prompt.control.end(), ids.begin(), ids.end());
-    }
+    PENSEE_ASSIGN_OR_RETURN(prompt.tokens, encode_prompt(model_->tokenizer(), pieces));
+    if (ends_with_delimiter(pieces, ChatTemplate::kThoughtOpen)) prompt.control = delimiters.open;
     return prompt;
   }
 

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <ctime>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,199 +14,222 @@
 
 #include "pensee/base/json.hpp"
 #include "pensee/base/result.hpp"
-#include "pensee/text/jinja_tags.hpp"
+#include "pensee/text/jinja_parser.hpp"
+#include "pensee/text/jinja_run.hpp"
+#include "pensee/text/jinja_value.hpp"
+#include "pensee/text/utf8.hpp"
 
 namespace pensee {
 
-enum class Role { kSystem, kUser, kAssistant };
-
-// One turn of a conversation. An assistant's content may hold its thought, up to </think>.
-struct Message {
-  Role role = Role::kUser;
-  std::string content;
-};
-
-// A part of a prompt. Control pieces are the template's own words and go through
-// Tokenizer::encode; the others are what people and models wrote, and go through encode_ordinary,
-// so that "</think>" typed by a user stays ordinary text.
+// A part of a prompt. Control pieces are the template's own words; the others are what people and
+// models wrote, so that "</think>" typed by a user stays ordinary text. encode_prompt() has the
+// tokens.
 struct PromptPiece {
   std::string text;
   bool is_control = false;
 };
 
-// What the known variants of DeepSeek-R1's template differ in.
-struct ChatTemplateTraits {
-  bool joins_system_messages = false;  // with an empty line between; otherwise the last one counts
-  bool opens_thought = false;          // the generation prompt ends in <think> and a line end
-  bool has_thinking_switch = false;    // enable_thinking=False closes the thought at once
+// The tokens that templates know by name, "bos_token" and the like, and their texts.
+using SpecialTokens = std::vector<std::pair<std::string, std::string>>;
+
+struct PromptOptions {
+  bool add_generation_prompt = true;  // then it is the assistant's turn
+  // Unset: as the template does by itself. Where the template's own switch, if any, leaves the
+  // thought otherwise, true opens one, and false prefills an empty one.
+  std::optional<bool> thinking = {};
+  std::optional<std::tm> now = {};  // for templates that write the date; unset: the local time
 };
 
-// The chat template of the DeepSeek-R1 family, recognised in the Jinja text and rendered without
-// Jinja. Immutable; any thread.
+// A template in the part of Jinja that chat templates use, run as transformers runs it, but without
+// tools. Immutable; any thread.
 class ChatTemplate {
  public:
-  // The control tokens of the family's prompts.
-  static constexpr std::string_view kBegin = "<｜begin▁of▁sentence｜>";
-  static constexpr std::string_view kUser = "<｜User｜>";
-  static constexpr std::string_view kAssistant = "<｜Assistant｜>";
-  static constexpr std::string_view kEnd = "<｜end▁of▁sentence｜>";
   static constexpr std::string_view kThoughtOpen = "<think>";
   static constexpr std::string_view kThoughtClose = "</think>";
 
-  // Recognises a template by its tags, whatever their layout; `file` is for messages. All tags
-  // must be known, other than those about tools, which no message here can reach. kUnsupported
-  // for another template: what it would write is not known.
-  static Result<ChatTemplate> from_jinja(std::string_view jinja, const std::string& file);
+  // Reads the template and tries it; `file` is for messages. kUnsupported for one that is no Jinja,
+  // that needs more of it than there is here, or that does not write what a user says: what it
+  // would write is not known.
+  static Result<ChatTemplate> from_jinja(std::string_view jinja, const std::string& file,
+                                         SpecialTokens special_tokens = {});
 
-  // The pieces whose joined text is what the template writes; no piece is empty. System messages
-  // come first wherever they stand; of assistant messages what follows the last </think> stays.
-  // With `add_generation_prompt` it is then the assistant's turn. `thinking` = false prefills an
-  // empty thought: in the template's own way if it has one, else "<think>\n\n</think>\n\n".
-  [[nodiscard]] std::vector<PromptPiece> render(std::span<const Message> messages,  // (n_messages)
-                                                bool add_generation_prompt, bool thinking) const;
+  // The pieces whose joined text is what the template writes; no piece is empty, and neighbours
+  // differ in kind. Errors: kInvalidArgument if the template refuses these messages, kUnsupported
+  // if they lead it to what is not supported.
+  [[nodiscard]] Result<std::vector<PromptPiece>> render(std::span<const Message> messages,  // (n)
+                                                        const PromptOptions& options = {}) const;
 
-  // Whether a generation prompt with thinking ends inside the thought. If not, the model is
-  // expected to write <think> itself.
-  [[nodiscard]] bool opens_thought() const { return traits_.opens_thought; }
+  // Whether a prompt of PromptOptions as they are ends inside the thought. If not, a model that
+  // thinks is expected to write <think> itself.
+  [[nodiscard]] bool opens_thought() const noexcept { return opens_thought_; }
+  // Whether the template has a switch of its own for thinking.
+  [[nodiscard]] bool has_thinking_switch() const noexcept { return has_thinking_switch_; }
+  // Whether the template knows of thoughts: it has <think> or </think> somewhere.
+  [[nodiscard]] bool knows_thoughts() const noexcept { return knows_thoughts_; }
+  // Its own words of the form <|...|> or <｜...｜> in a usual prompt: tokens that it relies on.
+  [[nodiscard]] const std::vector<std::string>& control_words() const noexcept { return words_; }
+  // What it writes after an assistant's answer, which is how the model ends one; may be empty.
+  [[nodiscard]] const std::string& turn_end() const noexcept { return turn_end_; }
+  // A name for the form of the turns: "deepseek", "chatml", "llama3", or "other".
+  [[nodiscard]] const char* form() const;
 
  private:
-  explicit ChatTemplate(ChatTemplateTraits traits) : traits_(traits) {}
+  ChatTemplate(JinjaProgram program, const std::string& file, SpecialTokens special_tokens)
+      : program_(std::move(program)), file_(file), special_tokens_(std::move(special_tokens)) {}
 
-  [[nodiscard]] std::string system_text(std::span<const Message> messages) const;
-  [[nodiscard]] std::string generation_prompt(bool thinking) const;
-
-  ChatTemplateTraits traits_;
-};
-
-// The tags of the family's templates in JinjaReader's spelling: those that every one has, those
-// that a trait follows from, and others.
-namespace r1_tags {
-inline constexpr auto kRequired = std::to_array<std::string_view>({
-    "{%formessageinmessages%}",
-    "{%ifmessage['role']=='system'%}",
-    "{{bos_token}}",
-    "{{ns.system_prompt}}",
-    "{%ifmessage['role']=='user'%}",
-    "{{'<｜User｜>'+message['content']}}",
-    "{%if'</think>'incontent%}",
-    "{%setcontent=content.split('</think>')[-1]%}",
-    "{{'<｜Assistant｜>'+content+'<｜end▁of▁sentence｜>'}}",
-});
-inline constexpr std::string_view kLastSystem = "{%setns.system_prompt=message['content']%}";
-inline constexpr std::string_view kJoinSystem =
-    "{%setns.system_prompt=ns.system_prompt+'\n\n'+message['content']%}";
-inline constexpr std::string_view kAssistantTurn = "{{'<｜Assistant｜>'}}";
-inline constexpr std::string_view kAssistantThinks = "{{'<｜Assistant｜><think>\n'}}";
-inline constexpr std::string_view kIfNotThinking = "{%ifnotenable_thinking%}";
-inline constexpr std::string_view kCloseThought = "{{'</think>'}}";
-inline constexpr auto kOther = std::to_array<std::string_view>({
-    "{%ifnotadd_generation_promptisdefined%}",
-    "{%setadd_generation_prompt=false%}",
-    "{%setns.system_prompt=ns.system_prompt+message['content']%}",
-    "{%ifns.is_first_sp%}",
-    "{%setns.is_first_sp=false%}",
-    "{%ifns.is_output_first%}",
-    "{%setns.is_output_first=false%}",
-    "{%ifnotns.is_first%}",
-    "{%setns.is_first=true%}",
-    "{%setns.is_first=false%}",
-    "{%ifmessage['content']isnone%}",
-    "{%ifmessage['role']=='assistant'andmessage['content']isnone%}",
-    "{%ifmessage['role']=='assistant'andmessage['content']isnotnone%}",
-    "{%setcontent=message['content']%}",
-    "{%else%}",
-    "{%endif%}",
-    "{%endfor%}",
-});
-
-// Whether a template may have this tag. Of the tags about tools any will do: messages here have
-// none, so they write nothing.
-[[nodiscard]] inline bool is_known(std::string_view tag) {
-  const auto in = [&](const auto& list) {
-    return std::find(std::begin(list), std::end(list), tag) != std::end(list);
-  };
-  return in(kRequired) || in(kOther) || tag.find("tool") != tag.npos ||
-         in(std::to_array({kLastSystem, kJoinSystem, kAssistantTurn, kAssistantThinks,
-                           kIfNotThinking, kCloseThought}));
-}
-}  // namespace r1_tags
-
-inline Result<ChatTemplate> ChatTemplate::from_jinja(std::string_view jinja,
-                                                     const std::string& file) {
-  const auto unknown = [&](const std::string& why) {
+  [[nodiscard]] Error unknown(const std::string& why) const { return unknown(file_, why); }
+  static Error unknown(const std::string& file, const std::string& why) {
     return unsupported(file + ": this chat template is not known (" + why +
                        "); give the prompt ready-made, as text or tokens, instead of messages");
-  };
-  auto tags = JinjaReader::tags(jinja, file);
-  if (!tags && tags.error().status == Status::kUnsupported) return unknown(tags.error().message);
-  if (!tags) return std::move(tags).error();
-  const auto has = [&](std::string_view tag) {
-    return std::find(tags->begin(), tags->end(), tag) != tags->end();
-  };
-  for (const std::string& tag : *tags) {
-    if (!r1_tags::is_known(tag)) return unknown("its part " + printable(tag));
   }
-  for (const std::string_view tag : r1_tags::kRequired) {
-    if (!has(tag)) return unknown("it lacks " + std::string(tag));
-  }
-  // Each pair decides one trait: exactly one of the first two, both or none of the last.
-  const std::pair<bool, bool> system{has(r1_tags::kLastSystem), has(r1_tags::kJoinSystem)};
-  const std::pair<bool, bool> turn{has(r1_tags::kAssistantTurn), has(r1_tags::kAssistantThinks)};
-  const std::pair<bool, bool> off{has(r1_tags::kIfNotThinking), has(r1_tags::kCloseThought)};
-  if (system.first == system.second) return unknown("its rule for system messages");
-  if (turn.first == turn.second) return unknown("its generation prompt");
-  if (off.first != off.second || (off.first && turn.first)) return unknown("its thinking switch");
-  return ChatTemplate(ChatTemplateTraits{system.second, turn.second, off.first});
+
+  [[nodiscard]] Result<void> try_out();
+  [[nodiscard]] Result<MarkedText> run(std::span<const Message> messages,
+                                       const PromptOptions& options) const;
+  void add_control_words(const std::vector<PromptPiece>& pieces);
+
+  JinjaProgram program_;
+  std::string file_;
+  SpecialTokens special_tokens_;
+  bool opens_thought_ = false;
+  bool has_thinking_switch_ = false;
+  bool knows_thoughts_ = false;
+  std::vector<std::string> words_;
+  std::string turn_end_;
+};
+
+// Whether the prompt ends with this delimiter, in the template's words and but for white space.
+[[nodiscard]] inline bool ends_with_delimiter(std::span<const PromptPiece> pieces,
+                                              std::string_view delimiter) {
+  if (pieces.empty() || !pieces.back().is_control) return false;
+  std::string_view text = pieces.back().text;
+  text.remove_suffix(trailing_spaces(text));
+  // "</think>" does not end with "<think>", so that neither is taken for the other.
+  return text.ends_with(delimiter);
 }
 
-inline std::vector<PromptPiece> ChatTemplate::render(std::span<const Message> messages,
-                                                     bool add_generation_prompt,
-                                                     bool thinking) const {
-  std::vector<PromptPiece> pieces;
-  const auto add = [&](std::string_view text, bool is_control) {
-    if (!text.empty()) pieces.push_back({std::string(text), is_control});
-  };
-  add(kBegin, true);
-  add(system_text(messages), false);
-  for (const Message& message : messages) {
-    std::string_view content = message.content;
-    if (message.role == Role::kUser) {
-      add(kUser, true);
-      add(content, false);
-    } else if (message.role == Role::kAssistant) {
-      if (const size_t close = content.rfind(kThoughtClose); close != content.npos) {
-        content.remove_prefix(close + kThoughtClose.size());
-      }
-      add(kAssistant, true);
-      add(content, false);
-      add(kEnd, true);
-    }
+inline Result<ChatTemplate> ChatTemplate::from_jinja(std::string_view jinja,
+                                                     const std::string& file,
+                                                     SpecialTokens special_tokens) {
+  if (const auto byte = find_malformed_utf8(jinja)) {
+    return unknown(file, "not UTF-8 at byte " + std::to_string(*byte));
   }
-  if (add_generation_prompt) add(generation_prompt(thinking), true);
+  Result<JinjaProgram> program = JinjaParser::parse(jinja, file);
+  if (!program) return unknown(file, program.error().message);
+  ChatTemplate chat_template(std::move(program).value(), file, std::move(special_tokens));
+  chat_template.knows_thoughts_ =
+      jinja.find(kThoughtOpen) != jinja.npos || jinja.find(kThoughtClose) != jinja.npos;
+  PENSEE_RETURN_IF_ERROR(chat_template.try_out());
+  return chat_template;
+}
+
+// Renders small conversations, to see whether the template can be run and what it writes.
+inline Result<void> ChatTemplate::try_out() {
+  constexpr const char* kQuestion = "What is 2 + 3?";
+  constexpr const char* kAnswer = "It is 5.";
+  const std::vector<Message> one = {{Role::kUser, kQuestion}};
+  const auto prompt = render(one);
+  if (!prompt) return unknown(prompt.error().message);
+  const auto is_question = [&](const PromptPiece& piece) { return piece.text == kQuestion; };
+  if (std::count_if(prompt->begin(), prompt->end(), is_question) != 1) {
+    return unknown("it does not write what a user says");
+  }
+  opens_thought_ = ends_with_delimiter(*prompt, kThoughtOpen);
+  add_control_words(*prompt);
+
+  PENSEE_ASSIGN_OR_RETURN(const MarkedText on, run(one, {.thinking = true}));
+  PENSEE_ASSIGN_OR_RETURN(const MarkedText off, run(one, {.thinking = false}));
+  has_thinking_switch_ = on.text() != off.text();
+
+  const std::vector<Message> several = {{Role::kSystem, "Be brief."},
+                                        {Role::kUser, kQuestion},
+                                        {Role::kAssistant, kAnswer},
+                                        {Role::kUser, "And 2 + 4?"}};
+  // Some templates refuse system messages; then the rest shall do.
+  auto pieces = render(several);
+  if (!pieces) pieces = render(std::span(several).subspan(1));
+  if (!pieces) return unknown(pieces.error().message);
+  add_control_words(*pieces);
+  for (size_t i = 0; i + 1 < pieces->size(); ++i) {
+    if ((*pieces)[i].text == kAnswer) turn_end_ = (*pieces)[i + 1].text;
+  }
+  return {};
+}
+
+inline Result<MarkedText> ChatTemplate::run(std::span<const Message> messages,
+                                            const PromptOptions& options) const {
+  // What transformers gives to a template when there are no tools.
+  std::vector<JinjaVariable> variables = {
+      {"add_generation_prompt", JinjaValue::boolean(options.add_generation_prompt)},
+      {"tools", JinjaValue::none()},
+      {"documents", JinjaValue::none()}};
+  for (const auto& [name, text] : special_tokens_) {
+    variables.emplace_back(name, JinjaValue::words(text));
+  }
+  if (options.thinking) {  // Qwen3's switch, and that of DeepSeek-V3.1
+    variables.emplace_back("enable_thinking", JinjaValue::boolean(*options.thinking));
+    variables.emplace_back("thinking", JinjaValue::boolean(*options.thinking));
+  }
+  std::tm now{};
+  if (options.now) {
+    now = *options.now;
+  } else {
+    const std::time_t seconds = std::time(nullptr);
+    localtime_r(&seconds, &now);
+  }
+  auto text = JinjaRun::render(program_, messages, std::move(variables), now);
+  if (text) return text;
+  if (text.error().status == Status::kUnsupported) return unknown(text.error().message);
+  return Error{text.error().status, file_ + ": " + text.error().message};
+}
+
+inline Result<std::vector<PromptPiece>> ChatTemplate::render(std::span<const Message> messages,
+                                                             const PromptOptions& options) const {
+  PENSEE_ASSIGN_OR_RETURN(const MarkedText text, run(messages, options));
+  std::vector<PromptPiece> pieces;
+  for (size_t begin = 0, end = 0; begin < text.size(); begin = end) {
+    end = text.run_end(begin);
+    pieces.push_back({text.text().substr(begin, end - begin), text.is_control(begin)});
+  }
+  if (!options.add_generation_prompt || !options.thinking) return pieces;
+  if (pieces.empty() || !pieces.back().is_control) pieces.push_back({"", true});
+  std::string& end = pieces.back().text;
+  const bool is_open = ends_with_delimiter(pieces, kThoughtOpen);
+  if (*options.thinking) {
+    if (!is_open) end.append(kThoughtOpen).append("\n");
+  } else if (!ends_with_delimiter(pieces, kThoughtClose)) {
+    if (!is_open) end.append(kThoughtOpen);
+    if (!end.ends_with('\n')) end.append("\n");
+    end.append("\n").append(kThoughtClose).append("\n\n");
+  }
   return pieces;
 }
 
-inline std::string ChatTemplate::system_text(std::span<const Message> messages) const {
-  std::string text;
-  bool is_first = true;
-  for (const Message& message : messages) {
-    if (message.role != Role::kSystem) continue;
-    if (!traits_.joins_system_messages) {
-      text = message.content;
-    } else {
-      text.append(is_first ? "" : "\n\n").append(message.content);
+inline void ChatTemplate::add_control_words(const std::vector<PromptPiece>& pieces) {
+  static constexpr std::array<std::pair<std::string_view, std::string_view>, 2> kForms = {
+      {{"<|", "|>"}, {"<｜", "｜>"}}};
+  for (const PromptPiece& piece : pieces) {
+    if (!piece.is_control) continue;
+    for (const auto& [open, close] : kForms) {
+      for (size_t at = 0; (at = piece.text.find(open, at)) != std::string::npos;) {
+        size_t end = piece.text.find(close, at + open.size());
+        if (end == std::string::npos) break;
+        end += close.size();
+        const std::string word = piece.text.substr(at, end - at);
+        if (std::find(words_.begin(), words_.end(), word) == words_.end()) words_.push_back(word);
+        at = end;
+      }
     }
-    is_first = false;
   }
-  return text;
 }
 
-inline std::string ChatTemplate::generation_prompt(bool thinking) const {
-  std::string text(kAssistant);
-  if (traits_.opens_thought || !thinking) text.append(kThoughtOpen).append("\n");
-  if (thinking) return text;
-  if (traits_.has_thinking_switch) return text.append(kThoughtClose);
-  return text.append("\n").append(kThoughtClose).append("\n\n");
+inline const char* ChatTemplate::form() const {
+  const auto has = [&](std::string_view word) {
+    return std::find(words_.begin(), words_.end(), word) != words_.end();
+  };
+  if (has("<｜User｜>")) return "deepseek";
+  if (has("<|im_start|>")) return "chatml";
+  return has("<|start_header_id|>") ? "llama3" : "other";
 }
 
 }  // namespace pensee

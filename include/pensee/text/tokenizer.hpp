@@ -123,6 +123,11 @@ class Tokenizer {
   // larger: the ids between have no token.
   [[nodiscard]] int32_t vocab_size() const { return static_cast<int32_t>(bytes_.size()); }
 
+  // Whether the token is an added one, which encode_ordinary() never gives.
+  [[nodiscard]] bool is_added(int32_t id) const {
+    return is_known(id) && is_added_[static_cast<size_t>(id)];
+  }
+
   // Whether the token is marked special in the file. Not all control tokens are: <think> is not.
   [[nodiscard]] bool is_special(int32_t id) const {
     return is_known(id) && special_[static_cast<size_t>(id)];
@@ -138,11 +143,11 @@ class Tokenizer {
       : pre_tokenizer_(std::move(pre_tokenizer)), bpe_(parts.byte_ids, std::move(parts.merges)) {
     const size_t n = parts.tokens.size();
     special_.resize(n);
-    std::vector<bool> is_added(n);
+    is_added_.resize(n);
     if (parts.nfc) nfc_.emplace();
     std::array<std::vector<std::pair<std::string, int32_t>>, 2> passes;
     for (AddedToken& token : parts.added) {
-      is_added[static_cast<size_t>(token.id)] = true;
+      is_added_[static_cast<size_t>(token.id)] = true;
       special_[static_cast<size_t>(token.id)] = token.special;
       passes[token.normalized ? 1 : 0].emplace_back(std::move(token.content), token.id);
     }
@@ -154,7 +159,7 @@ class Tokenizer {
     for (size_t i = 0; i < n; ++i) {
       const auto id = static_cast<int32_t>(i);
       auto bytes = from_byte_level(parts.tokens[i]);
-      const bool is_word = bytes && !is_added[i];
+      const bool is_word = bytes && !is_added_[i];
       // As Hugging Face's decoder: a token with a character outside the alphabet is plain text.
       bytes_.push_back(bytes ? std::move(*bytes) : std::string(parts.tokens[i]));
       if (is_word) words.emplace_back(id, bytes_.back());
@@ -208,6 +213,7 @@ class Tokenizer {
   PreTokenizer pre_tokenizer_;
   std::array<AddedTokenMatcher, 2> added_;  // looked for in this order: not normalised, normalised
   std::vector<std::string> bytes_;          // (vocab_size)
+  std::vector<bool> is_added_;              // (vocab_size)
   std::vector<bool> special_;               // (vocab_size)
   std::unordered_map<std::string, int32_t> ids_;
   Bpe bpe_;  // its words point into bytes_, which does not change after construction

@@ -1,0 +1,114 @@
+// Finds a checkpoint's chat template and the tokens that templates know by name.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "pensee/base/json.hpp"
+#include "pensee/base/result.hpp"
+#include "pensee/io/checkpoint.hpp"
+#include "pensee/text/chat_template.hpp"
+#include "pensee/text/tokenizer.hpp"
+
+namespace pensee {
+
+// The names that templates have for special tokens, and those of GGUF. X(name, key in GGUF)
+#define PENSEE_SPECIAL_TOKEN_LIST(X)                \
+  X("bos_token", "tokenizer.ggml.bos_token_id")     \
+  X("eos_token", "tokenizer.ggml.eos_token_id")     \
+  X("unk_token", "tokenizer.ggml.unknown_token_id") \
+  X("pad_token", "tokenizer.ggml.padding_token_id")
+
+namespace read_template_detail {
+inline constexpr const char* kConfigFile = "tokenizer_config.json";
+
+// What tokenizer_config.json writes as a text, or as an object with the text as its content.
+[[nodiscard]] inline Result<SpecialTokens> special_tokens(const JsonView& config) {
+  SpecialTokens tokens;
+  const auto read = [&](const char* name) -> Result<void> {
+    auto entry = config.find(name);
+    if (entry && entry->is_object()) entry = entry->find("content");
+    if (!entry) return {};  // also for null
+    PENSEE_ASSIGN_OR_RETURN(const std::string_view text, entry->as_string());
+    tokens.emplace_back(name, text);
+    return {};
+  };
+#define PENSEE_X(name, key) PENSEE_RETURN_IF_ERROR(read(name));
+  PENSEE_SPECIAL_TOKEN_LIST(PENSEE_X)
+#undef PENSEE_X
+  return tokens;
+}
+
+[[nodiscard]] inline Result<SpecialTokens> special_tokens(const GgufMetadata& metadata,
+                                                          const Tokenizer& tokenizer) {
+  SpecialTokens tokens;
+  const auto read = [&](const char* name, const char* key) -> Result<void> {
+    const auto entry = metadata.find(key);
+    if (!entry) return {};
+    PENSEE_ASSIGN_OR_RETURN(const int64_t id, entry->as_int(0, INT32_MAX));
+    tokens.emplace_back(name, tokenizer.token_bytes(static_cast<int32_t>(id)));
+    return {};
+  };
+#define PENSEE_X(name, key) PENSEE_RETURN_IF_ERROR(read(name, key));
+  PENSEE_SPECIAL_TOKEN_LIST(PENSEE_X)
+#undef PENSEE_X
+  return tokens;
+}
+
+// A checkpoint may have several templates with names; then "default" counts.
+[[nodiscard]] inline Result<std::string_view> default_template(const JsonView& entry) {
+  if (!entry.is_array()) return entry.as_string();
+  for (size_t i = 0; i < entry.size(); ++i) {
+    const auto name = entry[i].find("name");
+    const auto text = entry[i].find("template");
+    const Result<std::string_view> value = name ? name->as_string() : std::string_view{};
+    if (value && *value == "default" && text) return text->as_string();
+  }
+  return unsupported(entry.where() + ": no template \"default\"");
+}
+}  // namespace read_template_detail
+
+// The chat template of a GGUF file's metadata, or of chat_template.jinja, or of
+// tokenizer_config.json. Errors: kNotFound if there is none, those of ChatTemplate::from_jinja,
+// kCorruptFile for files that are malformed.
+[[nodiscard]] inline Result<ChatTemplate> read_chat_template(const Checkpoint& checkpoint,
+                                                             const Tokenizer& tokenizer) {
+  namespace detail = read_template_detail;
+  if (const GgufMetadata* metadata = checkpoint.gguf()) {
+    constexpr const char* kKey = "tokenizer.chat_template";
+    const auto entry = metadata->find(kKey);
+    if (!entry) return Error{Status::kNotFound, metadata->file() + ": no " + kKey};
+    PENSEE_ASSIGN_OR_RETURN(const std::string_view jinja, entry->as_string());
+    PENSEE_ASSIGN_OR_RETURN(SpecialTokens tokens, detail::special_tokens(*metadata, tokenizer));
+    return ChatTemplate::from_jinja(jinja, metadata->file() + ": " + kKey, std::move(tokens));
+  }
+  const std::string file = checkpoint.path_of(detail::kConfigFile);
+  JsonDocument json;
+  SpecialTokens tokens;
+  const Result<std::string> text = checkpoint.read_text(detail::kConfigFile);
+  if (text) {
+    PENSEE_ASSIGN_OR_RETURN(json, parse_json(*text, file));
+    PENSEE_RETURN_IF_ERROR(JsonView(json, file).expect_object());
+    PENSEE_ASSIGN_OR_RETURN(tokens, detail::special_tokens(JsonView(json, file)));
+  }
+  // Newer checkpoints keep the template in a file of its own, which then counts.
+  constexpr const char* kOwnFile = "chat_template.jinja";
+  if (const auto jinja = checkpoint.read_text(kOwnFile)) {
+    const std::string own_file = checkpoint.path_of(kOwnFile);
+    if (!text && jinja->find("bos_token") != std::string::npos) {
+      return unsupported(own_file + ": the template writes bos_token, which is in " + file +
+                         ", but " + text.error().message);
+    }
+    return ChatTemplate::from_jinja(*jinja, own_file, std::move(tokens));
+  }
+  if (!text) return text.error();
+  const auto entry = JsonView(json, file).find("chat_template");
+  if (!entry) return Error{Status::kNotFound, file + ": no chat_template"};
+  const Result<std::string_view> jinja = detail::default_template(*entry);
+  if (!jinja) return unsupported(jinja.error().message);
+  return ChatTemplate::from_jinja(*jinja, file, std::move(tokens));
+}
+
+}  // namespace pensee

@@ -1,0 +1,359 @@
+// JinjaRun: runs a parsed template over a conversation and keeps the template's words apart.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <ctime>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "pensee/base/result.hpp"
+#include "pensee/text/jinja_functions.hpp"
+#include "pensee/text/jinja_parser.hpp"
+#include "pensee/text/jinja_value.hpp"
+
+namespace pensee {
+
+// A name and its value, of those that a template is given.
+using JinjaVariable = std::pair<std::string, JinjaValue>;
+
+// One rendering. Time and memory have a limit in proportion to the template and the messages, so
+// that a hostile template ends in an error soon.
+//
+// Errors: kInvalidArgument if the template refuses the messages (raise_exception) or fails on them
+// as it would in Python; kUnsupported for what this interpreter cannot do, or for too much work.
+class JinjaRun {
+ public:
+  static Result<MarkedText> render(const JinjaProgram& program, std::span<const Message> messages,
+                                   std::vector<JinjaVariable> variables, const std::tm& now) {
+    JinjaRun run(program, std::move(variables), now);
+    JinjaValue::List list;
+    size_t bytes = program.bytes + messages.size() * kBytesOfMessage;
+    for (const Message& message : messages) {
+      list.push_back(JinjaValue::message(message));
+      bytes += message.content.size() + message.reasoning_content.value_or("").size();
+    }
+    run.work_left_ = kLeastWork + kWorkOfByte * bytes;
+    run.scopes_[0].emplace_back("messages", JinjaValue::of(std::move(list)));
+    PENSEE_RETURN_IF_ERROR(run.execute(program.body));
+    return std::move(run.output_);
+  }
+
+ private:
+  using Kind = JinjaValue::Kind;
+  using Value = Result<JinjaValue>;
+  using Expr = JinjaExpr;
+
+  // Work is counted in bytes: those copied or compared, and those that values take.
+  static constexpr size_t kLeastWork = size_t{1} << 20U;
+  static constexpr size_t kWorkOfVariable = 128;
+  static constexpr size_t kWorkOfByte = 128;
+  static constexpr size_t kBytesOfMessage = 256;  // that one counts as, however short
+
+  JinjaRun(const JinjaProgram& program, std::vector<JinjaVariable> variables, const std::tm& now)
+      : program_(program), now_(now) {
+    scopes_.push_back(std::move(variables));
+  }
+
+  Result<void> spend(size_t work) {
+    if (work >= work_left_) return unsupported("more work than any chat template needs");
+    work_left_ -= work + 1;
+    return {};
+  }
+
+  static Error fails(const std::string& what) {
+    return invalid_argument("the chat template fails on these messages: " + what);
+  }
+
+  // ---- statements ----
+
+  Result<void> execute(const std::vector<JinjaIndex>& body) {
+    for (const JinjaIndex index : body) {
+      PENSEE_RETURN_IF_ERROR(spend(0));
+      PENSEE_RETURN_IF_ERROR(execute(program_.statements[static_cast<size_t>(index)]));
+    }
+    return {};
+  }
+
+  Result<void> execute(const JinjaStatement& statement) {
+    switch (statement.kind) {
+      case JinjaStatement::Kind::kText:
+        return write(MarkedText(statement.text, true));
+      case JinjaStatement::Kind::kPrint: {
+        PENSEE_ASSIGN_OR_RETURN(const JinjaValue value, evaluate(statement.value));
+        PENSEE_ASSIGN_OR_RETURN(const MarkedText text, printed(value));
+        return write(text);
+      }
+      case JinjaStatement::Kind::kIf:
+        for (const JinjaStatement::Branch& branch : statement.branches) {
+          bool taken = branch.condition == kNoIndex;
+          if (!taken) {
+            PENSEE_ASSIGN_OR_RETURN(const JinjaValue condition, evaluate(branch.condition));
+            taken = condition.truth();
+          }
+          if (taken) return execute(branch.body);
+        }
+        return {};
+      case JinjaStatement::Kind::kFor:
+        return loop(statement);
+      case JinjaStatement::Kind::kSet:
+        return set(statement);
+    }
+    return {};
+  }
+
+  Result<void> write(const MarkedText& text) {
+    PENSEE_RETURN_IF_ERROR(spend(text.size()));
+    output_.append(text);
+    return {};
+  }
+
+  Result<void> set(const JinjaStatement& statement) {
+    PENSEE_ASSIGN_OR_RETURN(JinjaValue value, evaluate(statement.value));
+    if (statement.attribute.empty()) {
+      return assign(scopes_.back(), statement.text, std::move(value));
+    }
+    PENSEE_ASSIGN_OR_RETURN(const JinjaValue target, variable(statement.text));
+    if (!target.is(Kind::kNamespace)) {
+      return fails(statement.text + " is no namespace, but " + target.type());
+    }
+    return assign(namespaces_[static_cast<size_t>(target.number)], statement.attribute,
+                  std::move(value));
+  }
+
+  Result<void> assign(std::vector<JinjaVariable>& scope, std::string_view name, JinjaValue value) {
+    PENSEE_RETURN_IF_ERROR(spend(scope.size() + kWorkOfVariable));
+    for (JinjaVariable& variable : scope) {
+      if (variable.first != name) continue;
+      variable.second = std::move(value);
+      return {};
+    }
+    scope.emplace_back(name, std::move(value));
+    return {};
+  }
+
+  // What is set in a loop's body is gone when the body begins again.
+  Result<void> loop(const JinjaStatement& statement) {
+    PENSEE_ASSIGN_OR_RETURN(JinjaValue values, evaluate(statement.value));
+    if (values.is(Kind::kUndefined)) values = JinjaValue::of(JinjaValue::List());
+    if (!values.is(Kind::kList)) return unsupported("a loop over " + std::string(values.type()));
+    if (!statement.targets.empty() && values.size() > 0) {
+      return unsupported("a loop with several names");
+    }
+    if (statement.condition != kNoIndex) {
+      PENSEE_ASSIGN_OR_RETURN(values, chosen(statement, values));
+    }
+    if (values.size() == 0 && statement.branches.size() > 1) {
+      return execute(statement.branches[1].body);
+    }
+    JinjaValue here = values;
+    here.kind = Kind::kLoop;
+    scopes_.emplace_back();
+    for (size_t i = 0; i < values.size(); ++i) {
+      here.number = static_cast<int64_t>(i);
+      scopes_.back().clear();
+      scopes_.back().emplace_back("loop", here);
+      scopes_.back().emplace_back(statement.text, (*values.list)[i]);
+      PENSEE_RETURN_IF_ERROR(execute(statement.branches[0].body));
+    }
+    scopes_.pop_back();
+    return {};
+  }
+
+  // The values that the loop's own condition takes.
+  Value chosen(const JinjaStatement& statement, const JinjaValue& values) {
+    JinjaValue::List list;
+    scopes_.emplace_back();
+    for (const JinjaValue& value : *values.list) {
+      PENSEE_RETURN_IF_ERROR(assign(scopes_.back(), statement.text, value));
+      PENSEE_ASSIGN_OR_RETURN(const JinjaValue condition, evaluate(statement.condition));
+      if (condition.truth()) list.push_back(value);
+    }
+    scopes_.pop_back();
+    return JinjaValue::of(std::move(list));
+  }
+
+  // ---- expressions ----
+
+  [[nodiscard]] const Expr& expr(JinjaIndex index) const {
+    return program_.expressions[static_cast<size_t>(index)];
+  }
+
+  Value variable(std::string_view name) {
+    for (auto scope = scopes_.rbegin(); scope != scopes_.rend(); ++scope) {
+      PENSEE_RETURN_IF_ERROR(spend(scope->size()));
+      for (const JinjaVariable& variable : *scope) {
+        if (variable.first == name) return variable.second;
+      }
+    }
+    static constexpr auto kFunctions =
+        std::to_array<std::string_view>({"namespace", "raise_exception", "strftime_now", "range",
+                                         "dict", "lipsum", "cycler", "joiner"});
+    const bool found = std::find(kFunctions.begin(), kFunctions.end(), name) != kFunctions.end();
+    return found ? JinjaValue::function(std::string(name)) : JinjaValue();
+  }
+
+  Value evaluate(JinjaIndex index) {
+    PENSEE_RETURN_IF_ERROR(spend(0));
+    const Expr& e = expr(index);
+    switch (e.kind) {
+      case Expr::Kind::kText:
+        PENSEE_RETURN_IF_ERROR(spend(e.text.size() + kWorkOfVariable));
+        return JinjaValue::words(e.text);
+      case Expr::Kind::kInteger:
+        return JinjaValue::integer(e.number);
+      case Expr::Kind::kBool:
+        return JinjaValue::boolean(e.number != 0);
+      case Expr::Kind::kNone:
+        return JinjaValue::none();
+      case Expr::Kind::kName:
+        return variable(e.text);
+      case Expr::Kind::kDict:
+        return unsupported("a dictionary");
+      case Expr::Kind::kList: {
+        PENSEE_ASSIGN_OR_RETURN(JinjaArguments values, arguments(e, 0));
+        return JinjaValue::of(std::move(values.values));
+      }
+      case Expr::Kind::kAnd:
+      case Expr::Kind::kOr: {
+        PENSEE_ASSIGN_OR_RETURN(JinjaValue left, evaluate(e.operands[0]));
+        const bool decided = left.truth() == (e.kind == Expr::Kind::kOr);
+        return decided ? Value(std::move(left)) : evaluate(e.operands[1]);
+      }
+      case Expr::Kind::kChoice: {
+        PENSEE_ASSIGN_OR_RETURN(const JinjaValue condition, evaluate(e.operands[0]));
+        const JinjaIndex taken = e.operands[condition.truth() ? 1 : 2];
+        return taken == kNoIndex ? Value(JinjaValue()) : evaluate(taken);
+      }
+      case Expr::Kind::kCall:
+        return call(e);
+      case Expr::Kind::kSlice:
+        return slice(e);
+      default:
+        return operation(e);
+    }
+  }
+
+  // Those whose operands are all evaluated first.
+  Value operation(const Expr& e) {
+    PENSEE_ASSIGN_OR_RETURN(JinjaValue left, evaluate(e.operands[0]));
+    if (e.kind == Expr::Kind::kNot) return JinjaValue::boolean(!left.truth());
+    if (e.kind == Expr::Kind::kNegative) {
+      if (!left.is_number()) return fails(std::string(left.type()) + " with a sign");
+      return JinjaValue::integer(-left.number);  // |number| < 2^62: see jinja_arithmetic
+    }
+    if (e.kind == Expr::Kind::kAttribute) return attribute(left, e.text);
+    PENSEE_ASSIGN_OR_RETURN(const JinjaArguments others, arguments(e, 1));
+    PENSEE_RETURN_IF_ERROR(spend(jinja_work(e.text, left, others)));
+    if (e.kind == Expr::Kind::kItem) return item(left, others.values[0]);
+    if (e.kind == Expr::Kind::kFilter) return jinja_filter(e.text, left, others);
+    if (e.kind == Expr::Kind::kTest) return jinja_test(e.text, left, others);
+    return jinja_operator(e.text, left, others.values[0]);
+  }
+
+  // The values of the operands from number `first` on.
+  Result<JinjaArguments> arguments(const Expr& e, size_t first) {
+    JinjaArguments arguments{{}, e.keywords};
+    for (size_t i = first; i < e.operands.size(); ++i) {
+      PENSEE_ASSIGN_OR_RETURN(JinjaValue value, evaluate(e.operands[i]));
+      PENSEE_RETURN_IF_ERROR(spend(kWorkOfVariable));
+      arguments.values.push_back(std::move(value));
+    }
+    return arguments;
+  }
+
+  Value attribute(const JinjaValue& value, std::string_view name) const {
+    if (value.is(Kind::kUndefined)) return fails(std::string(name) + " of an undefined value");
+    if (value.is(Kind::kMessage)) return value.of_key(name);
+    if (value.is(Kind::kLoop)) return jinja_loop_attribute(value, name);
+    if (value.is(Kind::kNamespace)) {
+      for (const JinjaVariable& variable : namespaces_[static_cast<size_t>(value.number)]) {
+        if (variable.first == name) return variable.second;
+      }
+    }
+    return JinjaValue();
+  }
+
+  Value item(const JinjaValue& value, const JinjaValue& index) const {
+    if (index.is(Kind::kText) && !value.is(Kind::kList)) {
+      return attribute(value, index.text->text());
+    }
+    if (value.is(Kind::kUndefined)) return fails("an item of an undefined value");
+    if (!value.is(Kind::kList)) return unsupported("an item of " + std::string(value.type()));
+    if (!index.is_number()) return JinjaValue();
+    const auto n = static_cast<int64_t>(value.size());
+    const int64_t i = index.number < 0 ? index.number + n : index.number;
+    return i >= 0 && i < n ? (*value.list)[static_cast<size_t>(i)] : JinjaValue();
+  }
+
+  Value slice(const Expr& e) {
+    PENSEE_ASSIGN_OR_RETURN(const JinjaValue value, evaluate(e.operands[0]));
+    if (value.is(Kind::kUndefined)) return fails("a part of an undefined value");
+    if (!value.is(Kind::kList)) return unsupported("a part of " + std::string(value.type()));
+    std::array<std::optional<int64_t>, 3> parts;
+    for (size_t i = 0; i < parts.size(); ++i) {
+      if (e.operands[i + 1] == kNoIndex) continue;
+      PENSEE_ASSIGN_OR_RETURN(const JinjaValue part, evaluate(e.operands[i + 1]));
+      if (part.is(Kind::kNone)) continue;
+      if (!part.is_number()) return fails("a slice by " + std::string(part.type()));
+      parts[i] = part.number;
+    }
+    if (parts[2] == 0) return fails("a slice with step 0");
+    PENSEE_RETURN_IF_ERROR(spend(value.size() * kWorkOfVariable));
+    return JinjaValue::of(jinja_slice(*value.list, parts[0], parts[1], parts[2].value_or(1)));
+  }
+
+  Value call(const Expr& e) {
+    const Expr& callee = expr(e.operands[0]);
+    if (callee.kind == Expr::Kind::kAttribute) {
+      PENSEE_ASSIGN_OR_RETURN(const JinjaValue self, evaluate(callee.operands[0]));
+      if (self.is(Kind::kText) || self.is(Kind::kMessage)) {
+        PENSEE_ASSIGN_OR_RETURN(const JinjaArguments given, arguments(e, 1));
+        PENSEE_RETURN_IF_ERROR(spend(jinja_work(callee.text, self, given)));
+        return jinja_method(callee.text, self, given);
+      }
+      if (self.is(Kind::kUndefined)) return fails(callee.text + "() of an undefined value");
+      return unsupported("the method " + callee.text + " of " + std::string(self.type()));
+    }
+    PENSEE_ASSIGN_OR_RETURN(const JinjaValue function, evaluate(e.operands[0]));
+    if (!function.is(Kind::kFunction)) return fails("a call of " + std::string(function.type()));
+    PENSEE_ASSIGN_OR_RETURN(const JinjaArguments given, arguments(e, 1));
+    const std::string& name = function.text->text();
+    if (name == "namespace") return new_namespace(given);
+    if (given.is_one(Kind::kText)) {
+      const std::string& text = given.values[0].text->text();
+      if (name == "raise_exception") {
+        return invalid_argument("the chat template refuses these messages: " + text);
+      }
+      if (name == "strftime_now") return jinja_date(text, now_);
+    }
+    return unsupported("this call of the function " + name);
+  }
+
+  // Namespaces live as long as the run, whatever refers to them.
+  Value new_namespace(const JinjaArguments& given) {
+    if (given.keywords.size() != given.values.size()) return unsupported("namespace(of values)");
+    PENSEE_RETURN_IF_ERROR(spend(kWorkOfVariable));
+    std::vector<JinjaVariable> variables;
+    for (size_t i = 0; i < given.values.size(); ++i) {
+      PENSEE_RETURN_IF_ERROR(assign(variables, given.keywords[i], given.values[i]));
+    }
+    namespaces_.push_back(std::move(variables));
+    return JinjaValue{Kind::kNamespace, static_cast<int64_t>(namespaces_.size() - 1)};
+  }
+
+  const JinjaProgram& program_;
+  const std::tm& now_;
+  std::vector<std::vector<JinjaVariable>> scopes_;  // the last is looked into first
+  std::vector<std::vector<JinjaVariable>> namespaces_;
+  MarkedText output_;
+  size_t work_left_ = 0;
+};
+
+}  // namespace pensee
