@@ -12,7 +12,9 @@
 #include <utility>
 #include <vector>
 
+#include "model/golden.hpp"
 #include "pensee/reason/session.hpp"
+#include "reason/replies.hpp"
 #include "reason/tiny.hpp"
 
 namespace pensee {
@@ -91,6 +93,34 @@ TEST_CASE("the tiny R1 loads with its delimiters and defaults") {
   CHECK(model.sampler_defaults() == SamplerOptions{.temperature = 0.6F, .top_p = 0.95F});
   CHECK(model.chat_template().ok());
   CHECK(model.config().model_type == "deepseek_v3");
+}
+
+TEST_CASE("a GGUF file without vocabulary loads and runs on token ids") {
+  const std::string models = PENSEE_TEST_DATA "/models/";
+  const auto expected = golden::read_model(models + "qwen2_tied_bf16");
+  const auto model = must(Model::load(models + "gguf/qwen2_tied.gguf", {.threads = 1}));
+  CHECK(model->config().model_type == "qwen2");
+  CHECK(model->tokenizer().vocab_size() == 0);
+  CHECK(!model->delimiters().has_thoughts());
+  REQUIRE(!model->chat_template().ok());
+  CHECK(model->chat_template().error().message.find("no vocabulary") != std::string::npos);
+  const auto no_text = model->tokenizer().encode("text");
+  REQUIRE(!no_text.ok());
+  CHECK(no_text.error().status == Status::kUnsupported);
+
+  auto session = must(Session::create(model));
+  ReplyOptions options;
+  options.thought_sampler.temperature = 0.0F;
+  options.max_tokens = static_cast<int64_t>(expected.greedy.size());
+  REQUIRE(session->start_prompt(expected.prompt, options).ok());
+  std::vector<int32_t> greedy;
+  for (EventKind kind = EventKind::kToken; kind != EventKind::kDone;) {
+    const Event event = must(session->step());
+    kind = event.kind;
+    if (kind == EventKind::kToken) greedy.push_back(event.token);
+    CHECK(event.text.empty());
+  }
+  CHECK(greedy == expected.greedy);
 }
 
 TEST_CASE("generation_config.json gives end tokens and the sampler's defaults") {

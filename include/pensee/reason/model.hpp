@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -31,6 +32,7 @@
 #include "pensee/reason/read_template.hpp"
 #include "pensee/reason/session_options.hpp"
 #include "pensee/text/chat_template.hpp"
+#include "pensee/text/load_tokenizer.hpp"
 #include "pensee/text/tokenizer.hpp"
 
 namespace pensee {
@@ -53,9 +55,10 @@ struct MemoryEstimate {
 class Model {
  public:
   // `path`: a checkpoint as Hugging Face has it, a directory or a .safetensors file in one, with
-  // config.json, tokenizer.json, tokenizer_config.json and perhaps generation_config.json.
-  // Errors: those of Checkpoint::open, Config::from_json, Transformer::load and
-  // Tokenizer::from_json; kCorruptFile if the tokenizer lacks a token that the template writes.
+  // config.json, tokenizer.json, tokenizer_config.json and perhaps generation_config.json; or a
+  // GGUF file, the first of a split one, or its directory. A GGUF file without vocabulary gives a
+  // model that runs on token ids. Errors: those of Checkpoint::open, read_config, Transformer::load
+  // and load_tokenizer; kCorruptFile if the tokenizer lacks a token that the template writes.
   static Result<std::shared_ptr<const Model>> load(const std::string& path,
                                                    const LoadOptions& options) {
     const auto begin = Clock::now();
@@ -134,8 +137,7 @@ class Model {
   }
 
  private:
-  static constexpr double kOpening = 0.05;  // opening's share of the load progress
-  static constexpr const char* kTokenizerFile = "tokenizer.json";
+  static constexpr double kOpening = 0.05;     // opening's share of the load progress
   static constexpr size_t kSampledBytes = 64;  // of each tensor, for the fingerprint
 
   Model(Tokenizer tokenizer, Result<ChatTemplate> chat_template)
@@ -147,11 +149,15 @@ class Model {
                                                    const LoadOptions& options,
                                                    Clock::time_point begin) {
     PENSEE_ASSIGN_OR_RETURN(Config config, read_config(*checkpoint));
-    const std::string tokenizer_file = checkpoint->path_of(kTokenizerFile);
-    PENSEE_ASSIGN_OR_RETURN(const std::string json, checkpoint->read_text(kTokenizerFile));
-    PENSEE_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::from_json(json, tokenizer_file));
-
-    Result<ChatTemplate> chat_template = read_chat_template(*checkpoint, tokenizer);
+    PENSEE_ASSIGN_OR_RETURN(std::optional<Tokenizer> vocabulary, load_tokenizer(*checkpoint));
+    if (!vocabulary) {
+      PENSEE_ASSIGN_OR_RETURN(vocabulary, Tokenizer::without_vocabulary());
+    }
+    const std::string tokenizer_file = tokenizer_file_of(*checkpoint);
+    Tokenizer tokenizer = std::move(*vocabulary);
+    Result<ChatTemplate> chat_template =
+        tokenizer.vocab_size() > 0 ? read_chat_template(*checkpoint, tokenizer)
+                                   : Error{Status::kNotFound, tokenizer_file + ": no vocabulary"};
     if (!chat_template && chat_template.error().status != Status::kNotFound &&
         chat_template.error().status != Status::kUnsupported) {
       return std::move(chat_template).error();
@@ -170,6 +176,12 @@ class Model {
     }
     model->log_load(options, Clock::now() - begin);
     return std::shared_ptr<const Model>(std::move(model));
+  }
+
+  // What messages call the place of the vocabulary.
+  static std::string tokenizer_file_of(const Checkpoint& checkpoint) {
+    return checkpoint.gguf() != nullptr ? checkpoint.source()
+                                        : checkpoint.path_of("tokenizer.json");
   }
 
   // Tells the host what was loaded and how, and what it cannot do.
@@ -204,6 +216,7 @@ class Model {
       return corrupt_file(file + ": expected at most " + std::to_string(config.vocab_size) +
                           " tokens (vocab_size), found " + std::to_string(tokenizer_.vocab_size()));
     }
+    if (tokenizer_.vocab_size() == 0) return {};
     const bool knows_thoughts = template_ && template_->knows_thoughts();
     PENSEE_ASSIGN_OR_RETURN(delimiters_, find_thought_delimiters(tokenizer_, knows_thoughts));
     return {};
@@ -216,16 +229,18 @@ class Model {
     sampler_defaults_.top_p = 0.95F;
     constexpr const char* kFile = "generation_config.json";
     const std::string file = checkpoint.path_of(kFile);
-    const Result<std::string> text = checkpoint.read_text(kFile);
+    // A GGUF file stands for itself, whatever lies beside it.
+    const Result<std::string> text =
+        checkpoint.gguf() == nullptr ? checkpoint.read_text(kFile) : Error{Status::kNotFound, file};
     if (text) {
       PENSEE_ASSIGN_OR_RETURN(const JsonDocument json, parse_json(*text, file));
       PENSEE_RETURN_IF_ERROR(read_generation_fields(JsonView(json, file)));
     } else if (text.error().status != Status::kNotFound) {
       return text.error();
     }
-    const std::string tokenizer_file = checkpoint.path_of(kTokenizerFile);
+    const std::string tokenizer_file = tokenizer_file_of(checkpoint);
     for (const int32_t id : delimiters_.end) {
-      if (id < tokenizer_.vocab_size()) continue;
+      if (id < tokenizer_.vocab_size() || tokenizer_.vocab_size() == 0) continue;
       return corrupt_file(tokenizer_file + ": no token " + std::to_string(id) +
                           ", which is an eos_token_id");
     }

@@ -344,7 +344,9 @@ class Session {
     rules.delimiters = model_->delimiters();
     PENSEE_ASSIGN_OR_RETURN(rules.budget_message,
                             tokenizer.encode_ordinary(options.budget_message));
-    PENSEE_ASSIGN_OR_RETURN(rules.extension, tokenizer.encode_ordinary(options.extension_text));
+    if (options.min_thought_tokens > 0) {  // else it is never written
+      PENSEE_ASSIGN_OR_RETURN(rules.extension, tokenizer.encode_ordinary(options.extension_text));
+    }
     rules.token_bytes = [&tokenizer](int32_t token) {
       return tokenizer.is_special(token) ? std::string_view{} : tokenizer.token_bytes(token);
     };

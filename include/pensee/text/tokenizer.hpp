@@ -67,6 +67,13 @@ class Tokenizer {
     return Tokenizer(std::move(parts), std::move(pre_tokenizer));
   }
 
+  // Of a model without vocabulary, which runs on token ids: no text but the empty one has tokens
+  // (kUnsupported) and no token has text. Errors: kOutOfMemory.
+  static Result<Tokenizer> without_vocabulary() {
+    PENSEE_ASSIGN_OR_RETURN(PreTokenizer pre_tokenizer, PreTokenizer::from_regexes({}, ""));
+    return Tokenizer(TokenizerParts{}, std::move(pre_tokenizer));
+  }
+
   Tokenizer(Tokenizer&&) = default;
   Tokenizer& operator=(Tokenizer&&) = default;
   Tokenizer(const Tokenizer&) = delete;
@@ -170,7 +177,9 @@ class Tokenizer {
 
   [[nodiscard]] bool is_known(int32_t id) const { return id >= 0 && id < vocab_size(); }
 
-  [[nodiscard]] static Result<void> check_text(std::string_view text) {
+  [[nodiscard]] Result<void> check_text(std::string_view text) const {
+    if (bytes_.empty() && !text.empty())
+      return unsupported("this model has no vocabulary: give it token ids");
     if (text.size() > INT32_MAX) return invalid_argument("text of 2 GiB or more to tokenize");
     if (const auto at = find_malformed_utf8(text)) {
       return invalid_argument("text to tokenize is not UTF-8 at byte " + std::to_string(*at));
