@@ -35,6 +35,13 @@ constexpr int log2_of(int power) {
   return power <= 1 ? 0 : 1 + log2_of(power / 2);
 }
 
+// Asks for the bytes of a chunk.
+template <class E>
+inline void prefetch(const char* w) {
+#pragma GCC unroll 8
+  for (int line = 0; line < E::kBytes; line += 64) _mm_prefetch(w + line, _MM_HINT_T0);
+}
+
 // Neighbours, then neighbouring pairs, then the two fours.
 inline float sum_of_tree(__m256 v) {
   v = _mm256_add_ps(v, _mm256_permute_ps(v, 0xb1));
@@ -304,14 +311,13 @@ struct Decoder<KernelType::kQ6_K> {
 };
 
 // What four-bit codes of IQ4_NL and IQ4_XS, and of MXFP4, stand for, with the offsets added.
-inline __m256i iq4_codes(const char* qs) {
-  const __m128i values =
-      _mm_setr_epi8(1, 24, 45, 63, 79, 93, 106, 118, -127, -115, -103, -90, -75, -59, -39, -15);
-  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(values), nibbles(load_128(qs)));
+inline __m128i iq4_values() {
+  return _mm_setr_epi8(1, 24, 45, 63, 79, 93, 106, 118, -127, -115, -103, -90, -75, -59, -39, -15);
 }
-inline __m256i mxfp4_codes(const char* qs) {
-  const __m128i values =
-      _mm_setr_epi8(16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4);
+inline __m128i mxfp4_values() {
+  return _mm_setr_epi8(16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4);
+}
+inline __m256i look_up(__m128i values, const char* qs) {
   return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(values), nibbles(load_128(qs)));
 }
 
@@ -324,7 +330,7 @@ struct Decoder<KernelType::kIQ4_NL> {
 
   static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
-    for (unsigned g = 0; g < kChunkVectors; ++g) out[g] = iq4_codes(w + 18 * g + 2);
+    for (unsigned g = 0; g < kChunkVectors; ++g) out[g] = look_up(iq4_values(), w + 18 * g + 2);
   }
   static void scales(const char* w, GroupScales& out) {
     out.d[0] = block_halves<18>(w);
@@ -340,7 +346,7 @@ struct Decoder<KernelType::kIQ4_XS> {
 
   static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
-    for (unsigned g = 0; g < kChunkVectors; ++g) out[g] = iq4_codes(w + 8 + 16 * g);
+    for (unsigned g = 0; g < kChunkVectors; ++g) out[g] = look_up(iq4_values(), w + 8 + 16 * g);
   }
   static void scales(const char* w, GroupScales& out) {
     const __m256i low = _mm256_srlv_epi32(_mm256_set1_epi32(load_word<int32_t>(w + 4)),
@@ -363,19 +369,18 @@ struct Decoder<KernelType::kMXFP4> {
 
   static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
-    for (unsigned g = 0; g < kChunkVectors; ++g) out[g] = mxfp4_codes(w + 17 * g + 1);
+    for (unsigned g = 0; g < kChunkVectors; ++g) out[g] = look_up(mxfp4_values(), w + 17 * g + 1);
   }
   // 2^(exponent - 128), whose two smallest values are denormal.
   static void scales(const char* w, GroupScales& out) {
-    const __m256i exponents = _mm256_setr_epi32(byte(w, 0), byte(w, 1), byte(w, 2), byte(w, 3),
-                                                byte(w, 4), byte(w, 5), byte(w, 6), byte(w, 7));
+    uint64_t bytes = 0;
+#pragma GCC unroll 8
+    for (int g = 0; g < 8; ++g) bytes |= uint64_t{load_word<uint8_t>(w + 17 * g)} << (8 * g);
+    const __m256i exponents = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<int64_t>(bytes)));
     const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(exponents, _mm256_set1_epi32(1)), 23);
     const __m256i denormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), exponents);
     const __m256i is_normal = _mm256_cmpgt_epi32(exponents, _mm256_set1_epi32(1));
     out.d[0] = _mm256_castsi256_ps(_mm256_blendv_epi8(denormal, normal, is_normal));
-  }
-  static int byte(const char* w, int g) {
-    return load_word<uint8_t>(w + 17 * g);
   }
 };
 

@@ -4,7 +4,7 @@
 // Every (row, input) has one accumulator for each group of a chunk, 8 or 16; chunks are added in
 // order, and the accumulators as a tree at the end. The dot product of a group is exact. Two ways
 // compute this, to the same bits:
-//   a tile    Of S::kTileRows rows, for few inputs. Codes are multiplied as they come, lanes are
+//   a tile    Of a few rows, for few inputs. Codes are multiplied as they come, lanes are
 //             summed crosswise: a lane is a group.
 //   a panel   Of S::kLanes rows, for more inputs. Codes of a chunk are transposed, so that a lane
 //             is a row and four codes of an input serve all lanes.
@@ -60,17 +60,19 @@ inline void for_each_chunk(const KernelMatrix* w, int64_t r, int64_t row_end, F&
 template <class S, class E>
 void dot_rows_few(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8Chunk* x,
                   int64_t ldx, int64_t n, float* y, int64_t ldy) {
-  constexpr int64_t kRows = S::kTileRows;
+  using Tile = typename S::template RowTile<E>;
+  constexpr unsigned kRows = Tile::kRows;
+  const int64_t next = int64_t{kRows} * w->row_bytes;
   for (int64_t r = row_begin; r < row_end; r += kRows) {
     const int64_t count = row_end - r < kRows ? row_end - r : kRows;
     for (int64_t i = 0; i < n; ++i) {
-      typename S::template RowTile<E> tile;
+      Tile tile;
       tile.clear();
-      for_each_chunk<E, S::kTileRows>(
-          w, r, row_end, [&](int64_t c, const char* const(&rows)[S::kTileRows], int64_t /*cols*/) {
-            tile.add(rows, x + i * ldx + c);
-          });
-      float out[S::kTileRows];
+      for_each_chunk<E, kRows>(w, r, row_end,
+                               [&](int64_t c, const char* const(&rows)[kRows], int64_t /*cols*/) {
+                                 tile.add(rows, next, x + i * ldx + c);
+                               });
+      float out[kRows];
       tile.finish(out);
       for (int64_t k = 0; k < count; ++k) y[i * ldy + (r - row_begin) + k] = out[k];
     }
@@ -97,13 +99,14 @@ void dot_panel(const KernelMatrix* w, int64_t r, int64_t row_end, const Q8Chunk*
   constexpr unsigned kGroups = E::kGroups;
   constexpr unsigned kInputs = S::kPanelTileInputs;
   typename S::template Panel<E> panel;
+  const int64_t next = int64_t{S::kLanes} * w->row_bytes;
   typename S::Vec sums[kPanelInputTile][kGroups];
   for (int64_t i = 0; i < n; ++i) {
     for (unsigned g = 0; g < kGroups; ++g) sums[i][g] = S::zero();
   }
   for_each_chunk<E, S::kLanes>(
       w, r, row_end, [&](int64_t c, const char* const(&rows)[S::kLanes], int64_t /*cols*/) {
-        panel.fill(rows);
+        panel.fill(rows, next);
         int64_t i = 0;
         for (; i + kInputs <= n; i += kInputs) {
           add_inputs<S, E, kInputs>(panel, x + i * ldx + c, ldx, sums + i);

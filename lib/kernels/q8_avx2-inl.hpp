@@ -51,6 +51,7 @@ inline __m256i load_ints(const int32_t* p) {
 // Tiles of two rows and one input.
 template <class E>
 struct NarrowRowTile {
+  static constexpr unsigned kRows = kNarrowTileRows;
   static constexpr unsigned kSums = E::kGroups / 8;
   __m256 sums[kNarrowTileRows][kSums];
 
@@ -60,9 +61,12 @@ struct NarrowRowTile {
     }
   }
 
-  inline void add(const char* const (&w)[kNarrowTileRows], const Q8Chunk* x) {
+  inline void add(const char* const (&w)[kNarrowTileRows], int64_t next, const Q8Chunk* x) {
 #pragma GCC unroll 2
-    for (unsigned r = 0; r < kNarrowTileRows; ++r) add_row(w[r], x, sums[r]);
+    for (unsigned r = 0; r < kNarrowTileRows; ++r) {
+      prefetch<E>(w[r] + next);
+      add_row(w[r], x, sums[r]);
+    }
   }
 
   static inline void add_row(const char* w, const Q8Chunk* x, __m256 (&row)[kSums]) {
@@ -143,10 +147,11 @@ struct NarrowPanel {
   __m256 scales[E::kGroups];
   __m256 mins[E::kHasMin ? E::kGroups : 1];
 
-  void fill(const char* const (&w)[8]) {
+  void fill(const char* const (&w)[8], int64_t next) {
     __m256i by_row[kChunkVectors][8];
     __m256i numbers[4][8];
     for (unsigned r = 0; r < 8; ++r) {
+      prefetch<E>(w[r] + next);
       __m256i vectors[kChunkVectors];
       E::codes(w[r], vectors);
 #pragma GCC unroll 8

@@ -10,8 +10,11 @@
 namespace pensee {
 namespace {
 
-constexpr unsigned kWideVectors = 4;   // of 64 codes in a chunk
-constexpr unsigned kWideTileRows = 4;  // rows worked on together
+constexpr unsigned kWideVectors = 4;  // of 64 codes in a chunk
+// Rows worked on together: as far ahead as the next ones are bytes asked for, and 8 to 12 KiB are
+// best.
+template <class E>
+constexpr unsigned kWideTileRows = E::kBytes > 200 ? 2 : 4;
 
 inline __m512i join(__m256i low, __m256i high) {
   return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
@@ -36,11 +39,17 @@ inline __m512i masked_or(__m512i v, char mask, __m512i other) {
   return _mm512_ternarylogic_epi32(v, _mm512_set1_epi8(mask), other, 0xea);
 }
 
-// The codes of a chunk, 64 a vector. In order, or, where that is less work, `kAlternating`: groups
-// of 32 columns {0, 2}, {1, 3}, {4, 6}, {5, 7}.
+// Which columns of a chunk the four vectors of 64 codes hold; each type takes the order that is
+// least work.
+enum class Order {
+  kColumns,      // groups of 32 columns {0, 1}, {2, 3}, {4, 5}, {6, 7}
+  kAlternating,  // groups {0, 2}, {1, 3}, {4, 6}, {5, 7}
+  kHalves,       // the first halves of groups 0 to 3, the second ones, the same of groups 4 to 7
+};
+
 template <class E>
 struct Wide {
-  static constexpr bool kAlternating = false;
+  static constexpr Order kOrder = Order::kColumns;
   static void codes(const char* w, __m512i (&out)[kWideVectors]) {
     __m256i halves[kChunkVectors];
     E::codes(w, halves);
@@ -51,7 +60,7 @@ struct Wide {
 
 template <>
 struct Wide<Decoder<KernelType::kQ8_0>> {
-  static constexpr bool kAlternating = false;
+  static constexpr Order kOrder = Order::kColumns;
   static void codes(const char* w, __m512i (&out)[kWideVectors]) {
 #pragma GCC unroll 4
     for (unsigned v = 0; v < kWideVectors; ++v) {
@@ -63,7 +72,7 @@ struct Wide<Decoder<KernelType::kQ8_0>> {
 
 template <>
 struct Wide<Decoder<KernelType::kQ4_K>> {
-  static constexpr bool kAlternating = true;
+  static constexpr Order kOrder = Order::kAlternating;
   static void codes(const char* w, __m512i (&out)[kWideVectors]) {
 #pragma GCC unroll 2
     for (unsigned h = 0; h < 2; ++h) {
@@ -76,7 +85,7 @@ struct Wide<Decoder<KernelType::kQ4_K>> {
 
 template <>
 struct Wide<Decoder<KernelType::kQ5_K>> {
-  static constexpr bool kAlternating = true;
+  static constexpr Order kOrder = Order::kAlternating;
   static void codes(const char* w, __m512i (&out)[kWideVectors]) {
     Wide<Decoder<KernelType::kQ4_K>>::codes(w + 32, out);
     const __m512i fifth = twice(load_256(w + 16));
@@ -93,7 +102,7 @@ struct Wide<Decoder<KernelType::kQ5_K>> {
 
 template <>
 struct Wide<Decoder<KernelType::kQ6_K>> {
-  static constexpr bool kAlternating = false;
+  static constexpr Order kOrder = Order::kColumns;
   static void codes(const char* w, __m512i (&out)[kWideVectors]) {
     const __m512i left = join(_mm256_set1_epi16(4), _mm256_set1_epi16(2));
     const __m512i right = join(_mm256_setzero_si256(), _mm256_set1_epi16(2));
@@ -110,7 +119,7 @@ struct Wide<Decoder<KernelType::kQ6_K>> {
 
 template <>
 struct Wide<Decoder<KernelType::kQ2_K>> {
-  static constexpr bool kAlternating = false;
+  static constexpr Order kOrder = Order::kColumns;
   static void codes(const char* w, __m512i (&out)[kWideVectors]) {
     const __m512i first = join(_mm256_setzero_si256(), _mm256_set1_epi16(2));
     const __m512i second = join(_mm256_set1_epi16(4), _mm256_set1_epi16(6));
@@ -125,7 +134,7 @@ struct Wide<Decoder<KernelType::kQ2_K>> {
 
 template <>
 struct Wide<Decoder<KernelType::kQ3_K>> {
-  static constexpr bool kAlternating = false;
+  static constexpr Order kOrder = Order::kColumns;
   static void codes(const char* w, __m512i (&out)[kWideVectors]) {
     Wide<Decoder<KernelType::kQ2_K>>::codes(w + 16, out);
     const __m512i third = twice(load_256(w));
@@ -142,6 +151,75 @@ struct Wide<Decoder<KernelType::kQ3_K>> {
   }
 };
 
+// Four-bit codes of four blocks, 16 bytes each.
+inline __m512i load_four(const char* first, int stride) {
+  const __m256i low =
+      _mm256_inserti128_si256(_mm256_castsi128_si256(load_128(first)), load_128(first + stride), 1);
+  const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(load_128(first + 2 * stride)),
+                                               load_128(first + 3 * stride), 1);
+  return join(low, high);
+}
+template <int kStride>
+inline void halves_of_nibbles(const char* qs, __m512i (&out)[kWideVectors]) {
+#pragma GCC unroll 2
+  for (int h = 0; h < 2; ++h) {
+    const __m512i q =
+        kStride == 16 ? load_512(qs + 64 * h) : load_four(qs + 4 * kStride * h, kStride);
+    out[2 * h] = mask_bytes(q, 15);
+    out[2 * h + 1] = mask_bytes(_mm512_srli_epi16(q, 4), 15);
+  }
+}
+
+template <>
+struct Wide<Decoder<KernelType::kQ4_0>> {
+  static constexpr Order kOrder = Order::kHalves;
+  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+    halves_of_nibbles<18>(w + 2, out);
+  }
+};
+
+template <>
+struct Wide<Decoder<KernelType::kQ4_1>> {
+  static constexpr Order kOrder = Order::kHalves;
+  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+    halves_of_nibbles<20>(w + 4, out);
+  }
+};
+
+// Types whose four-bit codes stand for the entries of a table.
+template <int kStride>
+inline void halves_of_table(const char* qs, __m128i table, __m512i (&out)[kWideVectors]) {
+  halves_of_nibbles<kStride>(qs, out);
+#pragma GCC unroll 4
+  for (unsigned v = 0; v < kWideVectors; ++v) {
+    out[v] = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), out[v]);
+  }
+}
+
+template <>
+struct Wide<Decoder<KernelType::kIQ4_NL>> {
+  static constexpr Order kOrder = Order::kHalves;
+  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+    halves_of_table<18>(w + 2, iq4_values(), out);
+  }
+};
+
+template <>
+struct Wide<Decoder<KernelType::kIQ4_XS>> {
+  static constexpr Order kOrder = Order::kHalves;
+  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+    halves_of_table<16>(w + 8, iq4_values(), out);
+  }
+};
+
+template <>
+struct Wide<Decoder<KernelType::kMXFP4>> {
+  static constexpr Order kOrder = Order::kHalves;
+  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+    halves_of_table<17>(w + 1, mxfp4_values(), out);
+  }
+};
+
 // idot - kOffset * sum: the products of the codes without their offset.
 template <class E>
 inline __m512i without_offset(__m512i idot, __m512i sums) {
@@ -155,9 +233,11 @@ inline void load_input(const Q8Chunk* x, __m512i (&out)[kWideVectors]) {
   const char* codes = reinterpret_cast<const char*>(x->codes);
 #pragma GCC unroll 4
   for (unsigned v = 0; v < kWideVectors; ++v) {
-    if (Wide<E>::kAlternating) {
+    if (Wide<E>::kOrder == Order::kAlternating) {
       const char* first = codes + v / 2 * 128 + v % 2 * 32;
       out[v] = join(load_256(first), load_256(first + 64));
+    } else if (Wide<E>::kOrder == Order::kHalves) {
+      out[v] = load_four(codes + v / 2 * 128 + v % 2 * 16, 32);
     } else {
       out[v] = load_512(codes + 64 * v);
     }
@@ -171,29 +251,63 @@ inline __m512i sums_of_fours(__m512i a, __m512i b, __m512i c, __m512i d) {
   return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
 }
 
-// The products of a row's chunk: four lanes for every 16 columns, as sums_of_fours leaves them.
+// The products of a row's chunk, vector by vector.
 template <class E>
-inline __m512i dot_16(const char* w, const __m512i (&x)[kWideVectors]) {
-  __m512i codes[kWideVectors];
-  Wide<E>::codes(w, codes);
-  const __m512i zero = _mm512_setzero_si512();
-  return sums_of_fours(
-      _mm512_dpbusd_epi32(zero, codes[0], x[0]), _mm512_dpbusd_epi32(zero, codes[1], x[1]),
-      _mm512_dpbusd_epi32(zero, codes[2], x[2]), _mm512_dpbusd_epi32(zero, codes[3], x[3]));
+inline void multiply(const char* w, const __m512i (&x)[kWideVectors],
+                     __m512i (&out)[kWideVectors]) {
+  Wide<E>::codes(w, out);
+#pragma GCC unroll 4
+  for (unsigned v = 0; v < kWideVectors; ++v) {
+    out[v] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), out[v], x[v]);
+  }
 }
 
-// Tiles of kWideTileRows rows and one input. Types with groups of 32: an accumulator holds two
-// rows.
+// The dot products of the eight groups of 32 of two rows.
+template <class E>
+inline __m512i dot_two_rows(const char* first, const char* second,
+                            const __m512i (&x)[kWideVectors]) {
+  if (Wide<E>::kOrder == Order::kHalves) {
+    __m512i codes[2 * kWideVectors];
+    __m512i dots[4];
+    Wide<E>::codes(first, *reinterpret_cast<__m512i(*)[kWideVectors]>(codes));
+    Wide<E>::codes(second, *reinterpret_cast<__m512i(*)[kWideVectors]>(codes + kWideVectors));
+#pragma GCC unroll 4
+    for (unsigned k = 0; k < 4; ++k) {
+      dots[k] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), codes[2 * k], x[2 * (k % 2)]);
+      dots[k] = _mm512_dpbusd_epi32(dots[k], codes[2 * k + 1], x[2 * (k % 2) + 1]);
+    }
+    // Lane k of 128-bit lane l: row k / 2, group 4 (k % 2) + l.
+    const __m512i in_order =
+        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return _mm512_permutexvar_epi32(in_order, sums_of_fours(dots[0], dots[1], dots[2], dots[3]));
+  }
+  __m512i a[kWideVectors];
+  __m512i b[kWideVectors];
+  multiply<E>(first, x, a);
+  multiply<E>(second, x, b);
+  const __m512i fours_a = sums_of_fours(a[0], a[1], a[2], a[3]);
+  const __m512i fours_b = sums_of_fours(b[0], b[1], b[2], b[3]);
+  const __m512i eights = _mm512_add_epi32(_mm512_shuffle_i32x4(fours_a, fours_b, 0x88),
+                                          _mm512_shuffle_i32x4(fours_a, fours_b, 0xdd));
+  // Of each row, lanes v and v + 4 have the groups of vector v.
+  const __m512i in_order =
+      Wide<E>::kOrder == Order::kAlternating
+          ? _mm512_setr_epi32(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15)
+          : _mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
+  return _mm512_permutexvar_epi32(in_order, eights);
+}
+
+// Tiles of a few rows and one input. Types with groups of 32: an accumulator holds two rows.
 template <class E, int kGroups = E::kGroups>
 struct WideRowTile {
-  static constexpr unsigned kPairs = kWideTileRows / 2;
-  __m512 sums[kPairs];
+  static constexpr unsigned kRows = kWideTileRows<E>;
+  __m512 sums[kRows / 2];
 
   void clear() {
     for (__m512& sum : sums) sum = _mm512_setzero_ps();
   }
 
-  inline void add(const char* const (&w)[kWideTileRows], const Q8Chunk* x) {
+  inline void add(const char* const (&w)[kRows], int64_t next, const Q8Chunk* x) {
     __m512i codes[kWideVectors];
     load_input<E>(x, codes);
     const __m512i x_sums = twice(load_256(reinterpret_cast<const char*>(x->sums_32)));
@@ -201,13 +315,11 @@ struct WideRowTile {
         _mm512_castsi512_ps(twice(load_256(reinterpret_cast<const char*>(x->scales))));
     const __m512 x_sum = _mm512_mul_ps(_mm512_cvtepi32_ps(x_sums), x_scale);
 #pragma GCC unroll 2
-    for (unsigned p = 0; p < kPairs; ++p) {
-      const __m512i first = dot_16<E>(w[2 * p], codes);
-      const __m512i second = dot_16<E>(w[2 * p + 1], codes);
-      const __m512i low = _mm512_shuffle_i32x4(first, second, 0x88);
-      const __m512i high = _mm512_shuffle_i32x4(first, second, 0xdd);
-      __m512i dots = _mm512_permutexvar_epi32(in_order(), _mm512_add_epi32(low, high));
-      dots = without_offset<E>(dots, x_sums);
+    for (unsigned p = 0; p < kRows / 2; ++p) {
+      prefetch<E>(w[2 * p] + next);
+      prefetch<E>(w[2 * p + 1] + next);
+      const __m512i dots =
+          without_offset<E>(dot_two_rows<E>(w[2 * p], w[2 * p + 1], codes), x_sums);
       GroupScales a;
       GroupScales b;
       E::scales(w[2 * p], a);
@@ -218,16 +330,8 @@ struct WideRowTile {
     }
   }
 
-  // Puts the groups in order: those of vector v in lanes v and v + 4 of each row.
-  static __m512i in_order() {
-    if (Wide<E>::kAlternating) {
-      return _mm512_setr_epi32(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15);
-    }
-    return _mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
-  }
-
-  void finish(float (&out)[kWideTileRows]) const {
-    for (unsigned p = 0; p < kPairs; ++p) {
+  void finish(float (&out)[kRows]) const {
+    for (unsigned p = 0; p < kRows / 2; ++p) {
       out[2 * p] = sum_of_tree(_mm512_castps512_ps256(sums[p]));
       out[2 * p + 1] = sum_of_tree(upper_half(sums[p]));
     }
@@ -237,13 +341,14 @@ struct WideRowTile {
 // Types with groups of 16: an accumulator for each row.
 template <class E>
 struct WideRowTile<E, 16> {
-  __m512 sums[kWideTileRows];
+  static constexpr unsigned kRows = kWideTileRows<E>;
+  __m512 sums[kRows];
 
   void clear() {
     for (__m512& sum : sums) sum = _mm512_setzero_ps();
   }
 
-  inline void add(const char* const (&w)[kWideTileRows], const Q8Chunk* x) {
+  inline void add(const char* const (&w)[kRows], int64_t next, const Q8Chunk* x) {
     __m512i codes[kWideVectors];
     load_input<E>(x, codes);
     const __m512i x_sums = load_512(x->sums_16);
@@ -255,9 +360,12 @@ struct WideRowTile<E, 16> {
     const __m512i in_order =
         _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
 #pragma GCC unroll 4
-    for (unsigned r = 0; r < kWideTileRows; ++r) {
-      __m512i dots = _mm512_permutexvar_epi32(in_order, dot_16<E>(w[r], codes));
-      dots = without_offset<E>(dots, x_sums);
+    for (unsigned r = 0; r < kRows; ++r) {
+      prefetch<E>(w[r] + next);
+      __m512i products[kWideVectors];
+      multiply<E>(w[r], codes, products);
+      const __m512i fours = sums_of_fours(products[0], products[1], products[2], products[3]);
+      const __m512i dots = without_offset<E>(_mm512_permutexvar_epi32(in_order, fours), x_sums);
       GroupScales s;
       E::scales(w[r], s);
       const __m512 scale = _mm512_mul_ps(join(s.d[0], s.d[1]), x_scale);
@@ -266,8 +374,8 @@ struct WideRowTile<E, 16> {
     }
   }
 
-  void finish(float (&out)[kWideTileRows]) const {
-    for (unsigned r = 0; r < kWideTileRows; ++r) {
+  void finish(float (&out)[kRows]) const {
+    for (unsigned r = 0; r < kRows; ++r) {
       out[r] = sum_of_tree(_mm512_castps512_ps256(sums[r])) + sum_of_tree(upper_half(sums[r]));
     }
   }
@@ -312,10 +420,11 @@ struct WidePanel {
   __m512 scales[E::kGroups];  // of every row
   __m512 mins[E::kHasMin ? E::kGroups : 1];
 
-  void fill(const char* const (&w)[16]) {
+  void fill(const char* const (&w)[16], int64_t next) {
     __m512i by_row[kWideVectors][16];
     __m512i numbers[16];
     for (unsigned r = 0; r < 16; ++r) {
+      prefetch<E>(w[r] + next);
       __m512i vectors[kWideVectors];
       Wide<E>::codes(w[r], vectors);
 #pragma GCC unroll 4
@@ -353,8 +462,14 @@ struct WidePanel {
 
   // Where word t of vector v of Wide<E> belongs.
   static unsigned unit(unsigned v, unsigned t) {
-    if (!Wide<E>::kAlternating) return 16 * v + t;
-    return v / 2 * 32 + v % 2 * 8 + t / 8 * 16 + t % 8;
+    switch (Wide<E>::kOrder) {
+      case Order::kAlternating:
+        return v / 2 * 32 + v % 2 * 8 + t / 8 * 16 + t % 8;
+      case Order::kHalves:
+        return v / 2 * 32 + v % 2 * 4 + t / 4 * 8 + t % 4;
+      default:
+        return 16 * v + t;
+    }
   }
 
   // sums[i][g] += products of group g for X inputs.
