@@ -481,11 +481,14 @@ struct Decoder<KernelType::kIQ2_XXS> {
     }
   }
   static void scales(const char* w, GroupScales& out) {
+    out.d[0] = iq_scales(half_at(w), _mm256_srli_epi32(sign_words(w), 28), 0.25F);
+  }
+  // Of every group: four times seven signs, and the scale in the highest four bits.
+  static __m256i sign_words(const char* w) {
     const __m256 first = _mm256_castsi256_ps(load_256(w + 2));
     const __m256 last = _mm256_castsi256_ps(load_256(w + 34));
     const __m256i odd = _mm256_castps_si256(_mm256_shuffle_ps(first, last, 0xdd));
-    const __m256i words = _mm256_permute4x64_epi64(odd, 0xd8);
-    out.d[0] = iq_scales(half_at(w), _mm256_srli_epi32(words, 28), 0.25F);
+    return _mm256_permute4x64_epi64(odd, 0xd8);
   }
 };
 

@@ -9,6 +9,7 @@
 #  include <simde/x86/f16c.h>
 #  include <string.h>
 
+typedef simde__mmask8 __mmask8;
 typedef simde__mmask32 __mmask32;
 
 static inline simde__m512 pensee_cvtph_ps(simde__m256i halves) {
@@ -21,14 +22,27 @@ static inline simde__m512 pensee_cvtph_ps(simde__m256i halves) {
 }
 #  define _mm512_cvtph_ps(a) pensee_cvtph_ps(a)
 
-static inline simde__m512i pensee_cvtepu16_epi32(simde__m256i words) {
-  uint16_t from[16];
-  uint32_t to[16];
-  memcpy(from, &words, sizeof from);
-  for (int i = 0; i < 16; ++i) to[i] = from[i];
-  return simde_mm512_loadu_si512(to);
-}
+// Numbers without a sign, as wider ones.
+#  define PENSEE_WIDEN(name, vector, narrow, wide)         \
+    static inline simde__m512i name(vector numbers) {      \
+      narrow from[sizeof(vector) / sizeof(narrow)];        \
+      wide to[64 / sizeof(wide)];                          \
+      memcpy(from, &numbers, sizeof from);                 \
+      for (int i = 0; i < (int)(64 / sizeof(wide)); ++i) { \
+        to[i] = from[i];                                   \
+      }                                                    \
+      return simde_mm512_loadu_si512(to);                  \
+    }
+PENSEE_WIDEN(pensee_cvtepu8_epi16, simde__m256i, uint8_t, uint16_t)
+PENSEE_WIDEN(pensee_cvtepu8_epi32, simde__m128i, uint8_t, uint32_t)
+PENSEE_WIDEN(pensee_cvtepu8_epi64, simde__m128i, uint8_t, uint64_t)
+PENSEE_WIDEN(pensee_cvtepu16_epi32, simde__m256i, uint16_t, uint32_t)
+PENSEE_WIDEN(pensee_cvtepu16_epi64, simde__m128i, uint16_t, uint64_t)
+#  define _mm512_cvtepu8_epi16(a) pensee_cvtepu8_epi16(a)
+#  define _mm512_cvtepu8_epi32(a) pensee_cvtepu8_epi32(a)
+#  define _mm512_cvtepu8_epi64(a) pensee_cvtepu8_epi64(a)
 #  define _mm512_cvtepu16_epi32(a) pensee_cvtepu16_epi32(a)
+#  define _mm512_cvtepu16_epi64(a) pensee_cvtepu16_epi64(a)
 
 static inline simde__mmask32 pensee_cmpeq_epi16_mask(simde__m512i a, simde__m512i b) {
   uint16_t x[32];
