@@ -10,7 +10,8 @@ namespace pensee::cli {
 
 [[nodiscard]] Result<int> run_ask(const AskOptions& options);
 [[nodiscard]] Result<int> run_chat(const AskOptions& options);
-[[nodiscard]] Result<int> run_info(const ModelOptions& options);
+[[nodiscard]] Result<int> run_info(const InfoOptions& options);
+[[nodiscard]] Result<int> run_quantize(const QuantizeCommand& command);
 [[nodiscard]] Result<int> run_tokenize(const ModelOptions& options, const std::string& text);
 [[nodiscard]] Result<int> run_logits(const LogitsOptions& options);
 [[nodiscard]] Result<int> run_bench(const BenchOptions& options);

@@ -8,17 +8,14 @@
 #include "commands.hpp"
 #include "load.hpp"
 #include "npy.hpp"
+#include "pensee/base/json.hpp"
+#include "pensee/reason/model.hpp"
 #include "pensee/text/load_tokenizer.hpp"
+#include "pensee/text/utf8.hpp"
 #include "terminal.hpp"
 
 namespace pensee::cli {
 namespace {
-
-std::string mebibytes(size_t bytes) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f MiB", static_cast<double>(bytes) / (1 << 20));
-  return text;
-}
 
 void print_row(const std::string& name, const std::string& value) {
   constexpr size_t kNameWidth = 26;
@@ -46,16 +43,18 @@ std::string quoted(std::string_view bytes) {
   return text + "\"";
 }
 
-}  // namespace
+// As the file calls it, and the family.
+std::string architecture_of(const Checkpoint& checkpoint, const Config& config) {
+  const GgufMetadata* metadata = checkpoint.gguf();
+  const auto value = metadata != nullptr ? metadata->find("general.architecture") : std::nullopt;
+  if (!value || !value->is_string()) return config.model_type;
+  return std::string(*value->as_string()) + " (" + config.model_type + ")";
+}
 
-Result<int> run_info(const ModelOptions& options) {
-  PENSEE_ASSIGN_OR_RETURN(const auto checkpoint, open_checkpoint(options));
-  PENSEE_ASSIGN_OR_RETURN(const Config config, read_config(*checkpoint));
-  print_row("folder", checkpoint->directory());
-  for (const auto& [key, value] : config.fields()) print_row(key, value);
-
+// How many tensors of each type there are, and how large they are together.
+void print_tensors(const Checkpoint& checkpoint) {
   std::map<std::string, std::pair<int64_t, size_t>> types;  // count and bytes
-  for (const TensorView& tensor : checkpoint->tensors()) {
+  for (const TensorView& tensor : checkpoint.tensors()) {
     auto& [count, bytes] = types[std::string(dtype_name(tensor.dtype))];
     ++count;
     bytes += tensor.bytes;
@@ -63,10 +62,79 @@ Result<int> run_info(const ModelOptions& options) {
   for (const auto& [name, total] : types) {
     print_row("tensors " + name, std::to_string(total.first) + ", " + mebibytes(total.second));
   }
-  print_row("files", mebibytes(checkpoint->bytes()));
-  PENSEE_ASSIGN_OR_RETURN(const size_t session,
-                          Sequence::estimate_memory(config, {}, thread_count(options)));
-  print_row("memory of a session", mebibytes(session) + " at the default context");
+  print_row("files", mebibytes(checkpoint.bytes()));
+}
+
+// "</think> (128799)": the text and the ids of some tokens.
+std::string token_text(const Tokenizer& tokenizer, const std::vector<int32_t>& ids) {
+  std::string text;
+  std::string numbers;
+  for (const int32_t id : ids) {
+    text += tokenizer.token_bytes(id);
+    numbers += (numbers.empty() ? "" : ", ") + std::to_string(id);
+  }
+  return (find_malformed_utf8(text) ? quoted(std::string_view(text)) : Json(text).dump()) + " (" +
+         numbers + ")";
+}
+
+// What the model makes of texts. A model that cannot be asked is no error here: the row says why.
+void print_texts(const ModelOptions& options) {
+  LoadOptions load;
+  load.kernels = &best_kernels();
+  load.threads = 1;
+  const auto model = Model::load(model_path(options), load);
+  if (!model) {
+    print_row("questions", "impossible: " + model.error().message);
+    return;
+  }
+  const Tokenizer& tokenizer = (*model)->tokenizer();
+  print_row("tokens", std::to_string(tokenizer.vocab_size()));
+  const Result<ChatTemplate>& chat_template = (*model)->chat_template();
+  if (!chat_template) {
+    print_row("chat template", "none that is known: " + chat_template.error().message);
+  } else {
+    print_row("chat template",
+              std::string(chat_template->form()) +
+                  (chat_template->opens_thought() ? ", opens the thought" : "") +
+                  (chat_template->has_thinking_switch() ? ", has a switch for thinking" : ""));
+  }
+  const Delimiters& delimiters = (*model)->delimiters();
+  if (!delimiters.open.empty()) {
+    print_row("thought opens with", token_text(tokenizer, delimiters.open));
+    print_row("thought closes with", token_text(tokenizer, delimiters.close));
+  }
+  for (const int32_t id : delimiters.end) {
+    print_row("reply ends with", token_text(tokenizer, {id}));
+  }
+}
+
+Result<void> print_memory(const InfoOptions& options) {
+  SessionOptions session;
+  session.context_length = options.context;
+  PENSEE_ASSIGN_OR_RETURN(
+      const MemoryEstimate memory,
+      Model::estimate_memory(model_path(options.model), session, thread_count(options.model)));
+  print_row("memory of the weights", mebibytes(memory.weights_bytes) + ", mapped from the files");
+  print_row("memory besides", mebibytes(memory.converted_bytes) + " at most");
+  print_row("memory of a session",
+            mebibytes(memory.session_bytes) + " at " +
+                (options.context == 0 ? "the default context"
+                                      : std::to_string(options.context) + " tokens of context"));
+  return {};
+}
+
+}  // namespace
+
+Result<int> run_info(const InfoOptions& options) {
+  PENSEE_ASSIGN_OR_RETURN(const auto checkpoint, open_checkpoint(options.model));
+  PENSEE_ASSIGN_OR_RETURN(const Config config, read_config(*checkpoint));
+  print_row("model", checkpoint->source());
+  print_row("format", checkpoint->gguf() != nullptr ? "GGUF" : "safetensors");
+  print_row("architecture", architecture_of(*checkpoint, config));
+  for (const auto& [key, value] : config.fields()) print_row(key, value);
+  print_tensors(*checkpoint);
+  print_texts(options.model);
+  PENSEE_RETURN_IF_ERROR(print_memory(options));
   print_row("kernels here", best_kernels().name);
   return 0;
 }

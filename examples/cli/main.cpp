@@ -42,11 +42,33 @@ void add_chat(CLI::App& app, Command& chosen) {
 }
 
 void add_info(CLI::App& app, Command& chosen) {
-  CLI::App* command = app.add_subcommand("info", "Show what a model is");
-  auto options = std::make_shared<ModelOptions>();
-  command->add_option("MODEL", options->path, "Folder or file of the model");
-  add_model_options(*command, *options);
+  CLI::App* command = app.add_subcommand("info", "Show what a model is, and the memory it takes");
+  auto options = std::make_shared<InfoOptions>();
+  command->add_option("MODEL", options->model.path, "Folder or file of the model");
+  command->add_option("--context", options->context, "Tokens that a session shall hold")
+      ->check(CLI::PositiveNumber);
+  add_model_options(*command, options->model);
   command->callback([options, &chosen] { chosen = [options] { return run_info(*options); }; });
+}
+
+void add_quantize(CLI::App& app, Command& chosen) {
+  CLI::App* command = app.add_subcommand(
+      "quantize", "Write a model as a GGUF file of smaller numbers; goes on where it was stopped");
+  auto options = std::make_shared<QuantizeCommand>();
+  command->add_option("IN", options->model.path, "Folder or file of the model")->required();
+  command->add_option("OUT", options->out, "GGUF file to write")->required();
+  command->add_option("--type", options->type, "Type of most tensors, such as q8_0 or q4_k");
+  command->add_option("--output-type", options->output_type,
+                      "Type of the output; else that of most, or q6_k where that is smaller");
+  command->add_option("--embedding-type", options->embedding_type,
+                      "Type of the embeddings; else that of most");
+  command
+      ->add_option("--tensor-type", options->overrides,
+                   "Type of the tensors in whose GGUF names a regex occurs, such as "
+                   "'ffn_down=q6_k'; the first that does counts")
+      ->option_text("PATTERN=TYPE ...");
+  add_model_options(*command, options->model);
+  command->callback([options, &chosen] { chosen = [options] { return run_quantize(*options); }; });
 }
 
 void add_tokenize(CLI::App& app, Command& chosen) {
@@ -106,6 +128,7 @@ int run(int argc, char** argv) {
   add_tokenize(app, chosen);
   add_logits(app, chosen);
   add_bench(app, chosen);
+  add_quantize(app, chosen);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -40,6 +40,20 @@ struct AskOptions {
   bool json = false;
 };
 
+struct InfoOptions {
+  ModelOptions model;
+  int64_t context = 0;  // tokens; 0: the default
+};
+
+struct QuantizeCommand {
+  ModelOptions model;
+  std::string out;
+  std::string type = "q8_0";
+  std::optional<std::string> output_type;
+  std::optional<std::string> embedding_type;
+  std::vector<std::string> overrides;  // PATTERN=TYPE
+};
+
 struct LogitsOptions {
   ModelOptions model;
   std::vector<int32_t> ids;

@@ -37,6 +37,12 @@ void write_out(std::string_view text) {
 void write_error(std::string_view text) {
   write_to(stderr, text);
 }
+std::string mebibytes(size_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f MiB", static_cast<double>(bytes) / (1 << 20));
+  return text;
+}
+
 bool output_is_good() {
   return !output_failed;
 }

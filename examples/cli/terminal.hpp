@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -13,6 +14,9 @@ namespace pensee::cli {
 // Both flush, so that text shows as it is made.
 void write_out(std::string_view text);
 void write_error(std::string_view text);
+
+// "12.3 MiB".
+[[nodiscard]] std::string mebibytes(size_t bytes);
 
 // Fails when standard output could not take all that was written, such as on a full disk.
 [[nodiscard]] bool output_is_good();

@@ -98,6 +98,10 @@ has out '\boxed{5}'
 # Looking into the model.
 expect 0 info
 has out 'num_hidden_layers'
+has out 'thought closes with'
+has out 'at the default context'
+expect 0 info "$model" --context 1000
+has out 'at 1000 tokens of context'
 expect 0 tokenize 'a<think>'
 has out '"<think>"'
 [ "$(wc -l <out)" -eq 2 ] || fail 'a<think> is not two tokens'
@@ -106,6 +110,36 @@ header=$(head -c 128 logits.npy | tr -d '\0')
 case $header in *NUMPY*"'descr': '<f4'"*"'shape': (3, "*) ;; *) fail "npy header: $header" ;; esac
 vocab=$(printf '%s' "$header" | sed -n "s/.*'shape': (3, \([0-9]*\)).*/\1/p")
 [ "$(wc -c <logits.npy)" -eq $((128 + 3 * vocab * 4)) ] || fail 'npy size'
+
+# Quantising: the model named and a file of other types; what an attempt left is gone on with.
+expect 0 quantize "$model" small.gguf --type q8_0 --tensor-type 'attn_output=f16' 'shexp=q5_0' \
+  --output-type q4_0 --embedding-type f16
+has out 'small.gguf: 70 tensors'
+[ ! -e small.gguf.part ] || fail 'a part is left'
+expect 0 info small.gguf
+has out 'deepseek2 (deepseek_v3)'
+for type in F16 F32 Q4_0 Q5_0 Q8_0; do has out "tensors $type"; done
+cp small.gguf whole.gguf
+head -c 600000 whole.gguf >small.gguf.part
+rm small.gguf
+expect 0 quantize "$model" small.gguf --type q8_0 --tensor-type 'attn_output=f16' 'shexp=q5_0' \
+  --output-type q4_0 --embedding-type f16
+has err 'went on after'
+cmp -s small.gguf whole.gguf || fail 'a file that was gone on with differs'
+expect 0 quantize small.gguf again.gguf --type q8_0
+expect 1 quantize "$model"
+expect 1 quantize "$model" bad.gguf --type q3
+has err 'cannot write type "q3", only f32, f16'
+expect 1 quantize "$model" bad.gguf --type iq2_xxs
+expect 1 quantize "$model" bad.gguf --tensor-type attn
+has err 'expected PATTERN=TYPE, found "attn"'
+expect 1 quantize "$model" bad.gguf --tensor-type 'attn_output=q4_k'
+has err 'blk.0.attn_output.weight: expected rows of whole blocks for Q4_K'
+expect 1 quantize "$model" no/such/folder/x.gguf
+has err 'no/such/folder/x.gguf'
+expect 1 quantize small.gguf small.gguf
+has err 'expected another file than the one that is read'
+[ ! -e bad.gguf ] || fail 'a file was left by an error'
 expect 0 --help
 has out 'ask'
 expect 0 --version
