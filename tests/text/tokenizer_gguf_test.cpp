@@ -238,6 +238,28 @@ TEST_CASE("an absurd number of tokens is refused before they are read") {
         std::string::npos);
 }
 
+TEST_CASE("a file damaged anywhere is an error or a tokenizer, never a crash") {
+  const std::string whole = tiny_vocabulary().bytes();
+  test::SplitMix64 random(4);
+  int errors = 0;
+  for (int i = 0; i < 300; ++i) {
+    std::string bytes = whole;
+    for (int k = 0; k < 3; ++k) {
+      bytes[random.below(bytes.size())] = static_cast<char>(random.below(256));
+    }
+    const auto file = GgufFile::from_bytes(std::as_bytes(std::span(bytes)), "m.gguf");
+    if (!file) continue;  // the subject of gguf_test.cpp
+    const auto result = Tokenizer::from_gguf((*file)->metadata());
+    if (!result) {
+      ++errors;
+      CHECK(result.error().message.find("m.gguf: ") == 0);
+    } else {
+      CHECK(result->encode("Any text 123").ok());
+    }
+  }
+  CHECK(errors >= 20);
+}
+
 TEST_CASE("the roles of tokens are read and checked") {
   const auto roles_of = [](std::vector<std::string> keys) {
     pensee_test::GgufParts parts;

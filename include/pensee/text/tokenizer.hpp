@@ -178,9 +178,9 @@ class Tokenizer {
   [[nodiscard]] bool is_known(int32_t id) const { return id >= 0 && id < vocab_size(); }
 
   [[nodiscard]] Result<void> check_text(std::string_view text) const {
-    if (bytes_.empty() && !text.empty())
+    if (bytes_.empty() && !text.empty()) {
       return unsupported("this model has no vocabulary: give it token ids");
-    if (text.size() > INT32_MAX) return invalid_argument("text of 2 GiB or more to tokenize");
+    }
     if (const auto at = find_malformed_utf8(text)) {
       return invalid_argument("text to tokenize is not UTF-8 at byte " + std::to_string(*at));
     }
@@ -211,6 +211,7 @@ class Tokenizer {
   // Encodes text without added tokens.
   [[nodiscard]] Result<void> encode_piecewise(std::string_view text, Scratch& scratch,
                                               std::vector<int32_t>& ids) const {
+    if (text.size() > INT32_MAX) return invalid_argument("text of 2 GiB or more to tokenize");
     PENSEE_RETURN_IF_ERROR(pre_tokenizer_.split(text, scratch.pre_tokenizer));
     for (const auto& piece : scratch.pre_tokenizer.pieces) {
       bpe_.encode(text.substr(piece.begin, piece.end - piece.begin), scratch.bpe, ids);
