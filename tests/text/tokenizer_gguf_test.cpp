@@ -260,34 +260,5 @@ TEST_CASE("a file damaged anywhere is an error or a tokenizer, never a crash") {
   CHECK(errors >= 20);
 }
 
-TEST_CASE("the roles of tokens are read and checked") {
-  const auto roles_of = [](std::vector<std::string> keys) {
-    pensee_test::GgufParts parts;
-    parts.keys = std::move(keys);
-    return read_token_roles(File(pensee_test::gguf(parts)).metadata(), 100);
-  };
-  const auto none = roles_of({});
-  REQUIRE(none);
-  CHECK_FALSE(none->bos.has_value());
-  CHECK_FALSE(none->add_bos);
-  const auto all = roles_of({key("tokenizer.ggml.bos_token_id", uint32_t{7}),
-                             key("tokenizer.ggml.eos_token_id", uint32_t{99}),
-                             key("tokenizer.ggml.eot_token_id", uint32_t{0}),
-                             key("tokenizer.ggml.add_bos_token", GgufType::kBool, "\1")});
-  REQUIRE(all);
-  CHECK(all->bos == 7);
-  CHECK(all->eos == 99);
-  CHECK(all->eot == 0);
-  CHECK(all->add_bos);
-  for (const auto& [name, bad] : {std::pair("tokenizer.ggml.eos_token_id", "100"),
-                                  std::pair("tokenizer.ggml.bos_token_id", "4294967295")}) {
-    const auto roles = roles_of({key(name, static_cast<uint32_t>(std::stoul(bad)))});
-    REQUIRE_FALSE(roles);
-    CHECK(roles.error().message ==
-          std::string("m.gguf: ") + name + ": expected an integer from 0 to 99, found " + bad);
-  }
-  CHECK_FALSE(roles_of({key("tokenizer.ggml.add_bos_token", uint32_t{1})}).ok());
-}
-
 }  // namespace
 }  // namespace pensee

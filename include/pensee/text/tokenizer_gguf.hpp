@@ -171,31 +171,4 @@ inline std::string element(const GgufValue& value, size_t i) {
   return {};
 }
 
-// What the file says of single tokens.
-struct GgufTokenRoles {
-  std::optional<int32_t> bos;  // begins a text
-  std::optional<int32_t> eos;  // ends a text
-  std::optional<int32_t> eot;  // ends a turn
-  bool add_bos = false;        // whether a prompt begins with bos
-};
-
-// Reads them. kCorruptFile for an id that is not below vocab_size.
-[[nodiscard]] inline Result<GgufTokenRoles> read_token_roles(const GgufMetadata& metadata,
-                                                             int32_t vocab_size) {
-  GgufTokenRoles roles;
-  for (const auto& [key, role] :
-       {std::pair<const char*, std::optional<int32_t>*>{"tokenizer.ggml.bos_token_id", &roles.bos},
-        {"tokenizer.ggml.eos_token_id", &roles.eos},
-        {"tokenizer.ggml.eot_token_id", &roles.eot}}) {
-    if (const auto value = metadata.find(key)) {
-      PENSEE_ASSIGN_OR_RETURN(const int64_t id, value->as_int(0, vocab_size - 1));
-      *role = static_cast<int32_t>(id);
-    }
-  }
-  if (const auto value = metadata.find("tokenizer.ggml.add_bos_token")) {
-    PENSEE_ASSIGN_OR_RETURN(roles.add_bos, value->as_bool());
-  }
-  return roles;
-}
-
 }  // namespace pensee
