@@ -30,14 +30,14 @@ print(*it["build-system"]["requires"], *project["dependencies"],
 EOF
 ) || skip "Python 3.11 or later is needed to read pyproject.toml"
 printf '%s\n' "$requirements" >"$folder/requirements.txt"
-"$python" -m pip install --quiet --disable-pip-version-check -r "$folder/requirements.txt" ||
+"$python" -m pip install -qq --disable-pip-version-check -r "$folder/requirements.txt" ||
   skip "the package index cannot be reached"
 
 rm -rf "$folder/wheel"
-CMAKE_EXECUTABLE=$3 CXX=$4 "$python" -m pip wheel --quiet --disable-pip-version-check --no-deps \
+CMAKE_EXECUTABLE=$3 CXX=$4 "$python" -m pip wheel -qq --disable-pip-version-check --no-deps \
   --no-build-isolation --wheel-dir "$folder/wheel" --config-settings=build-dir="$folder/build" \
   --config-settings=cmake.define.PENSEE_WARNINGS_AS_ERRORS="$6" "$root"
-"$python" -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall \
+"$python" -m pip install -qq --disable-pip-version-check --no-deps --force-reinstall \
   "$folder"/wheel/pensee-*.whl
 
 cd "$root"

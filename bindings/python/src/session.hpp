@@ -32,8 +32,10 @@ inline py::tuple event_tuple(const pensee_event& event) {
 class Session {
  public:
   Session(const Model& model, int64_t context_length, int64_t prefill_chunk)
-      : loaded_(model.loaded()),
-        session_(std::in_place, loaded_->model, options(context_length, prefill_chunk)) {}
+      : loaded_(model.loaded()) {
+    const py::gil_scoped_release release;
+    session_.emplace(loaded_->model, options(context_length, prefill_chunk));
+  }
   static std::unique_ptr<Session> restore(const Model& model, const py::object& data,
                                           int64_t context_length, int64_t prefill_chunk) {
     const View view(data);
@@ -59,7 +61,9 @@ class Session {
 
   void close() {
     const Exclusive exclusive(in_use_);
-    session_.reset();
+    std::optional<c::Session> closing = std::exchange(session_, std::nullopt);
+    const py::gil_scoped_release release;
+    closing.reset();
   }
 
   void add_message(int32_t role, const std::string& text) {
@@ -142,8 +146,8 @@ class Session {
     return out;
   }
 
-  // These two come from any thread: while another holds the session, but none closes it, since
-  // that one would need the GIL.
+  // These two come from any thread while another holds the session. None closes it meanwhile, since
+  // for that it would take session_ away, which needs the GIL.
   void end_thinking() { get().end_thinking(); }
   void cancel() { get().cancel(); }
 
