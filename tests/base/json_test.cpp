@@ -39,6 +39,14 @@ TEST_CASE("every kind of value is read") {
   CHECK(parse("\"x\"") == Json("x"));
 }
 
+TEST_CASE("a view tells whether it is a text") {
+  const Json json = parse(R"({"a": "text", "b": 3})");
+  const JsonView view(json, "f.json");
+  CHECK(view.find("a")->is("text"));
+  CHECK(!view.find("a")->is("tex"));
+  CHECK(!view.find("b")->is("3"));
+}
+
 TEST_CASE("a document keeps its values when it is moved") {
   pensee::JsonDocument first(Json{{"a", {1, {2, 3}}}});
   pensee::JsonDocument second(std::move(first));

@@ -176,6 +176,11 @@ class JsonView {
   [[nodiscard]] bool is_array() const noexcept { return json_->is_array(); }
   [[nodiscard]] bool is_string() const noexcept { return json_->is_string(); }
   [[nodiscard]] size_t size() const noexcept { return json_->size(); }
+  // Whether it is this text. nlohmann's == copies the text, and ends the process without memory.
+  [[nodiscard]] bool is(std::string_view text) const noexcept {
+    const auto* found = json_->get_ptr<const std::string*>();
+    return found != nullptr && *found == text;
+  }
 
   // The member `key`; none if it is absent or null, or if this is not an object.
   [[nodiscard]] std::optional<JsonView> find(std::string_view key) const {

@@ -50,7 +50,7 @@ inline Result<std::vector<std::string>> read_regexes(const JsonView& root) {
   std::vector<std::string> regexes;
   for (size_t i = 0; i + 1 < list.size(); ++i) {
     PENSEE_ASSIGN_OR_RETURN(const JsonView type, list[i].at("type"));
-    if (type.json() == "Digits") {
+    if (type.is("Digits")) {
       regexes.emplace_back(kDigit);
       continue;
     }

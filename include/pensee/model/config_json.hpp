@@ -96,7 +96,7 @@ inline Result<void> read_topk_method(const JsonView& root, Config& config) {
   const auto value = root.find("topk_method");
   if (!config.is_one_of(kDeepseekV2) || !value) return {};
   for (const TopkMethod method : {TopkMethod::kGreedy, TopkMethod::kGroupLimitedGreedy}) {
-    if (value->json() != name_of(method)) continue;
+    if (!value->is(name_of(method))) continue;
     config.topk_method = method;
     return {};
   }

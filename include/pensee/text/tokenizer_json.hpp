@@ -25,7 +25,7 @@ namespace pensee {
   if (!normalizer) return {};
   std::vector<JsonView> steps = {*normalizer};
   PENSEE_ASSIGN_OR_RETURN(const JsonView type, normalizer->at("type"));
-  if (type.json() == "Sequence") {
+  if (type.is("Sequence")) {
     PENSEE_ASSIGN_OR_RETURN(const JsonView list, normalizer->at("normalizers"));
     PENSEE_RETURN_IF_ERROR(list.expect_array());
     steps.clear();
@@ -33,7 +33,7 @@ namespace pensee {
   }
   for (const JsonView& step : steps) {
     PENSEE_ASSIGN_OR_RETURN(const JsonView name, step.at("type"));
-    if (name.json() != "NFC") {
+    if (!name.is("NFC")) {
       return unsupported(name.where() + ": " + name.found() + " is not supported, only \"NFC\"");
     }
     parts.nfc = true;
@@ -51,7 +51,7 @@ namespace pensee {
   }
   const auto decoder = root.find("decoder");
   const auto decoder_type = decoder ? decoder->find("type") : std::nullopt;
-  if (!decoder_type || decoder_type->json() != "ByteLevel") {
+  if (!decoder_type || !decoder_type->is("ByteLevel")) {
     return unsupported(root.where() +
                        ": decoder: " + (decoder_type ? decoder_type->found() : "none") +
                        " is not supported, only \"ByteLevel\"");
@@ -61,12 +61,12 @@ namespace pensee {
 
 // Reads the settings of `model`; the same errors.
 [[nodiscard]] inline Result<void> read_bpe_settings(const JsonView& model, TokenizerParts& parts) {
-  if (const auto type = model.find("type"); type && type->json() != "BPE") {
+  if (const auto type = model.find("type"); type && !type->is("BPE")) {
     return unsupported(type->where() + ": " + type->found() + " is not supported, only \"BPE\"");
   }
   for (const char* key : {"dropout", "continuing_subword_prefix", "end_of_word_suffix"}) {
     const auto field = model.find(key);
-    if (field && field->json() != "" && field->json() != 0.0) {
+    if (field && !field->is("") && field->json() != 0.0) {
       return unsupported(field->where() + ": " + field->found() + " is not supported");
     }
   }
