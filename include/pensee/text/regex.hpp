@@ -148,7 +148,7 @@ class RegexScratch {
 class Regex {
  public:
   // `where` begins the message of an error: kCorruptFile for a malformed pattern, kUnsupported for
-  // one that PCRE2 would read otherwise or that can match the empty string.
+  // one that PCRE2 would read otherwise or that can match the empty string, kOutOfMemory.
   static Result<Regex> compile(std::string_view pattern, const std::string& where) {
     if (const auto odd = find_unportable_syntax(pattern)) {
       return unsupported(where + ": regex syntax not supported: " + *odd);
@@ -160,6 +160,9 @@ class Regex {
     regex.code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()),
                                     translated.size(), PCRE2_UTF | PCRE2_UCP, &code, &offset,
                                     nullptr));
+    if (code == PCRE2_ERROR_HEAP_FAILED) {
+      return Error{Status::kOutOfMemory, where + ": no memory to compile the regex"};
+    }
     if (regex.code_ == nullptr) {
       std::array<PCRE2_UCHAR, 128> message{};
       pcre2_get_error_message(code, message.data(), message.size());
