@@ -28,7 +28,7 @@ namespace pensee {
 // call parallel_for on the same pool.
 class ThreadPool {
  public:
-  // `n_threads` counts the caller: 1 starts no thread.
+  // `n_threads` counts the caller: 1 starts no thread. Errors: kInvalidArgument, kOutOfMemory.
   static Result<std::unique_ptr<ThreadPool>> create(int n_threads) {
     if (n_threads < 1 || n_threads > kMaxThreads) {
       return invalid_argument("threads: expected 1 to " + std::to_string(kMaxThreads) + ", found " +
@@ -41,7 +41,11 @@ class ThreadPool {
         pool->workers_.emplace_back([p = pool.get(), i] { p->work(i); });
       }
     } catch (const std::system_error& e) {
-      return Error{Status::kInternal, std::string("cannot start a thread: ") + e.what()};
+      // What the operating system says where a thread's memory, or the number of threads, runs out.
+      const bool no_room = e.code() == std::errc::resource_unavailable_try_again ||
+                           e.code() == std::errc::not_enough_memory;
+      return Error{no_room ? Status::kOutOfMemory : Status::kInternal,
+                   std::string("cannot start a thread: ") + e.what()};
     }
     return pool;
   }
