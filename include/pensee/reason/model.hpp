@@ -105,9 +105,11 @@ class Model {
   // Tells models apart: FNV-1a over the configuration, and over every tensor's name, type, shape
   // and a few of its bytes. Computed at the first call, which reads about a page of every tensor.
   [[nodiscard]] uint64_t fingerprint() const {
-    std::call_once(fingerprinted_, [this] {
+    // Not within call_once(): std::bad_alloc on its way out of there may end the process.
+    const auto fields = config().fields();
+    std::call_once(fingerprinted_, [&] {
       Fnv1a64 hash;
-      for (const auto& [key, value] : config().fields()) hash.add(key).add(value);
+      for (const auto& [key, value] : fields) hash.add(key).add(value);
       hash.add(uint64_t{transformer_->checkpoint().bytes()});
       for (const TensorView& tensor : transformer_->checkpoint().tensors()) {
         hash.add(tensor.name).add(dtype_name(tensor.dtype)).add(uint64_t{tensor.bytes});
