@@ -47,9 +47,34 @@ static int must_fail(void) {
   return 1;
 }
 
+/* The real functions. Looking for them may itself allocate and free, the text of an error: then
+ * there is no memory, and nothing is freed. */
+static struct {
+  void* (*malloc)(size_t);
+  void* (*calloc)(size_t, size_t);
+  void* (*realloc)(void*, size_t);
+  int (*posix_memalign)(void**, size_t, size_t);
+  void (*free)(void*);
+} real;
+enum { kUnknown, kLooking, kKnown };
+static int found_real = kUnknown; /* set before there are threads */
+
 static void find(const char* name, void* function) {
-  void* found = dlsym(RTLD_NEXT, name);
-  memcpy(function, &found, sizeof found);
+  void* address = dlsym(RTLD_NEXT, name);
+  memcpy(function, &address, sizeof address);
+}
+
+static int has_real(void) {
+  if (found_real == kUnknown) {
+    found_real = kLooking;
+    find("malloc", &real.malloc);
+    find("calloc", &real.calloc);
+    find("realloc", &real.realloc);
+    find("posix_memalign", &real.posix_memalign);
+    find("free", &real.free);
+    found_real = kKnown;
+  }
+  return found_real == kKnown;
 }
 
 static void* counted(void* block) {
@@ -57,36 +82,24 @@ static void* counted(void* block) {
   return block;
 }
 
-static void* allocate(size_t size) {
-  static void* (*real)(size_t);
-  if (real == NULL) find("malloc", &real);
-  return must_fail() ? NULL : counted(real(size));
-}
-
 static void* allocate_aligned(size_t alignment, size_t size) {
-  static int (*real)(void**, size_t, size_t);
   void* block = NULL;
-  if (real == NULL) find("posix_memalign", &real);
-  if (must_fail() || real(&block, alignment, size) != 0) return NULL;
+  if (!has_real() || must_fail() || real.posix_memalign(&block, alignment, size) != 0) return NULL;
   return counted(block);
 }
 
 void* malloc(size_t size) {
-  return allocate(size);
+  return has_real() && !must_fail() ? counted(real.malloc(size)) : NULL;
 }
 
 void* calloc(size_t n, size_t size) {
-  static void* (*real)(size_t, size_t);
-  if (real == NULL) find("calloc", &real);
-  return must_fail() ? NULL : counted(real(n, size));
+  return has_real() && !must_fail() ? counted(real.calloc(n, size)) : NULL;
 }
 
 void* realloc(void* block, size_t size) {
-  static void* (*real)(void*, size_t);
   void* moved;
-  if (real == NULL) find("realloc", &real);
-  if (must_fail()) return NULL;
-  moved = real(block, size);
+  if (!has_real() || must_fail()) return NULL;
+  moved = real.realloc(block, size);
   if (block == NULL) return counted(moved);
   if (moved == NULL && size == 0) atomic_fetch_sub(&live, 1);
   return moved;
@@ -108,10 +121,9 @@ int posix_memalign(void** block, size_t alignment, size_t size) {
 }
 
 void free(void* block) {
-  static void (*real)(void*);
-  if (real == NULL) find("free", &real);
-  if (block != NULL) atomic_fetch_sub(&live, 1);
-  real(block);
+  if (block == NULL || !has_real()) return;
+  atomic_fetch_sub(&live, 1);
+  real.free(block);
 }
 
 /* C++'s operators new and delete by their mangled names: those of the address sanitizer do not
@@ -123,14 +135,14 @@ static void* or_throw(void* block) {
   return block;
 }
 
-#define NEW(name)                    \
-  void* name(size_t size) {          \
-    return or_throw(allocate(size)); \
+#define NEW(name)                  \
+  void* name(size_t size) {        \
+    return or_throw(malloc(size)); \
   }
 #define NEW_NOTHROW(name)                    \
   void* name(size_t size, const void* tag) { \
     (void)tag;                               \
-    return allocate(size);                   \
+    return malloc(size);                     \
   }
 #define NEW_ALIGNED(name)                               \
   void* name(size_t size, size_t alignment) {           \

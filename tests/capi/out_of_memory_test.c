@@ -368,7 +368,7 @@ static int try_failure_apart(size_t scenario, long number, int later) {
 static void run_scenario(size_t scenario, int all) {
   long number = 1;
   long tried = 0;
-  enum { kEachOfFirst = 25, kMostFailures = 20 };
+  enum { kEachOfFirst = 10, kMostFailures = 20 };
   for (;;) {
     /* Of the sample, every other one fails alone. */
     const int first = all ? 0 : tried % 2 == 1;
