@@ -164,6 +164,7 @@ const KernelTable kTable = {
 #define PENSEE_X(enumerator, bytes, elements, name) Kernels<KernelType::enumerator>::kDotQ8,
     .dot_rows_q8 = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
 #undef PENSEE_X
+    .gemm_q8 = {},
     .quantize_q8 = quantize_q8,
     .rms_norm = rms_norm<Simd>,
     .silu_mul = silu_mul<Simd>,

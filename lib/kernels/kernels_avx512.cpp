@@ -3,6 +3,7 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#include "gemm_q8_avx512-inl.hpp"
 #include "matrix-inl.hpp"
 #include "pensee/kernels/table.hpp"
 #include "q8-inl.hpp"
@@ -125,6 +126,7 @@ struct Kernels {
   static constexpr AddRowsFn kAdd = add_block_rows<Simd, E, F32>;
   static constexpr UnpackRowsFn kUnpack = unpack_block_rows<E>;
   static constexpr DotRowsQ8Fn kDotQ8 = dot_rows_q8<Simd, E>;
+  static constexpr GemmQ8Fn kGemmQ8 = gemm_q8<Simd, E>;
 };
 template <class E>
 struct ElementKernels {
@@ -132,6 +134,7 @@ struct ElementKernels {
   static constexpr AddRowsFn kAdd = add_rows<Simd, E>;
   static constexpr UnpackRowsFn kUnpack = unpack_rows<Simd, E>;
   static constexpr DotRowsQ8Fn kDotQ8 = nullptr;
+  static constexpr GemmQ8Fn kGemmQ8 = nullptr;
 };
 template <>
 struct Kernels<KernelType::kF32> : ElementKernels<F32> {};
@@ -158,6 +161,9 @@ const KernelTable kTable = {
 #undef PENSEE_X
 #define PENSEE_X(enumerator, bytes, elements, name) Kernels<KernelType::enumerator>::kDotQ8,
     .dot_rows_q8 = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
+#undef PENSEE_X
+#define PENSEE_X(enumerator, bytes, elements, name) Kernels<KernelType::enumerator>::kGemmQ8,
+    .gemm_q8 = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
 #undef PENSEE_X
     .quantize_q8 = quantize_q8,
     .rms_norm = rms_norm<Simd>,

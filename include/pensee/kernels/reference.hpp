@@ -245,6 +245,7 @@ inline void softmax(float* x, float scale, int64_t n) {
   ref::dot_rows_q8_or_null<KernelType::enumerator>(),
       .dot_rows_q8 = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
 #undef PENSEE_X
+      .gemm_q8 = {},
       .quantize_q8 = ref::quantize_q8,
       .rms_norm = ref::rms_norm,
       .silu_mul = ref::silu_mul,

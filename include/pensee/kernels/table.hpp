@@ -71,6 +71,13 @@ typedef void (*QuantizeQ8Fn)(const float* x, int64_t cols, Q8Chunk* out);
 typedef void (*DotRowsQ8Fn)(const KernelMatrix* w, int64_t row_begin, int64_t row_end,
                             const struct Q8Chunk* x, int64_t ldx, int64_t n, float* y, int64_t ldy);
 
+/* The same for many inputs: faster, and its sums are added in another order, which depends on cols
+ * alone as well. `scratch` has kGemmQ8Scratch bytes at a multiple of 64. */
+enum : int { kGemmQ8Scratch = 4 * 8 * 6144 };
+typedef void (*GemmQ8Fn)(const KernelMatrix* w, int64_t row_begin, int64_t row_end,
+                         const struct Q8Chunk* x, int64_t ldx, int64_t n, float* y, int64_t ldy,
+                         void* scratch);
+
 struct KernelTable {
   const char* name; /* "reference", "avx2", "avx512" */
 
@@ -80,6 +87,8 @@ struct KernelTable {
   UnpackRowsFn unpack_rows[kKernelTypes];
   /* Null for the types of single elements, which meet activations in float32. */
   DotRowsQ8Fn dot_rows_q8[kKernelTypes];
+  /* Null where dot_rows_q8 is as fast. */
+  GemmQ8Fn gemm_q8[kKernelTypes];
 
   QuantizeQ8Fn quantize_q8;
 

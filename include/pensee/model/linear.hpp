@@ -14,26 +14,8 @@
 
 namespace pensee {
 
-// What the layers need to compute: threads, kernels, and scratch memory for each thread.
-struct Compute {
-  ThreadPool* pool = nullptr;
-  const KernelTable* kernels = nullptr;
-  float* scratch = nullptr;      // (threads, scratch_size)
-  int64_t scratch_size = 0;      // floats a thread
-  int64_t* task_ends = nullptr;  // (max_products)
-  int64_t max_products = 0;
-  std::atomic<bool>* failed = nullptr;  // set when oneDNN runs out of memory
-
-  [[nodiscard]] float* thread_scratch(int thread) const noexcept {
-    return scratch + thread * scratch_size;
-  }
-};
-
-[[nodiscard]] inline KernelMatrix kernel_matrix(const Matrix& w) noexcept {
-  return {w.data, w.scales, w.row_bytes, ceil_div(w.cols, kScaleBlock), w.cols};
-}
-
-// y (n, w.rows) = x (n, w.cols) * W^T
+// y (n, w.rows) = x (n, w.cols) * W^T; or, with a second matrix `up` of the same shape,
+// silu(x * W^T) * (x * up^T).
 struct Product {
   const Matrix* w = nullptr;
   const float* x = nullptr;  // (n, w.cols)
@@ -41,7 +23,40 @@ struct Product {
   int64_t n = 0;
   float* y = nullptr;  // (n, w.rows)
   int64_t ldy = 0;
+  const Matrix* up = nullptr;
 };
+
+// How one of several products is carried out.
+struct PlannedProduct {
+  int64_t task_end = 0;         // tasks of this product and of those before it
+  const Q8Chunk* q8 = nullptr;  // (n, q8_chunks(w.cols)): x quantised; null where none reads it
+};
+
+// What the layers need to compute: threads, kernels, and scratch memory.
+struct Compute {
+  ThreadPool* pool = nullptr;
+  const KernelTable* kernels = nullptr;
+  float* scratch = nullptr;        // (threads, scratch_size)
+  int64_t scratch_size = 0;        // floats a thread
+  PlannedProduct* plan = nullptr;  // (max_products)
+  int64_t max_products = 0;
+  Q8Chunk* q8 = nullptr;                // (max_q8)
+  int64_t max_q8 = 0;                   // chunks
+  std::atomic<bool>* failed = nullptr;  // set when oneDNN runs out of memory
+
+  [[nodiscard]] float* thread_scratch(int thread) const noexcept {
+    return scratch + thread * scratch_size;
+  }
+};
+
+// Chunks that a quantised row of `cols` numbers takes.
+[[nodiscard]] constexpr int64_t q8_chunks(int64_t cols) noexcept {
+  return ceil_div(cols, kQ8Columns);
+}
+
+[[nodiscard]] inline KernelMatrix kernel_matrix(const Matrix& w) noexcept {
+  return {w.data, w.scales, w.row_bytes, ceil_div(w.cols, kScaleBlock), w.cols};
+}
 
 // From this many rows of x on, unpacking a panel of weights and calling a dense GEMM beats the
 // matrix-vector kernels.
@@ -52,56 +67,11 @@ inline constexpr int64_t kVectorPanel = 64;
 inline constexpr int64_t kGemmPanel = 128;
 // Below this many multiply-adds waking another thread costs more than it saves.
 inline constexpr int64_t kSerialWork = int64_t{1} << 16;
+// A rough price of quantising one number, in multiply-adds.
+inline constexpr int64_t kQuantizeCost = 2;
 
 [[nodiscard]] inline int64_t panel_rows(const Product& p) noexcept {
   return p.n >= kGemmRows ? kGemmPanel : kVectorPanel;
-}
-
-// Floats of thread scratch that multiply() needs for matrices of at most `max_cols` columns.
-[[nodiscard]] constexpr int64_t multiply_scratch(int64_t max_cols) noexcept {
-  return kGemmPanel * max_cols;
-}
-
-// Rows [begin, end) of W, by one thread.
-inline void multiply_panel(const Compute& compute, const Product& p, int64_t begin, int64_t end,
-                           int thread) {
-  const KernelMatrix w = kernel_matrix(*p.w);
-  const auto type = static_cast<size_t>(p.w->dtype);
-  if (p.n < kGemmRows) {
-    compute.kernels->dot_rows[type](&w, begin, end, p.x, p.ldx, p.n, p.y + begin, p.ldy);
-    return;
-  }
-  float* panel = compute.thread_scratch(thread);  // (end - begin, cols)
-  compute.kernels->unpack_rows[type](&w, begin, end, panel, w.cols);
-  if (!gemm_nt(p.n, end - begin, w.cols, p.x, p.ldx, panel, w.cols, 0.0F, p.y + begin, p.ldy)) {
-    compute.failed->store(true, std::memory_order_relaxed);
-  }
-}
-
-// Computes independent products, all their panels handed out to the threads at once. Each output
-// number is summed by one task in an order that does not depend on the number of threads.
-inline void multiply(const Compute& compute, std::span<const Product> products) {
-  assert(static_cast<int64_t>(products.size()) <= compute.max_products);
-  int64_t tasks = 0;
-  int64_t work = 0;
-  for (size_t i = 0; i < products.size(); ++i) {
-    const Product& p = products[i];
-    if (p.n > 0) tasks += ceil_div(p.w->rows, panel_rows(p));
-    work += p.n * p.w->rows * p.w->cols;
-    compute.task_ends[i] = tasks;
-  }
-  const auto run = [&](int64_t task, int thread) {
-    const int64_t* ends = compute.task_ends;
-    const auto i = static_cast<size_t>(std::upper_bound(ends, ends + products.size(), task) - ends);
-    const Product& p = products[i];
-    const int64_t begin = (task - (i == 0 ? 0 : ends[i - 1])) * panel_rows(p);
-    multiply_panel(compute, p, begin, std::min(begin + panel_rows(p), p.w->rows), thread);
-  };
-  if (work < kSerialWork) {
-    for (int64_t task = 0; task < tasks; ++task) run(task, 0);
-  } else {
-    compute.pool->parallel_for(tasks, run);
-  }
 }
 
 // f(row) for every row in [0, n), in parallel when a row's cost (in simple operations) is worth it.
@@ -111,6 +81,109 @@ void for_each_row(const Compute& compute, int64_t n, int64_t cost, F&& f) {
     for (int64_t row = 0; row < n; ++row) f(row);
   } else {
     compute.pool->parallel_for(n, [&](int64_t row, int /*thread*/) { f(row); });
+  }
+}
+
+// Floats of thread scratch that multiply() needs for matrices of at most `max_cols` columns and
+// inputs of at most `max_n` rows: a panel of unpacked weights, and a panel of a second result.
+[[nodiscard]] constexpr int64_t multiply_scratch(int64_t max_cols, int64_t max_n) noexcept {
+  constexpr int64_t kQ8Panel = kGemmQ8Scratch / int64_t{sizeof(float)};
+  return std::max(kGemmPanel * max_cols, kQ8Panel) + kGemmPanel * max_n;
+}
+
+// Rows [begin, end) of W, by one thread: y (n, end - begin) and its distance between rows.
+// `panel` (kGemmPanel * w.cols) is scratch.
+inline void multiply_panel(const Compute& compute, const Product& p, const Matrix& matrix,
+                           const Q8Chunk* q8, int64_t begin, int64_t end, float* y, int64_t ldy,
+                           float* panel) {
+  const KernelMatrix w = kernel_matrix(matrix);
+  const auto type = static_cast<size_t>(matrix.dtype);
+  if (is_block_type(matrix.dtype)) {
+    if (p.n >= kGemmRows && compute.kernels->gemm_q8[type] != nullptr) {
+      compute.kernels->gemm_q8[type](&w, begin, end, q8, q8_chunks(w.cols), p.n, y, ldy, panel);
+      return;
+    }
+    compute.kernels->dot_rows_q8[type](&w, begin, end, q8, q8_chunks(w.cols), p.n, y, ldy);
+    return;
+  }
+  if (p.n < kGemmRows) {
+    compute.kernels->dot_rows[type](&w, begin, end, p.x, p.ldx, p.n, y, ldy);
+    return;
+  }
+  compute.kernels->unpack_rows[type](&w, begin, end, panel, w.cols);
+  if (!gemm_nt(p.n, end - begin, w.cols, p.x, p.ldx, panel, w.cols, 0.0F, y, ldy)) {
+    compute.failed->store(true, std::memory_order_relaxed);
+  }
+}
+
+// One task of a product: rows [begin, end) of its matrices, by one thread.
+inline void multiply_task(const Compute& compute, const Product& p, const Q8Chunk* q8,
+                          int64_t begin, int64_t end, int thread) {
+  float* panel = compute.thread_scratch(thread);
+  float* up = panel + compute.scratch_size - kGemmPanel * p.n;  // (n, end - begin)
+  multiply_panel(compute, p, *p.w, q8, begin, end, p.y + begin, p.ldy, panel);
+  if (p.up == nullptr) return;
+  const int64_t rows = end - begin;
+  multiply_panel(compute, p, *p.up, q8, begin, end, up, rows, panel);
+  for (int64_t i = 0; i < p.n; ++i) {
+    float* gate = p.y + i * p.ldy + begin;
+    compute.kernels->silu_mul(gate, up + i * rows, rows, gate);
+  }
+}
+
+// Quantises the inputs that matrices of block types read, each once: products with the same x are
+// taken to have the same n. Fills the plans' q8.
+inline void quantize_inputs(const Compute& compute, std::span<const Product> products) {
+  Q8Chunk* next = compute.q8;
+  for (size_t i = 0; i < products.size(); ++i) {
+    const Product& p = products[i];
+    const Q8Chunk*& q8 = compute.plan[i].q8;
+    q8 = nullptr;
+    const bool reads_q8 =
+        is_block_type(p.w->dtype) || (p.up != nullptr && is_block_type(p.up->dtype));
+    if (p.n == 0 || !reads_q8) continue;
+    for (size_t k = 0; k < i && q8 == nullptr; ++k) {
+      if (products[k].x == p.x && products[k].n > 0) q8 = compute.plan[k].q8;
+    }
+    if (q8 != nullptr) continue;
+    const int64_t chunks = q8_chunks(p.w->cols);
+    Q8Chunk* rows = next;
+    next += p.n * chunks;
+    assert(next <= compute.q8 + compute.max_q8);
+    q8 = rows;
+    for_each_row(compute, p.n, p.w->cols * kQuantizeCost, [&](int64_t r) {
+      compute.kernels->quantize_q8(p.x + r * p.ldx, p.w->cols, rows + r * chunks);
+    });
+  }
+}
+
+// Computes independent products, all their panels handed out to the threads at once. Each output
+// number is summed by one task in an order that does not depend on the number of threads.
+inline void multiply(const Compute& compute, std::span<const Product> products) {
+  assert(static_cast<int64_t>(products.size()) <= compute.max_products);
+  quantize_inputs(compute, products);
+  int64_t tasks = 0;
+  int64_t work = 0;
+  for (size_t i = 0; i < products.size(); ++i) {
+    const Product& p = products[i];
+    if (p.n > 0) tasks += ceil_div(p.w->rows, panel_rows(p));
+    work += p.n * p.w->rows * p.w->cols;
+    compute.plan[i].task_end = tasks;
+  }
+  const auto run = [&](int64_t task, int thread) {
+    const PlannedProduct* first = compute.plan;
+    const PlannedProduct* plan = std::upper_bound(
+        first, first + products.size(), task,
+        [](int64_t t, const PlannedProduct& planned) { return t < planned.task_end; });
+    const auto i = static_cast<size_t>(plan - first);
+    const Product& p = products[i];
+    const int64_t begin = (task - (i == 0 ? 0 : first[i - 1].task_end)) * panel_rows(p);
+    multiply_task(compute, p, plan->q8, begin, std::min(begin + panel_rows(p), p.w->rows), thread);
+  };
+  if (work < kSerialWork) {
+    for (int64_t task = 0; task < tasks; ++task) run(task, 0);
+  } else {
+    compute.pool->parallel_for(tasks, run);
   }
 }
 

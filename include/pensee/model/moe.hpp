@@ -24,10 +24,10 @@ struct MoeScratch {
   int64_t* slot_of = nullptr;     // (chunk, num_experts_per_tok)
   int64_t* slot_begin = nullptr;  // (n_routed_experts + 1): first slot of each expert
   float* x = nullptr;             // (slots, hidden)
-  FfnScratch routed;              // (slots, moe_intermediate_size)
+  float* routed = nullptr;        // (slots, moe_intermediate_size)
   float* down = nullptr;          // (slots, hidden)
-  FfnScratch shared;              // (chunk, moe_intermediate_size * n_shared_experts)
-  Product* products = nullptr;    // (2 * n_routed_experts + 2)
+  float* shared = nullptr;        // (chunk, moe_intermediate_size * n_shared_experts)
+  Product* products = nullptr;    // (n_routed_experts + 1)
 
   static MoeScratch layout(Arena& arena, const Config& c, int64_t chunk) {
     const int64_t slots = chunk * c.num_experts_per_tok;
@@ -39,15 +39,24 @@ struct MoeScratch {
     s.slot_of = arena.take<int64_t>(slots);
     s.slot_begin = arena.take<int64_t>(c.n_routed_experts + 1);
     s.x = arena.take<float>(slots * c.hidden_size);
-    s.routed = FfnScratch::layout(arena, slots, c.moe_intermediate_size);
+    s.routed = arena.take<float>(slots * c.moe_intermediate_size);
     s.down = arena.take<float>(slots * c.hidden_size);
-    s.shared = FfnScratch::layout(arena, chunk, c.moe_intermediate_size * c.n_shared_experts);
+    s.shared = arena.take<float>(chunk * c.moe_intermediate_size * c.n_shared_experts);
     s.products = arena.take<Product>(max_products(c));
     return s;
   }
 
+  // Chunks of quantised inputs of the routed and the shared experts, before and after the gate.
+  [[nodiscard]] static int64_t max_q8(const Config& c, int64_t chunk) noexcept {
+    const int64_t slots = chunk * c.num_experts_per_tok;
+    const int64_t before = (slots + chunk) * q8_chunks(c.hidden_size);
+    const int64_t after = slots * q8_chunks(c.moe_intermediate_size) +
+                          chunk * q8_chunks(c.moe_intermediate_size * c.n_shared_experts);
+    return std::max(before, after);
+  }
+
   [[nodiscard]] static int64_t max_products(const Config& c) noexcept {
-    return 2 * c.n_routed_experts + 2;
+    return c.n_routed_experts + 1;
   }
 };
 
@@ -63,9 +72,10 @@ inline void assign_slots(const Config& c, const MoeScratch& s, int64_t n) {
   s.slot_begin[0] = 0;
 }
 
-// Chooses experts for x (n, hidden) and copies each token to its slots.
-inline void route(const Compute& compute, const Config& c, const MoeWeights& w, const MoeScratch& s,
-                  int64_t n, const float* x) {
+// Chooses experts for x (n, hidden), and gives back the inputs of the slots (slots, hidden). One
+// token's slots share one row; otherwise each has a copy, so that an expert's rows lie together.
+inline const float* route(const Compute& compute, const Config& c, const MoeWeights& w,
+                          const MoeScratch& s, int64_t n, const float* x) {
   const int64_t hidden = c.hidden_size;
   const int64_t k = c.num_experts_per_tok;
   multiply(compute, std::array{Product{&w.gate, x, hidden, n, s.scores, c.n_routed_experts}});
@@ -74,58 +84,46 @@ inline void route(const Compute& compute, const Config& c, const MoeWeights& w, 
                 s.experts + i * k, s.weights + i * k);
   }
   assign_slots(c, s, n);
+  if (n == 1) return x;
   for_each_row(compute, n, k * hidden, [&](int64_t i) {
     for (int64_t j = i * k; j < (i + 1) * k; ++j) {
       std::copy_n(x + i * hidden, hidden, s.x + s.slot_of[j] * hidden);
     }
   });
-}
-
-// The products that take every busy expert's rows of x_slots through `matrix`; returns their count.
-inline size_t expert_products(const MoeWeights& w, const MoeScratch& s, Matrix FfnWeights::*matrix,
-                              const float* x_slots, float* y_slots, Product* out) {
-  size_t count = 0;
-  for (size_t e = 0; e < w.experts.size(); ++e) {
-    const int64_t begin = s.slot_begin[e];
-    const int64_t rows = s.slot_begin[e + 1] - begin;
-    if (rows == 0) continue;
-    const Matrix& m = w.experts[e].*matrix;
-    out[count++] = {&m, x_slots + begin * m.cols, m.cols, rows, y_slots + begin * m.rows, m.rows};
-  }
-  return count;
+  return s.x;
 }
 
 // out (n, hidden) = sum over chosen experts of weight * expert(x) + shared_experts(x (n, hidden)).
 inline void moe(const Compute& compute, const Config& c, const MoeWeights& w, const MoeScratch& s,
                 int64_t n, const float* x, float* out) {
   const int64_t hidden = c.hidden_size;
+  const int64_t size = c.moe_intermediate_size;
   const int64_t k = c.num_experts_per_tok;
-  const int64_t slots = n * k;
-  const int64_t shared_size = c.moe_intermediate_size * c.n_shared_experts;
-  const FfnWeights& shared = w.shared_experts;
-  route(compute, c, w, s, n, x);
+  const bool has_shared = c.n_shared_experts > 0;
+  const float* slots = route(compute, c, w, s, n, x);
 
-  size_t count = expert_products(w, s, &FfnWeights::gate_proj, s.x, s.routed.gate, s.products);
-  count += expert_products(w, s, &FfnWeights::up_proj, s.x, s.routed.up, s.products + count);
-  if (shared_size > 0) {
-    s.products[count++] = {&shared.gate_proj, x, hidden, n, s.shared.gate, shared_size};
-    s.products[count++] = {&shared.up_proj, x, hidden, n, s.shared.up, shared_size};
-  }
+  // f(expert, first slot, rows) gives a product of every expert that has rows.
+  const auto for_busy_experts = [&](auto&& f) {
+    size_t count = 0;
+    for (size_t e = 0; e < w.experts.size(); ++e) {
+      const int64_t begin = s.slot_begin[e];
+      const int64_t rows = s.slot_begin[e + 1] - begin;
+      if (rows > 0) s.products[count++] = f(w.experts[e], begin, rows);
+    }
+    return count;
+  };
+  size_t count = for_busy_experts([&](const FfnWeights& expert, int64_t begin, int64_t rows) {
+    const float* in = n == 1 ? slots : slots + begin * hidden;
+    return ffn_gate_up(expert, in, rows, s.routed + begin * size);
+  });
+  if (has_shared) s.products[count++] = ffn_gate_up(w.shared_experts, x, n, s.shared);
   multiply(compute, std::span<const Product>(s.products, count));
 
-  const int64_t size = c.moe_intermediate_size;
-  for_each_row(compute, slots, size * kSiluCost, [&](int64_t i) {
-    float* gate = s.routed.gate + i * size;
-    compute.kernels->silu_mul(gate, s.routed.up + i * size, size, gate);
+  count = for_busy_experts([&](const FfnWeights& expert, int64_t begin, int64_t rows) {
+    return ffn_down(expert, s.routed + begin * size, rows, s.down + begin * hidden);
   });
-  for_each_row(compute, n, shared_size * kSiluCost, [&](int64_t i) {
-    float* gate = s.shared.gate + i * shared_size;
-    compute.kernels->silu_mul(gate, s.shared.up + i * shared_size, shared_size, gate);
-  });
-
-  count = expert_products(w, s, &FfnWeights::down_proj, s.routed.gate, s.down, s.products);
-  if (shared_size > 0) {
-    s.products[count++] = {&shared.down_proj, s.shared.gate, shared_size, n, out, hidden};
+  if (has_shared) {
+    s.products[count++] = ffn_down(w.shared_experts, s.shared, n, out);
   } else {
     std::fill_n(out, n * hidden, 0.0F);
   }

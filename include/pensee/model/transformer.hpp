@@ -211,12 +211,14 @@ class Sequence {
     float* logit_rows = nullptr;  // (kLogitRows, vocab_size)
     MlaScratch mla;
     GqaScratch gqa;
-    FfnScratch ffn;
+    float* ffn = nullptr;  // (chunk, intermediate): inside a dense layer
     MoeScratch moe;
     float* thread_scratch = nullptr;  // (threads, scratch_size)
     int64_t scratch_size = 0;
-    int64_t* task_ends = nullptr;  // (max_products)
+    PlannedProduct* plan = nullptr;  // (max_products)
     int64_t max_products = 0;
+    Q8Chunk* q8 = nullptr;  // (max_q8): the inputs of one multiply(), quantised
+    int64_t max_q8 = 0;
 
     static Buffers layout(Arena& arena, const Config& c, const SequenceOptions& options,
                           int threads) {
@@ -234,16 +236,21 @@ class Sequence {
       } else {
         b.gqa = GqaScratch::layout(arena, c, chunk);
       }
-      b.ffn = FfnScratch::layout(arena, chunk, c.intermediate_size);
+      b.ffn = arena.take<float>(chunk * c.intermediate_size);
       if (c.has_moe()) b.moe = MoeScratch::layout(arena, c, chunk);
       b.max_products = std::max<int64_t>(3, c.has_moe() ? MoeScratch::max_products(c) : 0);
-      b.task_ends = arena.take<int64_t>(b.max_products);
+      b.plan = arena.take<PlannedProduct>(b.max_products);
       const int64_t widest =
           std::max({c.hidden_size, c.intermediate_size, c.q_lora_rank, c.attention_size(),
                     c.moe_intermediate_size * std::max<int64_t>(1, c.n_shared_experts)});
       const auto attention_scratch = c.has_mla() ? mla_thread_scratch : gqa_thread_scratch;
-      b.scratch_size =
-          std::max(multiply_scratch(widest), attention_scratch(c, options.context_length, chunk));
+      b.max_q8 = chunk * q8_chunks(widest);
+      if (c.has_moe()) b.max_q8 = std::max(b.max_q8, MoeScratch::max_q8(c, chunk));
+      b.q8 = arena.take<Q8Chunk>(b.max_q8);
+      constexpr int64_t kAligned = 16;  // floats: every thread's scratch is aligned as the first is
+      b.scratch_size = std::max(multiply_scratch(widest, chunk),
+                                attention_scratch(c, options.context_length, chunk));
+      b.scratch_size = ceil_div(b.scratch_size, kAligned) * kAligned;
       b.thread_scratch = arena.take<float>(threads * b.scratch_size);
       return b;
     }
@@ -324,9 +331,15 @@ class Sequence {
   }
 
   [[nodiscard]] Compute compute() const noexcept {
-    return {&model_->pool(),       &model_->kernels(), buffers_.thread_scratch,
-            buffers_.scratch_size, buffers_.task_ends, buffers_.max_products,
-            failed_.get()};
+    return {.pool = &model_->pool(),
+            .kernels = &model_->kernels(),
+            .scratch = buffers_.thread_scratch,
+            .scratch_size = buffers_.scratch_size,
+            .plan = buffers_.plan,
+            .max_products = buffers_.max_products,
+            .q8 = buffers_.q8,
+            .max_q8 = buffers_.max_q8,
+            .failed = failed_.get()};
   }
 
   // x = rows of embed_tokens.
