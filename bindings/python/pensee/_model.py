@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import _core
+from . import _core, _jinja
 from ._errors import InvalidArgumentError
 from ._session import Session, _event, _utf8
 from ._types import Event, MemoryEstimate, ModelInfo, Prompt, Reply
@@ -45,9 +45,10 @@ def load(
     """
     if bundled == (path is not None):
         raise TypeError("load: give either a path or bundled=True")
-    where = os.fsencode(bundled_model() if path is None else path)
+    where = bundled_model() if path is None else path
     with _Progress(progress) as report:
-        return Model(_core.Model.load(where, n_threads, report, _forward_log))
+        core = _core.Model.load(os.fsencode(where), n_threads, report, _forward_log)
+    return Model(core, where)
 
 
 def load_buffers(
@@ -108,8 +109,9 @@ class Tokenizer:
 class Model:
     """A loaded checkpoint; made by `load()`. Immutable: any thread may use it."""
 
-    def __init__(self, core: _core.Model) -> None:
+    def __init__(self, core: _core.Model, path: str | os.PathLike[str] | None = None) -> None:
         self._core = core
+        self._path = path
         self._info = ModelInfo(**core.info())
         self._tokenizer = Tokenizer(core)
 
@@ -163,6 +165,33 @@ class Model:
         with self.session() as session:
             async for event in session.astream(prompt, **options):
                 yield event
+
+    def apply_chat_template(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        chat_template: str | None = None,
+        *,
+        add_generation_prompt: bool = True,
+        **variables: Any,
+    ) -> str:
+        """A prompt for `Session.start_text()` as jinja2, which must be installed, makes it: for a
+        chat template that `info.has_chat_template` says is not known. `chat_template`: its text, if
+        it is not in the checkpoint's chat_template.jinja or tokenizer_config.json; `variables`: more
+        that it understands.
+
+        The prompt is one text, in which nobody can tell the template's control words from those in a
+        message. Messages with any, but for assistants' thoughts, raise `InvalidArgumentError`.
+        """
+        for i, message in enumerate(messages):
+            content = message["content"]
+            plain = self._tokenizer.encode(content)
+            if message["role"] != "assistant" and plain != self._tokenizer.encode(
+                content, parse_special=True
+            ):
+                raise InvalidArgumentError(f"content of message {i}: has a control word of the model")
+        template, tokens = _jinja.template_and_tokens(self._path, chat_template)
+        given = {**tokens, "add_generation_prompt": add_generation_prompt, **variables}
+        return _jinja.render(template, messages, given)
 
     def logits(
         self,
