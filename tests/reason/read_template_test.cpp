@@ -2,13 +2,18 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "pensee/io/gguf_writer.hpp"
 #include "reason/tiny.hpp"
 
 namespace pensee {
@@ -71,6 +76,41 @@ TEST_CASE("of several templates the one named default counts, and a file of its 
     CAPTURE(config);
     CHECK(read_from({{"tokenizer_config.json", config}}).error().status == Status::kUnsupported);
   }
+}
+
+TEST_CASE("a GGUF file has its template in its metadata, and tokens by their numbers") {
+  std::string name = (std::filesystem::temp_directory_path() / "pensee-template-XXXXXX").string();
+  REQUIRE(mkdtemp(name.data()) != nullptr);
+  const std::string path = name + "/model.gguf";
+  const auto read = [&](const std::function<void(GgufHeader&)>& set) -> Result<ChatTemplate> {
+    GgufHeader header;
+    set(header);
+    REQUIRE(header.add_tensor("a", DType::kI8, {{4}, 1}).ok());
+    auto writer = GgufWriter::create(path, std::move(header));
+    REQUIRE_MESSAGE(writer, writer.error().message);
+    REQUIRE(writer->write(std::array<std::byte, 4>{}).ok());
+    REQUIRE(writer->finish().ok());
+    const auto checkpoint = Checkpoint::open(path);
+    REQUIRE_MESSAGE(checkpoint, checkpoint.error().message);
+    auto chat = read_chat_template(**checkpoint, tiny()->tokenizer());
+    std::filesystem::remove(path);
+    return chat;
+  };
+  const std::string key = "tokenizer.chat_template";
+  CHECK(prompt_of(read([&](GgufHeader& header) {
+          header.set(key, kJinja);
+          header.set("tokenizer.ggml.bos_token_id", uint32_t{0});
+        })) == std::string(tiny()->tokenizer().token_bytes(0)) + "Hi");
+  CHECK(prompt_of(read([&](GgufHeader& header) { header.set(key, kJinja); })) == "Hi");
+  const auto none = read([](GgufHeader&) {});
+  CHECK(none.error().status == Status::kNotFound);
+  CHECK(none.error().message.find(path + ": no " + key) == 0);
+  const auto other = read([&](GgufHeader& header) { header.set(key, "{% macro a() %}"); });
+  CHECK(other.error().status == Status::kUnsupported);
+  CHECK(other.error().message.find(path + ": " + key) == 0);
+  CHECK(read([&](GgufHeader& header) { header.set(key, uint32_t{1}); }).error().status ==
+        Status::kCorruptFile);
+  std::filesystem::remove(name);
 }
 
 TEST_CASE("without a template, or what it needs, there is an error that names the file") {

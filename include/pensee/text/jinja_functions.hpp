@@ -69,6 +69,7 @@ using Kind = JinjaValue::Kind;
   if (where.is(Kind::kMessage)) {
     return what.is(Kind::kText) && !where.of_key(what.text->text()).is(Kind::kUndefined);
   }
+  if (where.is(Kind::kLoop)) return unsupported("what is in a loop");
   if (!where.is(Kind::kList)) {
     return type_error(std::string(what.type()) + " in " + where.type());
   }
@@ -168,7 +169,9 @@ using Kind = JinjaValue::Kind;
     list.insert(list.end(), b.list->begin(), b.list->end());
     return JinjaValue::of(std::move(list));
   }
-  return jinja_detail::type_error(std::string(a.type()) + " " + std::string(name) + " " + b.type());
+  const std::string what = std::string(a.type()) + " " + std::string(name) + " " + b.type();
+  const bool repeats_or_formats = name == "*" || name == "%";  // which Python has for these too
+  return repeats_or_formats ? unsupported(what) : jinja_detail::type_error(what);
 }
 
 // value | name(arguments)

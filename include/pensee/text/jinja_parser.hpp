@@ -88,7 +88,7 @@ class JinjaParser : private JinjaExprParser {
     static constexpr auto kEnds = std::to_array<std::string_view>({"elif", "else", "endif"});
     do {
       JinjaStatement::Branch branch;
-      PENSEE_ASSIGN_OR_RETURN(branch.condition, expression());
+      PENSEE_ASSIGN_OR_RETURN(branch.condition, or_expression());  // without a choice: Jinja's rule
       PENSEE_RETURN_IF_ERROR(close_tag("%"));
       PENSEE_ASSIGN_OR_RETURN(branch.body, body(kEnds));
       statement.branches.push_back(std::move(branch));
