@@ -207,6 +207,27 @@ def test_a_cancelled_task_cancels_its_reply(
     asyncio.run(run(use_stream=False))
 
 
+def test_ctrl_c_ends_a_run_of_asyncio(
+    session: pensee.Session, endless: pensee.ReplyOptions
+) -> None:
+    async def stream() -> None:
+        async for _ in session.astream(QUESTION, **endless):
+            pass
+
+    async def ask() -> None:
+        await session.aask(QUESTION, **endless)
+
+    for use in (stream, ask):
+        prefilled = Prefilled(interrupt)
+        endless["prefill_progress"] = prefilled
+        with pytest.raises(KeyboardInterrupt):
+            asyncio.run(use())
+        prefilled.join()
+        assert not session.is_replying
+        session.reset()
+    assert "\\boxed{42}" in session.ask(QUESTION, temperature=0).answer
+
+
 def test_a_task_cancelled_before_its_reply_begins(
     session: pensee.Session, endless: pensee.ReplyOptions
 ) -> None:
