@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -13,14 +14,14 @@ namespace pensee {
 // The bytes at the start of `text` that are one character which Python counts as white space
 // (str.isspace); 0 if there is none.
 [[nodiscard]] constexpr size_t python_space(std::string_view text) noexcept {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  const auto byte = [&](size_t i) -> uint32_t { return static_cast<unsigned char>(text[i]); };
   if (text.empty()) return 0;
   if (byte(0) < 0x80) {
     return (byte(0) >= 9 && byte(0) <= 13) || (byte(0) >= 28 && byte(0) <= 32) ? 1 : 0;
   }
   if (text.size() >= 2 && byte(0) == 0xC2) return byte(1) == 0x85 || byte(1) == 0xA0 ? 2 : 0;
   if (text.size() < 3) return 0;
-  const unsigned three = byte(0) << 16U | byte(1) << 8U | byte(2);
+  const uint32_t three = byte(0) << 16U | byte(1) << 8U | byte(2);
   const bool is_space = three == 0xE19A80 || (three >= 0xE28080 && three <= 0xE2808A) ||
                         three == 0xE280A8 || three == 0xE280A9 || three == 0xE280AF ||
                         three == 0xE2819F || three == 0xE38080;
