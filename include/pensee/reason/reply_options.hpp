@@ -12,7 +12,9 @@
 
 namespace pensee {
 
-// kAuto: as the model's prompt template has it. kOff: an empty thought is put into the prompt.
+// kAuto: as the model's chat template has it when nothing is asked of it. kOn, kOff: by the
+// template's own switch; where it has none, the prompt opens the thought, or has an empty one at
+// its end. A model without thoughts refuses kOn.
 enum class Thinking : int { kAuto = 0, kOn = 1, kOff = 2 };
 
 inline constexpr int64_t kNoCap = -1;
