@@ -8,8 +8,10 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -26,6 +28,7 @@
 #include "pensee/convert/hf_tensors.hpp"
 #include "pensee/convert/type_choice.hpp"
 #include "pensee/io/checkpoint.hpp"
+#include "pensee/io/fingerprint.hpp"
 #include "pensee/io/gguf_writer.hpp"
 #include "pensee/io/quantize.hpp"
 #include "pensee/kernels/reference.hpp"
@@ -54,19 +57,6 @@ struct Plan {
   std::vector<ConvertedTensor> tensors;
   GgufHeader header;
 };
-
-// Differs where the weights do: over names, types, shapes and a few bytes of each tensor.
-inline uint64_t fingerprint(const Checkpoint& checkpoint) {
-  constexpr size_t kSampled = 64;  // bytes of each tensor
-  Fnv1a64 hash;
-  for (const TensorView& tensor : checkpoint.tensors()) {
-    hash.add(tensor.name).add(dtype_name(tensor.dtype)).add(uint64_t{tensor.bytes});
-    for (const int64_t dim : tensor.shape.span()) hash.add(static_cast<uint64_t>(dim));
-    const size_t n = std::min(kSampled, tensor.bytes);
-    hash.add(std::span(tensor.data + (tensor.bytes - n) / 2, n));
-  }
-  return hash.value();
-}
 
 inline Result<void> plan_hf(const Checkpoint& checkpoint, Plan& plan) {
   PENSEE_ASSIGN_OR_RETURN(const Config config, read_config(checkpoint));
@@ -106,7 +96,9 @@ inline Result<Plan> make_plan(const Checkpoint& checkpoint, const TypeChoice& ty
   plan.header.set("general.file_type", gguf_file_type(types.type()));
   plan.header.set("general.quantization_version", uint32_t{2});
   // What an unfinished file must have in common with the one to be written.
-  plan.header.set("pensee.source", fingerprint(checkpoint));
+  Fnv1a64 source;
+  add_fingerprint(checkpoint, source);
+  plan.header.set("pensee.source", source.value());
   const bool is_tied = std::none_of(plan.tensors.begin(), plan.tensors.end(),
                                     [](const auto& t) { return t.name == "output.weight"; });
   for (const ConvertedTensor& tensor : plan.tensors) {

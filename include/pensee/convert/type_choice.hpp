@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "pensee/base/dtype.hpp"
+#include "pensee/base/json.hpp"
 #include "pensee/base/result.hpp"
 #include "pensee/base/tensor_view.hpp"
 #include "pensee/io/quantize.hpp"
@@ -77,8 +78,9 @@ namespace pensee {
 // A type by its name in either case, "q4_k" say; kUnsupported, naming those that are, for another.
 [[nodiscard]] inline Result<DType> parse_quantizer_name(std::string_view text) {
   const auto is_same = [&](std::string_view name) {
-    return std::equal(name.begin(), name.end(), text.begin(), text.end(),
-                      [](char a, char b) { return a == std::toupper(b); });
+    return std::equal(name.begin(), name.end(), text.begin(), text.end(), [](char a, char b) {
+      return a == std::toupper(static_cast<unsigned char>(b));
+    });
   };
 #define PENSEE_X(type, function) \
   if (is_same(dtype_name(DType::type))) return DType::type;

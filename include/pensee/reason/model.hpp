@@ -23,6 +23,7 @@
 #include "pensee/base/result.hpp"
 #include "pensee/decode/sampler.hpp"
 #include "pensee/io/checkpoint.hpp"
+#include "pensee/io/fingerprint.hpp"
 #include "pensee/kernels/reference.hpp"
 #include "pensee/model/config.hpp"
 #include "pensee/model/read_config.hpp"
@@ -110,13 +111,7 @@ class Model {
     std::call_once(fingerprinted_, [&] {
       Fnv1a64 hash;
       for (const auto& [key, value] : fields) hash.add(key).add(value);
-      hash.add(uint64_t{transformer_->checkpoint().bytes()});
-      for (const TensorView& tensor : transformer_->checkpoint().tensors()) {
-        hash.add(tensor.name).add(dtype_name(tensor.dtype)).add(uint64_t{tensor.bytes});
-        for (const int64_t dim : tensor.shape.span()) hash.add(static_cast<uint64_t>(dim));
-        const size_t n = std::min(kSampledBytes, tensor.bytes);
-        hash.add(std::span(tensor.data + (tensor.bytes - n) / 2, n));
-      }
+      add_fingerprint(transformer_->checkpoint(), hash);
       fingerprint_ = hash.value();
     });
     return fingerprint_;
@@ -139,8 +134,7 @@ class Model {
   }
 
  private:
-  static constexpr double kOpening = 0.05;     // opening's share of the load progress
-  static constexpr size_t kSampledBytes = 64;  // of each tensor, for the fingerprint
+  static constexpr double kOpening = 0.05;  // opening's share of the load progress
 
   Model(Tokenizer tokenizer, Result<ChatTemplate> chat_template)
       : tokenizer_(std::move(tokenizer)), template_(std::move(chat_template)) {}
