@@ -35,12 +35,33 @@ constexpr int log2_of(int power) {
   return power <= 1 ? 0 : 1 + log2_of(power / 2);
 }
 
-// Asks for the bytes of a chunk.
-template <class E>
+// Asks for the bytes of a chunk: into the L1 cache when they come next, else into the L2 cache.
+template <class E, bool kSoon>
 inline void prefetch(const char* w) {
 #pragma GCC unroll 8
-  for (int line = 0; line < E::kBytes; line += 64) _mm_prefetch(w + line, _MM_HINT_T0);
+  for (int line = 0; line < E::kBytes; line += 64) {
+    if (kSoon) {
+      _mm_prefetch(w + line, _MM_HINT_T0);
+    } else {
+      _mm_prefetch(w + line, _MM_HINT_T1);
+    }
+  }
 }
+
+// The chunks that the next rows will need: those of `rows`, moved on by `bytes`. They are asked for
+// bit by bit between multiplications, so that memory and processor work at the same time.
+struct Ahead {
+  const char* const* rows = nullptr;  // none: asks for nothing
+  int64_t bytes = 0;
+
+  // Share i of equal shares of `count` rows.
+  template <class E>
+  inline void ask(unsigned i, unsigned count) const {
+    if (rows == nullptr) return;
+#pragma GCC unroll 4
+    for (unsigned k = 0; k < count; ++k) prefetch<E, false>(rows[count * i + k] + bytes);
+  }
+};
 
 // Neighbours, then neighbouring pairs, then the two fours.
 inline float sum_of_tree(__m256 v) {

@@ -125,7 +125,10 @@ void fill_panels(const KernelMatrix* w, int64_t row_begin, int64_t row_end, int6
         bytes[i] = static_cast<const char*>(w->data) + row * w->row_bytes + (c + k) * E::kBytes;
         if (cols < kQ8Columns) bytes[i] = padded[i].fill(bytes[i], cols);
       }
-      panels[k].fill(bytes, cols > kQ8Columns ? E::kBytes : 0);
+      for (const char* row : bytes) {
+        if (cols > kQ8Columns) prefetch<E, true>(row + E::kBytes);
+      }
+      panels[k].fill(bytes);
     }
   }
 }

@@ -17,7 +17,8 @@ struct Simd {
   // Rows of a dot-product tile by the number of inputs: at most 8 accumulators, so that with one
   // step of decoded weights everything stays in 16 registers.
   static constexpr unsigned kDotTileRows[] = {0, 4, 4, 2, 2};
-  // For q8-inl.hpp: the inputs that a panel multiplies together.
+  // For q8-inl.hpp: how many panels and inputs are multiplied together.
+  static constexpr unsigned kPanels = 1;
   static constexpr unsigned kPanelTileInputs = 2;
   template <class E>
   using RowTile = NarrowRowTile<E>;

@@ -18,7 +18,8 @@ struct Simd {
   static constexpr unsigned kLanes = 16;
   // Rows of a dot-product tile by the number of inputs: 4 to 16 accumulators of the 32 registers.
   static constexpr unsigned kDotTileRows[] = {0, 4, 4, 4, 4};
-  // For q8-inl.hpp: the inputs that a panel multiplies together.
+  // For q8-inl.hpp: how many panels and inputs are multiplied together.
+  static constexpr unsigned kPanels = 2;
   static constexpr unsigned kPanelTileInputs = 4;
   template <class E>
   using RowTile = WideRowTile<E>;

@@ -6,7 +6,8 @@
 // compute this, to the same bits:
 //   a tile    Of a few rows, for few inputs. Codes are multiplied as they come, lanes are
 //             summed crosswise: a lane is a group.
-//   a panel   Of S::kLanes rows, for more inputs. Codes of a chunk are transposed, so that a lane
+//   a panel   Of S::kLanes rows, or S::kPanels of them, for more inputs. Codes of a chunk are
+//   transposed, so that a lane
 //             is a row and four codes of an input serve all lanes.
 #pragma once
 
@@ -21,14 +22,14 @@
 namespace pensee {
 namespace {
 
-constexpr int64_t kPanelInputs = 4;      // as many inputs make a panel pay
-constexpr int64_t kPanelInputTile = 32;  // inputs whose accumulators stay in the nearer caches
+constexpr int64_t kPanelInputs = 4;  // as many inputs make a panel pay
+constexpr int64_t kWideInputs = 8;   // and as many, several panels at once
 
 // The last columns of a row, fewer than a chunk: its blocks, then zeros.
 template <class E>
 struct PaddedChunk {
   char bytes[E::kBytes];
-  const char* fill(const char* from, int64_t cols) {
+  [[gnu::noinline]] const char* fill(const char* from, int64_t cols) {
     const int64_t count = cols * E::kBytes / kQ8Columns;
     for (int64_t i = 0; i < E::kBytes; ++i) bytes[i] = i < count ? from[i] : '\0';
     return bytes;
@@ -47,7 +48,7 @@ inline void for_each_chunk(const KernelMatrix* w, int64_t r, int64_t row_end, F&
   const int64_t chunks = w->cols / kQ8Columns;
   for (int64_t c = 0; c < chunks; ++c) {
     f(c, rows, kQ8Columns);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (unsigned k = 0; k < R; ++k) rows[k] += E::kBytes;
   }
   const int64_t rest = w->cols % kQ8Columns;
@@ -79,48 +80,60 @@ void dot_rows_few(const KernelMatrix* w, int64_t row_begin, int64_t row_end, con
   }
 }
 
-template <class S, class E, unsigned X>
-inline void add_inputs(const typename S::template Panel<E>& panel, const Q8Chunk* x, int64_t ldx,
-                       typename S::Vec (*sums)[E::kGroups]) {
+// sums[i][p] += products of P panels and X inputs.
+template <class S, class E, unsigned P, unsigned X>
+inline void add_inputs(const typename S::template Panel<E>* panels, const Q8Chunk* x, int64_t ldx,
+                       const Ahead& ahead, typename S::Vec (*sums)[P][E::kGroups]) {
   const Q8Chunk* inputs[X];
-  typename S::Vec* totals[X];
 #pragma GCC unroll 8
-  for (unsigned i = 0; i < X; ++i) {
-    inputs[i] = x + static_cast<int64_t>(i) * ldx;
-    totals[i] = sums[i];
-  }
-  panel.template add<X>(inputs, totals);
+  for (unsigned i = 0; i < X; ++i) inputs[i] = x + static_cast<int64_t>(i) * ldx;
+  S::template Panel<E>::template add<P, X>(panels, inputs, ahead, sums);
 }
 
-// Rows [r, min(r + S::kLanes, row_end)) and up to kPanelInputTile inputs.
-template <class S, class E>
-void dot_panel(const KernelMatrix* w, int64_t r, int64_t row_end, const Q8Chunk* x, int64_t ldx,
-               int64_t n, float* y, int64_t ldy) {
+// Inputs whose accumulators stay in the nearer caches, and on the stack.
+template <class E>
+constexpr int64_t kPanelInputTile = 512 / E::kGroups;
+
+// Rows [r, min(r + P * S::kLanes, row_end)) and up to kPanelInputTile inputs.
+template <class S, class E, unsigned P>
+void dot_panels(const KernelMatrix* w, int64_t r, int64_t row_end, const Q8Chunk* x, int64_t ldx,
+                int64_t n, float* y, int64_t ldy) {
   constexpr unsigned kGroups = E::kGroups;
   constexpr unsigned kInputs = S::kPanelTileInputs;
-  typename S::template Panel<E> panel;
-  const int64_t next = int64_t{S::kLanes} * w->row_bytes;
-  typename S::Vec sums[kPanelInputTile][kGroups];
+  constexpr unsigned kRows = P * S::kLanes;
+  using Panel = typename S::template Panel<E>;
+  Panel panels[P];
+  typename S::Vec sums[kPanelInputTile<E>][P][kGroups];
   for (int64_t i = 0; i < n; ++i) {
-    for (unsigned g = 0; g < kGroups; ++g) sums[i][g] = S::zero();
+    for (auto& panel_sums : sums[i]) {
+      for (typename S::Vec& sum : panel_sums) sum = S::zero();
+    }
   }
-  for_each_chunk<E, S::kLanes>(
-      w, r, row_end, [&](int64_t c, const char* const(&rows)[S::kLanes], int64_t /*cols*/) {
-        panel.fill(rows, next);
+  const int64_t next = int64_t{kRows} * w->row_bytes;
+  for_each_chunk<E, kRows>(
+      w, r, row_end, [&](int64_t c, const char* const(&rows)[kRows], int64_t /*cols*/) {
+        const Ahead ahead = {rows, next};
+        for (unsigned p = 0; p < P; ++p) panels[p].fill(rows + p * S::kLanes);
         int64_t i = 0;
         for (; i + kInputs <= n; i += kInputs) {
-          add_inputs<S, E, kInputs>(panel, x + i * ldx + c, ldx, sums + i);
+          add_inputs<S, E, P, kInputs>(panels, x + i * ldx + c, ldx, i == 0 ? ahead : Ahead{},
+                                       sums + i);
         }
-        for (; i < n; ++i) add_inputs<S, E, 1>(panel, x + i * ldx + c, ldx, sums + i);
+        for (; i < n; ++i)
+          add_inputs<S, E, P, 1>(panels, x + i * ldx + c, ldx, i == 0 ? ahead : Ahead{}, sums + i);
       });
-  const int64_t count = row_end - r < S::kLanes ? row_end - r : S::kLanes;
   for (int64_t i = 0; i < n; ++i) {
-    for (unsigned step = 1; step < kGroups; step *= 2) {
-      for (unsigned g = 0; g < kGroups; g += 2 * step) {
-        sums[i][g] = S::add(sums[i][g], sums[i][g + step]);
+    for (unsigned p = 0; p < P; ++p) {
+      for (unsigned step = 1; step < kGroups; step *= 2) {
+        for (unsigned g = 0; g < kGroups; g += 2 * step) {
+          sums[i][p][g] = S::add(sums[i][p][g], sums[i][p][g + step]);
+        }
       }
+      const int64_t first = int64_t{p} * S::kLanes;
+      const int64_t left = row_end - r - first;
+      const int64_t count = left < S::kLanes ? left : S::kLanes;
+      if (count > 0) store_lanes<S>(y + i * ldy + first, count, sums[i][p][0]);
     }
-    store_lanes<S>(y + i * ldy, count, sums[i][0]);
   }
 }
 
@@ -131,11 +144,20 @@ void dot_rows_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, cons
     dot_rows_few<S, E>(w, row_begin, row_end, x, ldx, n, y, ldy);
     return;
   }
-  for (int64_t r = row_begin; r < row_end; r += S::kLanes) {
-    for (int64_t i = 0; i < n; i += kPanelInputTile) {
-      const int64_t inputs = n - i < kPanelInputTile ? n - i : kPanelInputTile;
-      dot_panel<S, E>(w, r, row_end, x + i * ldx, ldx, inputs, y + i * ldy + (r - row_begin), ldy);
+  constexpr int64_t kLanes = S::kLanes;
+  int64_t r = row_begin;
+  while (r < row_end) {
+    const bool is_wide = S::kPanels > 1 && n >= kWideInputs && row_end - r > kLanes;
+    for (int64_t i = 0; i < n; i += kPanelInputTile<E>) {
+      const int64_t inputs = n - i < kPanelInputTile<E> ? n - i : kPanelInputTile<E>;
+      float* to = y + i * ldy + (r - row_begin);
+      if (is_wide) {
+        dot_panels<S, E, S::kPanels>(w, r, row_end, x + i * ldx, ldx, inputs, to, ldy);
+      } else {
+        dot_panels<S, E, 1>(w, r, row_end, x + i * ldx, ldx, inputs, to, ldy);
+      }
     }
+    r += is_wide ? S::kPanels * kLanes : kLanes;
   }
 }
 
@@ -148,7 +170,7 @@ inline __m256 code_floats(__m128i codes) {
 
 // `cols` columns of a chunk as float32.
 template <class E>
-inline void unpack_chunk(const char* w, int64_t cols, float* out) {
+[[gnu::noinline]] void unpack_chunk(const char* w, int64_t cols, float* out) {
   __m256i codes[kChunkVectors];
   GroupScales s;
   alignas(32) float d[16];

@@ -64,7 +64,7 @@ struct NarrowRowTile {
   inline void add(const char* const (&w)[kNarrowTileRows], int64_t next, const Q8Chunk* x) {
 #pragma GCC unroll 2
     for (unsigned r = 0; r < kNarrowTileRows; ++r) {
-      prefetch<E>(w[r] + next);
+      prefetch<E, true>(w[r] + next);
       add_row(w[r], x, sums[r]);
     }
   }
@@ -147,11 +147,10 @@ struct NarrowPanel {
   __m256 scales[E::kGroups];
   __m256 mins[E::kHasMin ? E::kGroups : 1];
 
-  void fill(const char* const (&w)[8], int64_t next) {
+  void fill(const char* const* w) {
     __m256i by_row[kChunkVectors][8];
     __m256i numbers[4][8];
     for (unsigned r = 0; r < 8; ++r) {
-      prefetch<E>(w[r] + next);
       __m256i vectors[kChunkVectors];
       E::codes(w[r], vectors);
 #pragma GCC unroll 8
@@ -179,19 +178,23 @@ struct NarrowPanel {
     }
   }
 
-  // sums[i][g] += products of group g for X inputs.
-  template <unsigned X>
-  void add(const Q8Chunk* const (&x)[X], __m256(*const (&sums)[X])) const {
+  // sums[i][0][g] += products of group g for X inputs.
+  template <unsigned P, unsigned X>
+  static void add(const NarrowPanel* panels, const Q8Chunk* const (&x)[X], const Ahead& ahead,
+                  __m256 (*sums)[P][E::kGroups]) {
+    static_assert(P == 1);
+    const NarrowPanel& panel = *panels;
     constexpr unsigned kGroupUnits = kUnits / E::kGroups;
     constexpr bool kWideGroups = E::kGroups == 8;
 #pragma GCC unroll 1
     for (unsigned g = 0; g < E::kGroups; ++g) {
+      if (g < 8) ahead.ask<E>(g, 1);
       __m256i dots[X];
 #pragma GCC unroll 8
       for (unsigned i = 0; i < X; ++i) dots[i] = _mm256_setzero_si256();
 #pragma GCC unroll 8
       for (unsigned u = 0; u < kGroupUnits; ++u) {
-        const __m256i weights = codes[kGroupUnits * g + u];
+        const __m256i weights = panel.codes[kGroupUnits * g + u];
 #pragma GCC unroll 8
         for (unsigned i = 0; i < X; ++i) {
           const char* four = reinterpret_cast<const char*>(x[i]->codes) + (kGroupUnits * g + u) * 4;
@@ -203,9 +206,9 @@ struct NarrowPanel {
       for (unsigned i = 0; i < X; ++i) {
         const int32_t sum = kWideGroups ? x[i]->sums_32[g] : x[i]->sums_16[g];
         const float x_scale = x[i]->scales[kWideGroups ? g : g / 2];
-        sums[i][g] = NarrowRowTile<E>::with_group_sums(sums[i][g], dots[i], _mm256_set1_epi32(sum),
-                                                       _mm256_set1_ps(x_scale), scales[g],
-                                                       mins[E::kHasMin ? g : 0]);
+        sums[i][0][g] = NarrowRowTile<E>::with_group_sums(
+            sums[i][0][g], dots[i], _mm256_set1_epi32(sum), _mm256_set1_ps(x_scale),
+            panel.scales[g], panel.mins[E::kHasMin ? g : 0]);
       }
     }
   }

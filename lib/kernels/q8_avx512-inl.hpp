@@ -113,8 +113,8 @@ struct WideRowTile {
     const __m512 x_sum = _mm512_mul_ps(_mm512_cvtepi32_ps(x_sums), x_scale);
 #pragma GCC unroll 2
     for (unsigned p = 0; p < kRows / 2; ++p) {
-      prefetch<E>(w[2 * p] + next);
-      prefetch<E>(w[2 * p + 1] + next);
+      prefetch<E, true>(w[2 * p] + next);
+      prefetch<E, true>(w[2 * p + 1] + next);
       const __m512i dots =
           without_offset<E>(dot_two_rows<E>(w[2 * p], w[2 * p + 1], codes), x_sums);
       GroupScales a;
@@ -158,7 +158,7 @@ struct WideRowTile<E, 16> {
         _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
 #pragma GCC unroll 4
     for (unsigned r = 0; r < kRows; ++r) {
-      prefetch<E>(w[r] + next);
+      prefetch<E, true>(w[r] + next);
       __m512i products[kWideVectors];
       multiply<E>(w[r], codes, products);
       const __m512i fours = sums_of_fours(products[0], products[1], products[2], products[3]);
@@ -225,11 +225,10 @@ struct WidePanel : PanelNumbers<E::kGroups, E::kHasMin> {
   using Numbers::mins;
   using Numbers::scales;
 
-  void fill(const char* const (&w)[16], int64_t next) {
+  void fill(const char* const* w) {
     __m512i by_row[kWideVectors][16];
     __m512i numbers[16];
     for (unsigned r = 0; r < 16; ++r) {
-      prefetch<E>(w[r] + next);
       __m512i vectors[kWideVectors];
       Wide<E>::codes(w[r], vectors);
 #pragma GCC unroll 4
@@ -277,38 +276,49 @@ struct WidePanel : PanelNumbers<E::kGroups, E::kHasMin> {
     }
   }
 
-  // sums[i][g] += products of group g for X inputs.
-  template <unsigned X>
-  void add(const Q8Chunk* const (&x)[X], __m512(*const (&sums)[X])) const {
+  // sums[i][p][g] += products of group g for P panels and X inputs.
+  template <unsigned P, unsigned X>
+  static void add(const WidePanel* panels, const Q8Chunk* const (&x)[X], const Ahead& ahead,
+                  __m512 (*sums)[P][E::kGroups]) {
     constexpr unsigned kGroupUnits = kUnits / E::kGroups;
     constexpr bool kWideGroups = E::kGroups == 8;
 #pragma GCC unroll 1
     for (unsigned g = 0; g < E::kGroups; ++g) {
-      __m512i dots[X];
+      ahead.ask<E>(g, P * 16 / E::kGroups);
+      __m512i dots[X][P];
 #pragma GCC unroll 8
-      for (unsigned i = 0; i < X; ++i) dots[i] = _mm512_setzero_si512();
+      for (unsigned i = 0; i < X; ++i) {
+#pragma GCC unroll 2
+        for (unsigned p = 0; p < P; ++p) dots[i][p] = _mm512_setzero_si512();
+      }
 #pragma GCC unroll 8
       for (unsigned u = 0; u < kGroupUnits; ++u) {
-        const __m512i weights = codes[kGroupUnits * g + u];
+        const unsigned unit = kGroupUnits * g + u;
 #pragma GCC unroll 8
         for (unsigned i = 0; i < X; ++i) {
-          const char* four = reinterpret_cast<const char*>(x[i]->codes) + (kGroupUnits * g + u) * 4;
-          dots[i] =
-              _mm512_dpbusd_epi32(dots[i], weights, _mm512_set1_epi32(load_word<int32_t>(four)));
+          const char* four = reinterpret_cast<const char*>(x[i]->codes) + unit * 4;
+          const __m512i input = _mm512_set1_epi32(load_word<int32_t>(four));
+#pragma GCC unroll 2
+          for (unsigned p = 0; p < P; ++p) {
+            dots[i][p] = _mm512_dpbusd_epi32(dots[i][p], panels[p].codes[unit], input);
+          }
         }
       }
 #pragma GCC unroll 8
       for (unsigned i = 0; i < X; ++i) {
         const int32_t sum = kWideGroups ? x[i]->sums_32[g] : x[i]->sums_16[g];
         const float x_scale = x[i]->scales[kWideGroups ? g : g / 2];
-        const __m512i dot = without_offset<E>(dots[i], _mm512_set1_epi32(sum));
-        const __m512 scale = _mm512_mul_ps(scales[g], _mm512_set1_ps(x_scale));
-        __m512 total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, sums[i][g]);
-        if (E::kHasMin) {
-          const float x_sum = static_cast<float>(sum) * x_scale;
-          total = _mm512_fnmadd_ps(mins[g], _mm512_set1_ps(x_sum), total);
+        const float x_sum = static_cast<float>(sum) * x_scale;
+#pragma GCC unroll 2
+        for (unsigned p = 0; p < P; ++p) {
+          const __m512i dot = without_offset<E>(dots[i][p], _mm512_set1_epi32(sum));
+          const __m512 scale = _mm512_mul_ps(panels[p].scales[g], _mm512_set1_ps(x_scale));
+          __m512 total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, sums[i][p][g]);
+          if (E::kHasMin) {
+            total = _mm512_fnmadd_ps(panels[p].mins[g], _mm512_set1_ps(x_sum), total);
+          }
+          sums[i][p][g] = total;
         }
-        sums[i][g] = total;
       }
     }
   }
