@@ -83,11 +83,15 @@ TEST_CASE("chunks of any size equal one chunk, and decoding equals prefilling") 
 }
 
 TEST_CASE("the number of threads changes no bit") {
-  const auto expected = golden::read_model(directory_of("wide_blocks_fp8"));
-  const auto tokens = expected.tokens();
-  const auto one = prompt_logits(load_transformer(expected.directory, best_kernels(), 1), tokens);
-  const auto three = prompt_logits(load_transformer(expected.directory, best_kernels(), 3), tokens);
-  CHECK(one == three);
+  for (const char* name : {"wide_blocks_fp8", "llama_k_quants", "v3_iq"}) {
+    CAPTURE(std::string(name));
+    const auto expected = golden::read_model(directory_of(name));
+    const auto tokens = expected.tokens();
+    const auto on = [&](int threads) {
+      return prompt_logits(load_transformer(expected.directory, best_kernels(), threads), tokens);
+    };
+    CHECK(on(1) == on(3));
+  }
 }
 
 TEST_CASE("truncating and feeding again gives the same logits") {
