@@ -58,8 +58,8 @@ struct Compute {
   return {w.data, w.scales, w.row_bytes, ceil_div(w.cols, kScaleBlock), w.cols};
 }
 
-// From this many rows of x on, unpacking a panel of weights and calling a dense GEMM beats the
-// matrix-vector kernels.
+// From this many rows of x on, unpacking a panel of weights and multiplying it by all of them beats
+// the matrix-vector kernels.
 inline constexpr int64_t kGemmRows = 16;
 // Weight rows in one task of each way. A panel of the widest matrices stays inside the L2 cache
 // for the vector kernels; a GEMM wants wide panels.
@@ -92,7 +92,7 @@ void for_each_row(const Compute& compute, int64_t n, int64_t cost, F&& f) {
 }
 
 // Rows [begin, end) of W, by one thread: y (n, end - begin) and its distance between rows.
-// `panel` (kGemmPanel * w.cols) is scratch.
+// `panel` is scratch: (kGemmPanel, w.cols), and kGemmQ8Scratch bytes for block types.
 inline void multiply_panel(const Compute& compute, const Product& p, const Matrix& matrix,
                            const Q8Chunk* q8, int64_t begin, int64_t end, float* y, int64_t ldy,
                            float* panel) {
