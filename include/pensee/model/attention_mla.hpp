@@ -71,8 +71,10 @@ struct MlaCall {
   float scale;  // of the scores
 };
 
-// Multiply-adds of each form: per query and cached token, plus what each spends on kv_b_proj.
+// Multiply-adds of each form: per query and cached token, plus what each spends on kv_b_proj. Few
+// queries always take the form in which each is computed for itself.
 [[nodiscard]] inline MlaForm choose_mla_form(const Config& c, int64_t begin, int64_t n) {
+  if (n < kAbsorbedTokens) return MlaForm::kAbsorbed;
   const int64_t cached = begin + n;
   const int64_t pairs = n * begin + n * (n + 1) / 2;
   const int64_t kv_b = (c.qk_nope_head_dim + c.v_head_dim) * c.kv_lora_rank;

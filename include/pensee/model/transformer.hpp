@@ -89,6 +89,11 @@ struct SequenceOptions {
   Allocator allocator = {};      // of cache and buffers; must live as long as the sequence
 };
 
+// Tokens that Sequence::decode() reads ahead at most. A pass of fewer tokens than these limits
+// computes for each of them, bit for bit, what a pass of one token does.
+inline constexpr int64_t kMaxDraft =
+    std::min({int64_t{8}, kGemmRows - 2, kGqaGemmTokens - 2, kAbsorbedTokens - 2});
+
 // False cancels. Called after every chunk.
 using PrefillProgress = std::function<bool(int64_t done, int64_t total)>;
 // Logits (n, vocab_size) of n consecutive tokens, the first at `position`; valid during the call.
@@ -162,6 +167,7 @@ class Sequence {
   void restore(int64_t length, Fill&& fill) {
     assert(length >= 0 && length <= capacity());
     length_ = length;
+    ahead_.clear();
     const auto numbers = static_cast<size_t>(length * buffers_.cache.row_size);
     if (numbers == 0) return;
     for (int64_t l = 0; l < model_->config().n_layers; ++l) {
@@ -177,7 +183,9 @@ class Sequence {
   // Forgets all tokens from `length` on. logits() keeps its values.
   void truncate(int64_t length) noexcept {
     assert(length >= 0);
-    length_ = std::min(length_, length);
+    if (length >= length_) return;
+    length_ = length;
+    ahead_.clear();
   }
 
   // Appends tokens in chunks; logits() then belongs to the last. Errors: kInvalidArgument (a token
@@ -194,9 +202,39 @@ class Sequence {
   }
 
   // Appends one token. Errors as prefill().
-  Result<void> decode(int32_t token) { return prefill_chunks({&token, 1}, {}, {}); }
+  //
+  // `draft`: tokens that may follow it. The same pass reads as many of them as there is room for,
+  // kMaxDraft at most, and keeps the results aside: decode() of the next token costs nothing where
+  // foresees() is true of it, and otherwise forgets them. All else is as if there were no draft,
+  // to the bit.
+  Result<void> decode(int32_t token, std::span<const int32_t> draft = {}) {
+    if (foresees(token)) {
+      use_ahead();
+      return {};
+    }
+    const auto room = std::min({kMaxDraft, options_.chunk - 1, capacity() - length_ - 1});
+    const int64_t n = std::min(room, static_cast<int64_t>(draft.size()));
+    if (n <= 0) return prefill_chunks({&token, 1}, {}, {});
+    std::array<int32_t, kMaxDraft + 1> tokens{token};
+    std::copy_n(draft.begin(), n, tokens.begin() + 1);
+    return read_ahead({tokens.data(), static_cast<size_t>(n + 1)});
+  }
+
+  // Whether decode(token) would find its result among those of the last draft.
+  [[nodiscard]] bool foresees(int32_t token) const noexcept {
+    return ahead_.used < ahead_.n && ahead_.tokens[static_cast<size_t>(ahead_.used)] == token;
+  }
 
  private:
+  // The tokens of the last draft: their rows of the cache and of logit_rows are there.
+  struct Ahead {
+    std::array<int32_t, kMaxDraft> tokens{};
+    int64_t n = 0;
+    int64_t used = 0;  // of these: decoded since
+
+    void clear() noexcept { n = used = 0; }
+  };
+
   static constexpr int64_t kDefaultContext = 32768;
   static constexpr int64_t kMaxChunk = 8192;
   static constexpr int64_t kLogitRows = 32;  // rows of logits computed together for a sink
@@ -274,9 +312,8 @@ class Sequence {
     return options;
   }
 
-  Result<void> prefill_chunks(std::span<const int32_t> tokens, const PrefillProgress& progress,
-                              const LogitsSink& sink) {
-    const auto total = static_cast<int64_t>(tokens.size());
+  // Whether all tokens are known and find room.
+  Result<void> check(std::span<const int32_t> tokens) const {
     for (const int32_t token : tokens) {
       if (token < 0 || token >= model_->config().vocab_size) {
         return invalid_argument("token: expected 0 to " +
@@ -284,28 +321,61 @@ class Sequence {
                                 std::to_string(token));
       }
     }
-    if (total > capacity() - length_) {
-      return Error{Status::kContextFull, std::to_string(total) +
-                                             " tokens do not fit: the context holds " +
-                                             std::to_string(capacity()) + " tokens and " +
-                                             std::to_string(length_) + " are taken"};
-    }
+    if (static_cast<int64_t>(tokens.size()) <= capacity() - length_) return {};
+    return Error{Status::kContextFull, std::to_string(tokens.size()) +
+                                           " tokens do not fit: the context holds " +
+                                           std::to_string(capacity()) + " tokens and " +
+                                           std::to_string(length_) + " are taken"};
+  }
+
+  // After the pass of the newest n tokens: takes them back if it failed.
+  Result<void> finish_pass(int64_t n) {
+    if (!failed_->exchange(false)) return {};
+    length_ -= n;
+    return Error{Status::kOutOfMemory, "no memory for the workspace of oneDNN"};
+  }
+
+  Result<void> prefill_chunks(std::span<const int32_t> tokens, const PrefillProgress& progress,
+                              const LogitsSink& sink) {
+    PENSEE_RETURN_IF_ERROR(check(tokens));
+    ahead_.clear();
+    const auto total = static_cast<int64_t>(tokens.size());
     for (int64_t done = 0; done < total;) {
       const int64_t n = std::min(options_.chunk, total - done);
       forward(tokens.subspan(static_cast<size_t>(done), static_cast<size_t>(n)));
       done += n;
       if (sink) logits_to(sink, n);
       if (done == total) compute_logits(n - 1, 1, buffers_.logits);
-      if (failed_->exchange(false)) {
-        length_ -= n;
-        return Error{Status::kOutOfMemory, "no memory for the workspace of oneDNN"};
-      }
+      PENSEE_RETURN_IF_ERROR(finish_pass(n));
       if (progress && !progress(done, total)) {
         return Error{Status::kCancelled, "the prompt was cancelled after " + std::to_string(done) +
                                              " of " + std::to_string(total) + " tokens"};
       }
     }
     return {};
+  }
+
+  // Appends the first of the tokens, and reads the others ahead.
+  Result<void> read_ahead(std::span<const int32_t> tokens) {
+    PENSEE_RETURN_IF_ERROR(check(tokens));
+    ahead_.clear();
+    const auto n = static_cast<int64_t>(tokens.size());
+    forward(tokens);
+    compute_logits(0, n, buffers_.logit_rows);
+    PENSEE_RETURN_IF_ERROR(finish_pass(n));
+    length_ -= n - 1;
+    ahead_.n = n - 1;
+    std::copy_n(tokens.begin() + 1, ahead_.n, ahead_.tokens.begin());
+    std::copy_n(buffers_.logit_rows, model_->config().vocab_size, buffers_.logits);
+    return {};
+  }
+
+  // Appends the next token that was read ahead.
+  void use_ahead() noexcept {
+    ++length_;
+    ++ahead_.used;
+    const int64_t vocab = model_->config().vocab_size;
+    std::copy_n(buffers_.logit_rows + ahead_.used * vocab, vocab, buffers_.logits);
   }
 
   // The forward pass: n tokens through all layers. Afterwards buffers_.x (n, hidden) is the
@@ -460,6 +530,7 @@ class Sequence {
   Buffers buffers_;
   std::unique_ptr<std::atomic<bool>> failed_;
   int64_t length_ = 0;
+  Ahead ahead_;
 };
 
 }  // namespace pensee
