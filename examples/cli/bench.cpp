@@ -1,205 +1,200 @@
-// bench: the machine's limits, then how near the model comes to them.
+// bench: the machine's limits, and how near the model comes to them.
 #include <algorithm>
-#include <chrono>
 #include <cstddef>
-#include <cstdio>
-#include <nlohmann/json.hpp>
+#include <cstdlib>
+#include <fstream>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "bench_layer.hpp"
+#include "bench_measure.hpp"
+#include "bench_report.hpp"
 #include "bench_text.hpp"
 #include "commands.hpp"
+#include "cpus.hpp"
 #include "load.hpp"
 #include "machine_limits.hpp"
-#include "pensee/text/load_tokenizer.hpp"
+#include "pensee/reason/model.hpp"
 #include "terminal.hpp"
 
 namespace pensee::cli {
 namespace {
 
-constexpr int64_t kDecodePrompt = 32;     // tokens; decoding starts behind them
 constexpr size_t kTextBytes = 4'000'000;  // to tokenize, at least
 
-struct Rate {
-  int64_t tokens = 0;
-  double per_second = 0;
-};
-
-struct TokenizerRate {
-  size_t bytes = 0;
-  size_t tokens = 0;
-  double bytes_per_second = 0;
-};
-
-struct BenchReport {
-  std::string model;
-  std::string kernels;
-  size_t file_bytes = 0;
-  MachineLimits machine;
-  std::vector<Rate> prefill;
-  Rate decode;
-  std::optional<TokenizerRate> tokenizer;  // none for a file without vocabulary
-};
+// Knuth's MMIX generator: the upper half of its state.
+uint32_t next_random(uint64_t& state) {
+  state = state * 6364136223846793005U + 1442695040888963407U;
+  return static_cast<uint32_t>(state >> 32);
+}
 
 // Token ids that are all in the vocabulary and seldom equal, so that many experts are used.
 std::vector<int32_t> some_tokens(int64_t n, int64_t vocab) {
   std::vector<int32_t> ids(static_cast<size_t>(n));
   uint64_t state = 1;
   for (int32_t& id : ids) {
-    state = state * 6364136223846793005U + 1442695040888963407U;  // Knuth's MMIX generator
-    id = static_cast<int32_t>((state >> 33) % static_cast<uint64_t>(vocab));
+    id = static_cast<int32_t>(next_random(state) % static_cast<uint64_t>(vocab));
   }
   return ids;
 }
 
-// The median of `repeats` runs after one that is not counted, in `amount` a second.
-template <class Run>
-Result<double> measure(double amount, int repeats, Run run) {
-  std::vector<double> rates;
-  for (int i = 0; i <= repeats; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    PENSEE_RETURN_IF_ERROR(run());
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    if (i > 0) rates.push_back(amount / seconds.count());
+// Lengths and depths that suit what is measured, where none are given.
+void choose_defaults(BenchOptions& options) {
+  if (!options.prefill.empty() || !options.depth.empty()) return;
+  if (options.layer == "moe") {
+    options.prefill = {1, 16, 512};
+  } else if (options.layer == "mla") {
+    options.depth = {4096, 16384, 32768};
+  } else {
+    options.prefill = {32, 128, 512};
+    options.depth = {0, 512};
   }
-  const auto middle = rates.begin() + static_cast<std::ptrdiff_t>(rates.size() / 2);
-  std::nth_element(rates.begin(), middle, rates.end());
-  return *middle;
+}
+
+// The most bytes that the process has had in memory.
+Result<size_t> peak_memory() {
+  std::ifstream status("/proc/self/status");
+  constexpr std::string_view kKey = "VmHWM:";
+  for (std::string line; std::getline(status, line);) {
+    if (!line.starts_with(kKey)) continue;
+    return static_cast<size_t>(std::strtoull(line.c_str() + kKey.size(), nullptr, 10)) * 1024;
+  }
+  return Error{Status::kIoError, "/proc/self/status: expected VmHWM, found no such line"};
+}
+
+// Loads the model `repeats` times and more, and keeps the last.
+Result<std::shared_ptr<const Model>> measure_load(const BenchOptions& options,
+                                                  const std::optional<LayerFile>& layer,
+                                                  BenchReport& report) {
+  LoadOptions load;
+  load.kernels = &best_kernels();
+  load.threads = options.model.threads;
+  std::shared_ptr<const Model> model;
+  PENSEE_ASSIGN_OR_RETURN(
+      report.load_seconds, measure_seconds(options.repeats, [&]() -> Result<void> {
+        model.reset();
+        if (layer) {
+          PENSEE_ASSIGN_OR_RETURN(model, Model::load_buffers(std::array{layer->buffer()}, load));
+        } else {
+          PENSEE_ASSIGN_OR_RETURN(model, Model::load(model_path(options.model), load));
+        }
+        return {};
+      }));
+  return model;
+}
+
+Result<void> measure_prefill(const Transformer& model, Sequence& sequence,
+                             const BenchOptions& options, BenchReport& report) {
+  for (const int64_t n : options.prefill) {
+    const std::vector<int32_t> ids = some_tokens(n, model.config().vocab_size);
+    PassTime pass{n, 0, 0, work_of_pass(model, n, 0)};
+    PENSEE_ASSIGN_OR_RETURN(pass.seconds, measure_seconds(options.repeats, [&] {
+                              sequence.truncate(0);
+                              return sequence.prefill(ids);
+                            }));
+    report.prefill.push_back(pass);
+  }
+  return {};
+}
+
+// Decodes behind `depth` made-up rows of the cache: reading that many tokens would take minutes.
+Result<void> measure_decode(const Transformer& model, Sequence& sequence,
+                            const BenchOptions& options, BenchReport& report) {
+  const std::vector<int32_t> ids = some_tokens(options.decode, model.config().vocab_size);
+  for (const int64_t depth : options.depth) {
+    uint64_t state = 1;
+    sequence.restore(depth, [&](std::span<float> rows) {
+      constexpr double kSpread = 4294967296.0;  // of next_random
+      for (float& x : rows) x = static_cast<float>(next_random(state) / kSpread - 0.5);
+    });
+    // The cache grows meanwhile: the middle is the mean.
+    PassTime step{1, depth, 0, work_of_pass(model, 1, depth + options.decode / 2)};
+    PENSEE_ASSIGN_OR_RETURN(step.seconds, measure_seconds(options.repeats, [&] {
+                              sequence.truncate(depth);
+                              Result<void> result;
+                              for (size_t i = 0; i < ids.size() && result; ++i) {
+                                result = sequence.decode(ids[i]);
+                              }
+                              return result;
+                            }));
+    step.seconds /= static_cast<double>(options.decode);
+    report.decode.push_back(step);
+  }
+  return {};
 }
 
 // Tokenizes English on one core.
-Result<void> measure_tokenizer(const Checkpoint& checkpoint, int repeats, BenchReport& report) {
-  PENSEE_ASSIGN_OR_RETURN(const std::optional<Tokenizer> tokenizer, load_tokenizer(checkpoint));
-  if (!tokenizer) return {};
+Result<void> measure_tokenizer(const Tokenizer& tokenizer, int repeats, BenchReport& report) {
+  if (tokenizer.vocab_size() == 0) return {};
   std::string text;
   while (text.size() < kTextBytes) text += kBenchText;
   TokenizerRate rate{text.size(), 0, 0};
-  PENSEE_ASSIGN_OR_RETURN(rate.bytes_per_second,
-                          measure(static_cast<double>(text.size()), repeats, [&]() -> Result<void> {
+  PENSEE_ASSIGN_OR_RETURN(const double seconds, measure_seconds(repeats, [&]() -> Result<void> {
                             PENSEE_ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
-                                                    tokenizer->encode(text));
+                                                    tokenizer.encode(text));
                             rate.tokens = ids.size();
                             return {};
                           }));
+  rate.bytes_per_second = static_cast<double>(text.size()) / seconds;
   report.tokenizer = rate;
   return {};
 }
 
-Result<void> measure_model(const Transformer& transformer, Sequence& sequence,
-                           const BenchOptions& options, BenchReport& report) {
-  const int64_t vocab = transformer.config().vocab_size;
-  for (const int64_t length : options.prefill) {
-    const std::vector<int32_t> ids = some_tokens(length, vocab);
-    Rate rate{length, 0};
-    PENSEE_ASSIGN_OR_RETURN(rate.per_second,
-                            measure(static_cast<double>(length), options.repeats, [&] {
-                              sequence.truncate(0);
-                              return sequence.prefill(ids);
-                            }));
-    report.prefill.push_back(rate);
-  }
-  const std::vector<int32_t> ids = some_tokens(kDecodePrompt + options.decode, vocab);
-  sequence.truncate(0);
-  PENSEE_RETURN_IF_ERROR(sequence.prefill(std::span(ids).first(kDecodePrompt)));
-  report.decode.tokens = options.decode;
-  PENSEE_ASSIGN_OR_RETURN(report.decode.per_second,
-                          measure(static_cast<double>(options.decode), options.repeats, [&] {
-                            sequence.truncate(kDecodePrompt);
-                            Result<void> result;
-                            for (size_t i = kDecodePrompt; i < ids.size() && result; ++i) {
-                              result = sequence.decode(ids[i]);
-                            }
-                            return result;
-                          }));
+// Times of the model, and the memory that it took. The machine is measured afterwards, as its
+// buffer would count.
+Result<void> measure_model(const Model& model, const BenchOptions& options, BenchReport& report) {
+  const Transformer& transformer = *model.transformer();
+  int64_t tokens = 0;
+  for (const int64_t n : options.prefill) tokens = std::max(tokens, n);
+  for (const int64_t depth : options.depth) tokens = std::max(tokens, depth + options.decode);
+  SequenceOptions sequence_options;
+  sequence_options.context_length = tokens;
+  PENSEE_ASSIGN_OR_RETURN(Sequence sequence,
+                          Sequence::create(model.transformer(), sequence_options));
+  report.kernels = transformer.kernels().name;
+  report.file_bytes = transformer.checkpoint().bytes();
+  report.cache_bytes = static_cast<size_t>(work_of_pass(transformer, tokens, 0).cache_bytes);
+  PENSEE_RETURN_IF_ERROR(measure_prefill(transformer, sequence, options, report));
+  PENSEE_RETURN_IF_ERROR(measure_decode(transformer, sequence, options, report));
+  PENSEE_ASSIGN_OR_RETURN(report.peak_bytes, peak_memory());
   return {};
 }
 
-nlohmann::ordered_json to_json(const PeakLimit& peak) {
-  if (!peak.per_second) return nullptr;
-  return {{"isa", peak.isa}, {"operations_per_second", *peak.per_second}};
-}
-
-void print_json(const BenchReport& report) {
-  nlohmann::ordered_json prefill = nlohmann::ordered_json::array();
-  for (const Rate& rate : report.prefill) {
-    prefill.push_back({{"tokens", rate.tokens}, {"tokens_per_second", rate.per_second}});
+Result<void> choose_cpus(BenchOptions& options, BenchReport& report) {
+  report.pinned = !options.cpus.empty();
+  if (!report.pinned) {
+    PENSEE_ASSIGN_OR_RETURN(report.cpus, available_cpus());
+    return {};
   }
-  nlohmann::ordered_json tokenizer;
-  if (report.tokenizer) {
-    tokenizer = {{"bytes", report.tokenizer->bytes},
-                 {"tokens", report.tokenizer->tokens},
-                 {"bytes_per_second", report.tokenizer->bytes_per_second}};
-  }
-  const MachineLimits& m = report.machine;
-  const nlohmann::ordered_json json = {
-      {"model", report.model},
-      {"file_bytes", report.file_bytes},
-      {"kernels", report.kernels},
-      {"threads", m.n_threads},
-      {"machine",
-       {{"read_bytes_per_second", m.read_bytes_per_second},
-        {"read_buffer_bytes", m.buffer_bytes},
-        {"huge_pages_asked", m.huge_pages_asked},
-        {"int8", to_json(m.int8)},
-        {"bf16", to_json(m.bf16)},
-        {"f32", to_json(m.f32)}}},
-      {"prefill", prefill},
-      {"decode",
-       {{"tokens", report.decode.tokens}, {"tokens_per_second", report.decode.per_second}}},
-      {"tokenizer", tokenizer}};
-  write_out(json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
-}
-
-void print_row(const std::string& name, double value, const std::string& unit) {
-  char line[128];
-  std::snprintf(line, sizeof line, "%-16s %10.1f %s\n", name.c_str(), value, unit.c_str());
-  write_out(line);
-}
-
-void print_peak(const std::string& name, const PeakLimit& peak) {
-  if (peak.per_second) {
-    print_row(name, *peak.per_second / 1e9, "GOP/s (" + peak.isa + ")");
-  } else {
-    write_out(name + ": " + peak.isa + "\n");
-  }
-}
-
-void print_text(const BenchReport& report) {
-  const MachineLimits& m = report.machine;
-  write_out("machine, " + std::to_string(m.n_threads) + " threads\n");
-  print_row("read", m.read_bytes_per_second / 1e9,
-            m.huge_pages_asked ? "GB/s (huge pages asked for)" : "GB/s");
-  print_peak("int8 peak", m.int8);
-  print_peak("bf16 peak", m.bf16);
-  print_peak("f32 peak", m.f32);
-  write_out("model " + report.model + ", kernels " + report.kernels + "\n");
-  for (const Rate& rate : report.prefill) {
-    print_row("prefill " + std::to_string(rate.tokens), rate.per_second, "tokens/s");
-  }
-  print_row("decode", report.decode.per_second, "tokens/s");
-  if (report.tokenizer) {
-    print_row("tokenizer", report.tokenizer->bytes_per_second / 1e6, "MB/s of English, one core");
-  }
+  PENSEE_ASSIGN_OR_RETURN(report.cpus, parse_cpus(options.cpus));
+  if (options.model.threads == 0) options.model.threads = static_cast<int>(report.cpus.size());
+  return use_cpus(report.cpus);
 }
 
 }  // namespace
 
-Result<int> run_bench(const BenchOptions& options) {
-  PENSEE_ASSIGN_OR_RETURN(const auto transformer, load_transformer(options.model));
-  SequenceOptions sequence_options;
-  sequence_options.context_length =
-      std::max(*std::max_element(options.prefill.begin(), options.prefill.end()),
-               kDecodePrompt + options.decode);
-  PENSEE_ASSIGN_OR_RETURN(Sequence sequence, Sequence::create(transformer, sequence_options));
+Result<int> run_bench(BenchOptions options) {
+  if (!options.layer.empty() && !options.model.path.empty()) {
+    return invalid_argument("--layer: expected no model beside it, found " + options.model.path);
+  }
+  choose_defaults(options);
   BenchReport report;
-  report.model = model_path(options.model);
-  report.kernels = transformer->kernels().name;
-  report.file_bytes = transformer->checkpoint().bytes();
-  PENSEE_ASSIGN_OR_RETURN(report.machine, measure_machine(transformer->pool()));
-  PENSEE_RETURN_IF_ERROR(measure_model(*transformer, sequence, options, report));
-  PENSEE_RETURN_IF_ERROR(measure_tokenizer(transformer->checkpoint(), options.repeats, report));
-  options.json ? print_json(report) : print_text(report);
+  report.repeats = options.repeats;
+  PENSEE_RETURN_IF_ERROR(choose_cpus(options, report));
+  std::optional<LayerFile> layer;
+  if (!options.layer.empty()) {
+    PENSEE_ASSIGN_OR_RETURN(LayerFile made, LayerFile::make(options));
+    layer.emplace(std::move(made));
+  }
+  report.model = layer ? options.layer + " layer of DeepSeek-R1, " + options.layer_type
+                       : model_path(options.model);
+  PENSEE_ASSIGN_OR_RETURN(const auto model, measure_load(options, layer, report));
+  if (report.pinned) PENSEE_RETURN_IF_ERROR(pin_threads(report.cpus));
+  PENSEE_RETURN_IF_ERROR(measure_model(*model, options, report));
+  PENSEE_ASSIGN_OR_RETURN(report.machine, measure_machine(model->transformer()->pool()));
+  PENSEE_RETURN_IF_ERROR(measure_tokenizer(model->tokenizer(), options.repeats, report));
+  write_out(options.json ? to_json(report) : to_text(report));
   return 0;
 }
 

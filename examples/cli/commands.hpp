@@ -14,6 +14,6 @@ namespace pensee::cli {
 [[nodiscard]] Result<int> run_quantize(const QuantizeCommand& command);
 [[nodiscard]] Result<int> run_tokenize(const ModelOptions& options, const std::string& text);
 [[nodiscard]] Result<int> run_logits(const LogitsOptions& options);
-[[nodiscard]] Result<int> run_bench(const BenchOptions& options);
+[[nodiscard]] Result<int> run_bench(BenchOptions options);
 
 }  // namespace pensee::cli

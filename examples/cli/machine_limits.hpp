@@ -24,7 +24,8 @@ struct MachineLimits {
   PeakLimit int8;
 };
 
-// Medians over several passes with all threads of the pool; takes a few seconds.
+// The best of several passes with all threads of the pool, since a neighbour can only make them
+// slower; takes a few seconds.
 [[nodiscard]] Result<MachineLimits> measure_machine(ThreadPool& pool);
 
 }  // namespace pensee::cli

@@ -99,6 +99,17 @@ void add_logits(CLI::App& app, Command& chosen) {
   command->callback([options, &chosen] { chosen = [options] { return run_logits(*options); }; });
 }
 
+void add_layer_options(CLI::App& command, BenchOptions& options) {
+  command
+      .add_option("--layer", options.layer,
+                  "Instead of a model, one layer of DeepSeek-R1's size with random weights: moe, "
+                  "whose prompts are rows, or mla")
+      ->check(CLI::IsMember({"moe", "mla"}));
+  command.add_option("--layer-type", options.layer_type, "Type of the layer's weights");
+  command.add_option("--experts", options.experts, "Experts of the layer; R1 has 256")
+      ->check(CLI::PositiveNumber);
+}
+
 void add_bench(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("bench", "Measure the machine and the model");
   auto options = std::make_shared<BenchOptions>();
@@ -106,9 +117,18 @@ void add_bench(CLI::App& app, Command& chosen) {
   command->add_option("--prefill", options->prefill, "Prompt lengths, such as 32,128")
       ->delimiter(',')
       ->check(CLI::PositiveNumber);
-  command->add_option("--decode", options->decode, "Tokens to decode")->check(CLI::PositiveNumber);
+  command
+      ->add_option("--depth", options->depth,
+                   "Tokens in the cache before decoding, such as 0,8192; their rows are made up")
+      ->delimiter(',')
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--decode", options->decode, "Tokens to decode at each depth")
+      ->check(CLI::PositiveNumber);
   command->add_option("--repeats", options->repeats, "Runs, of which the median is shown")
       ->check(CLI::PositiveNumber);
+  command->add_option("--cpus", options->cpus,
+                      "CPUs to tie the threads to, such as 0-3,8; as many threads unless given");
+  add_layer_options(*command, *options);
   command->add_flag("--json", options->json, "Print JSON");
   add_model_options(*command, options->model);
   command->callback([options, &chosen] { chosen = [options] { return run_bench(*options); }; });

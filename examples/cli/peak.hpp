@@ -13,3 +13,10 @@ uint64_t peak_int8_avx2(uint64_t rounds);   /* AVX2: maddubs, madd, add */
 uint64_t peak_f32_avx512(uint64_t rounds);  /* AVX512F */
 uint64_t peak_int8_avx512(uint64_t rounds); /* AVX512_VNNI */
 uint64_t peak_bf16_avx512(uint64_t rounds); /* AVX512_BF16 */
+
+/* The sum of the 64-bit words of `bytes` bytes at `data`, both multiples of 512: reads as fast as
+ * the machine allows. */
+typedef uint64_t (*ReadFn)(const void* data, uint64_t bytes);
+
+uint64_t read_avx2(const void* data, uint64_t bytes);
+uint64_t read_avx512(const void* data, uint64_t bytes);

@@ -144,6 +144,40 @@ expect 0 --help
 has out 'ask'
 expect 0 --version
 
+# Measuring. The numbers are the machine's; that they are there, and what they belong to, is not.
+quick='--repeats 1 --decode 2'
+expect 0 bench $quick --prefill 3,20 --depth 0,40 --threads 1 --json
+is_empty err
+for key in read_bytes_per_second file_bytes peak_bytes fraction_of_read fraction_of_peak cpus \
+  bytes_per_second; do
+  has out "\"$key\":"
+done
+has out '"depth": 40'
+has out '"tokens": 20'
+cpu=$(sed -n 's/^Cpus_allowed_list:[^0-9]*\([0-9]*\).*/\1/p' /proc/self/status)
+expect 0 bench $quick --prefill 3 --cpus "$cpu"
+has out "machine, 1 threads tied to CPUs $cpu"
+has out 'prefill 3'
+has out 'x (file + cache)'
+has_not out 'decode at'
+expect 0 bench $quick --layer mla --depth 5 --layer-type q8_0
+has out 'decode at 5'
+has out 'mla layer of DeepSeek-R1, q8_0'
+expect 0 bench $quick --layer moe --experts 16 --prefill 1
+has out 'prefill 1 '
+expect 1 bench --cpus 100000
+has err 'which this process may use, found 100000'
+expect 1 bench --cpus 0-
+has err 'found "0-"'
+expect 1 bench --depth 100000
+has err 'context_length: expected 1 to 2048'
+expect 1 bench --layer moe --experts 9
+has err '--experts: expected a multiple of 8'
+expect 1 bench --layer moe --layer-type q3
+has err 'cannot write type "q3"'
+expect 1 bench "$model" --layer moe
+expect 1 bench --layer dense
+
 # Bad command lines.
 expect 1
 expect 1 dance
