@@ -35,21 +35,16 @@ constexpr int log2_of(int power) {
   return power <= 1 ? 0 : 1 + log2_of(power / 2);
 }
 
-// Asks for the bytes of a chunk: into the L1 cache when they come next, else into the L2 cache.
-template <class E, bool kSoon>
+// Asks for bytes that come soon, into the L1 cache.
+template <int kBytes>
 inline void prefetch(const char* w) {
-#pragma GCC unroll 8
-  for (int line = 0; line < E::kBytes; line += 64) {
-    if (kSoon) {
-      _mm_prefetch(w + line, _MM_HINT_T0);
-    } else {
-      _mm_prefetch(w + line, _MM_HINT_T1);
-    }
-  }
+#pragma GCC unroll 16
+  for (int line = 0; line < kBytes; line += 64) _mm_prefetch(w + line, _MM_HINT_T0);
 }
 
 // The chunks that the next rows will need: those of `rows`, moved on by `bytes`. They are asked for
-// bit by bit between multiplications, so that memory and processor work at the same time.
+// bit by bit between multiplications, so that memory and processor work at the same time; into the
+// L2 cache, for they come later.
 struct Ahead {
   const char* const* rows = nullptr;  // none: asks for nothing
   int64_t bytes = 0;
@@ -59,7 +54,11 @@ struct Ahead {
   inline void ask(unsigned i, unsigned count) const {
     if (rows == nullptr) return;
 #pragma GCC unroll 4
-    for (unsigned k = 0; k < count; ++k) prefetch<E, false>(rows[count * i + k] + bytes);
+    for (unsigned k = 0; k < count; ++k) {
+      const char* w = rows[count * i + k] + bytes;
+#pragma GCC unroll 8
+      for (int line = 0; line < E::kBytes; line += 64) _mm_prefetch(w + line, _MM_HINT_T1);
+    }
   }
 };
 
@@ -244,7 +243,7 @@ struct Decoder<KernelType::kQ3_K> {
 };
 
 // Scales and minimums of Q4_K and Q5_K.
-inline void k_scales(const char* w, GroupScales& out) {
+[[gnu::always_inline]] inline void k_scales(const char* w, GroupScales& out) {
   const uint32_t s0 = load_word<uint32_t>(w + 4);
   const uint32_t s1 = load_word<uint32_t>(w + 8);
   const uint32_t s2 = load_word<uint32_t>(w + 12);

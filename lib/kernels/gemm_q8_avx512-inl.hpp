@@ -126,7 +126,7 @@ void fill_panels(const KernelMatrix* w, int64_t row_begin, int64_t row_end, int6
         if (cols < kQ8Columns) bytes[i] = padded[i].fill(bytes[i], cols);
       }
       for (const char* row : bytes) {
-        if (cols > kQ8Columns) prefetch<E, true>(row + E::kBytes);
+        if (cols > kQ8Columns) prefetch<E::kBytes>(row + E::kBytes);
       }
       panels[k].fill(bytes);
     }

@@ -20,8 +20,10 @@ struct Simd {
   // For q8-inl.hpp: how many panels and inputs are multiplied together.
   static constexpr unsigned kPanels = 1;
   static constexpr unsigned kPanelTileInputs = 2;
+  template <class E, unsigned R, unsigned X>
+  using Rows = NarrowRows<E, R, X>;
   template <class E>
-  using RowTile = NarrowRowTile<E>;
+  static constexpr bool kPairsPay = false;
   template <class E>
   using Panel = NarrowPanel<E>;
   static constexpr unsigned kAddTileOutputs = 2;

@@ -21,8 +21,10 @@ struct Simd {
   // For q8-inl.hpp: how many panels and inputs are multiplied together.
   static constexpr unsigned kPanels = 2;
   static constexpr unsigned kPanelTileInputs = 4;
+  template <class E, unsigned R, unsigned X>
+  using Rows = WideRows<E, R, X>;
   template <class E>
-  using RowTile = WideRowTile<E>;
+  static constexpr bool kPairsPay = E::kGroups == 8;
   template <class E>
   using Panel = WidePanel<E>;
   static constexpr unsigned kAddTileOutputs = 4;

@@ -4,11 +4,10 @@
 // Every (row, input) has one accumulator for each group of a chunk, 8 or 16; chunks are added in
 // order, and the accumulators as a tree at the end. The dot product of a group is exact. Two ways
 // compute this, to the same bits:
-//   a tile    Of a few rows, for few inputs. Codes are multiplied as they come, lanes are
-//             summed crosswise: a lane is a group.
+//   rows      One or two, for few inputs. Codes are multiplied as they come, lanes are summed
+//             crosswise: a lane is a group.
 //   a panel   Of S::kLanes rows, or S::kPanels of them, for more inputs. Codes of a chunk are
-//   transposed, so that a lane
-//             is a row and four codes of an input serve all lanes.
+//             transposed, so that a lane is a row and four codes of an input serve all lanes.
 #pragma once
 
 #include <immintrin.h>
@@ -22,8 +21,10 @@
 namespace pensee {
 namespace {
 
-constexpr int64_t kPanelInputs = 4;  // as many inputs make a panel pay
-constexpr int64_t kWideInputs = 8;   // and as many, several panels at once
+constexpr int64_t kPanelInputs = 4;   // as many inputs make a panel pay
+constexpr int64_t kWideInputs = 8;    // and as many, several panels at once
+constexpr int64_t kReadAhead = 8192;  // bytes; less comes too late, more leaves the L1 cache
+constexpr int64_t kShortTile = 4096;  // bytes; longer ones are further apart than hardware looks
 
 // The last columns of a row, fewer than a chunk: its blocks, then zeros.
 template <class E>
@@ -58,25 +59,35 @@ inline void for_each_chunk(const KernelMatrix* w, int64_t r, int64_t row_end, F&
   f(chunks, rows, rest);
 }
 
-template <class S, class E>
+// R rows from row r on and X inputs.
+template <class S, class E, unsigned R, unsigned X>
+inline void dot_tile_q8(const KernelMatrix* w, int64_t r, int64_t row_end, const Q8Chunk* x,
+                        int64_t ldx, float* y, int64_t ldy) {
+  typename S::template Rows<E, R, X> rows;
+  rows.clear();
+  for_each_chunk<E, R>(w, r, row_end, [&](int64_t c, const char* const(&chunk)[R], int64_t) {
+    // Memory is asked for as one stream, also where two rows are read side by side.
+    prefetch<R * E::kBytes>(chunk[0] + int64_t{R - 1} * c * E::kBytes + kReadAhead);
+    rows.add(chunk, x + c, ldx);
+  });
+  const int64_t count = row_end - r < R ? row_end - r : R;
+  for (unsigned i = 0; i < X; ++i) {
+    for (unsigned k = 0; k < count; ++k) y[i * ldy + k] = rows.total(i, k);
+  }
+}
+
+template <class S, class E, unsigned X>
 void dot_rows_few(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8Chunk* x,
-                  int64_t ldx, int64_t n, float* y, int64_t ldy) {
-  using Tile = typename S::template RowTile<E>;
-  constexpr unsigned kRows = Tile::kRows;
-  const int64_t next = int64_t{kRows} * w->row_bytes;
-  for (int64_t r = row_begin; r < row_end; r += kRows) {
-    const int64_t count = row_end - r < kRows ? row_end - r : kRows;
-    for (int64_t i = 0; i < n; ++i) {
-      Tile tile;
-      tile.clear();
-      for_each_chunk<E, kRows>(w, r, row_end,
-                               [&](int64_t c, const char* const(&rows)[kRows], int64_t /*cols*/) {
-                                 tile.add(rows, next, x + i * ldx + c);
-                               });
-      float out[kRows];
-      tile.finish(out);
-      for (int64_t k = 0; k < count; ++k) y[i * ldy + (r - row_begin) + k] = out[k];
+                  int64_t ldx, float* y, int64_t ldy) {
+  int64_t r = row_begin;
+  if constexpr (S::template kPairsPay<E>) {
+    const bool is_short = 2 * w->row_bytes <= kShortTile;
+    for (; is_short && r < row_end; r += 2) {
+      dot_tile_q8<S, E, 2, X>(w, r, row_end, x, ldx, y + (r - row_begin), ldy);
     }
+  }
+  for (; r < row_end; ++r) {
+    dot_tile_q8<S, E, 1, X>(w, r, row_end, x, ldx, y + (r - row_begin), ldy);
   }
 }
 
@@ -140,10 +151,10 @@ void dot_panels(const KernelMatrix* w, int64_t r, int64_t row_end, const Q8Chunk
 template <class S, class E>
 void dot_rows_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8Chunk* x,
                  int64_t ldx, int64_t n, float* y, int64_t ldy) {
-  if (n < kPanelInputs) {
-    dot_rows_few<S, E>(w, row_begin, row_end, x, ldx, n, y, ldy);
-    return;
-  }
+  static_assert(kPanelInputs == 4);
+  if (n == 1) return dot_rows_few<S, E, 1>(w, row_begin, row_end, x, ldx, y, ldy);
+  if (n == 2) return dot_rows_few<S, E, 2>(w, row_begin, row_end, x, ldx, y, ldy);
+  if (n == 3) return dot_rows_few<S, E, 3>(w, row_begin, row_end, x, ldx, y, ldy);
   constexpr int64_t kLanes = S::kLanes;
   int64_t r = row_begin;
   while (r < row_end) {

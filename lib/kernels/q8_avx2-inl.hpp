@@ -10,8 +10,6 @@
 namespace pensee {
 namespace {
 
-constexpr unsigned kNarrowTileRows = 2;  // rows worked on together
-
 // Products of four neighbouring codes each, which are exact: pairs of products stay within 16 bits.
 // Where codes take eight bits, the sign of the weight moves to the input.
 template <class E>
@@ -48,44 +46,45 @@ inline __m256i load_ints(const int32_t* p) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
 }
 
-// Tiles of two rows and one input.
-template <class E>
-struct NarrowRowTile {
-  static constexpr unsigned kRows = kNarrowTileRows;
+// A row and X inputs: the chunks of weights are decoded once. A lane of a sum is a group.
+template <class E, unsigned R, unsigned X>
+struct NarrowRows {
+  static_assert(R == 1);
   static constexpr unsigned kSums = E::kGroups / 8;
-  __m256 sums[kNarrowTileRows][kSums];
+  __m256 sums[X][kSums];
 
   void clear() {
-    for (auto& row : sums) {
-      for (__m256& sum : row) sum = _mm256_setzero_ps();
+    for (auto& input : sums) {
+      for (__m256& sum : input) sum = _mm256_setzero_ps();
     }
   }
 
-  inline void add(const char* const (&w)[kNarrowTileRows], int64_t next, const Q8Chunk* x) {
-#pragma GCC unroll 2
-    for (unsigned r = 0; r < kNarrowTileRows; ++r) {
-      prefetch<E, true>(w[r] + next);
-      add_row(w[r], x, sums[r]);
-    }
-  }
-
-  static inline void add_row(const char* w, const Q8Chunk* x, __m256 (&row)[kSums]) {
+  [[gnu::always_inline]] inline void add(const char* const (&w)[R], const Q8Chunk* x, int64_t ldx) {
     __m256i codes[kChunkVectors];
-    E::codes(w, codes);
+    GroupScales s;
+    E::codes(w[0], codes);
+    E::scales(w[0], s);
+#pragma GCC unroll 8
+    for (__m256i& code : codes) code = centred<E>(code);
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < X; ++i) add_input(codes, s, x + int64_t{i} * ldx, sums[i]);
+  }
+
+  [[gnu::always_inline]] static inline void add_input(const __m256i (&codes)[kChunkVectors], const GroupScales& s,
+                               const Q8Chunk* x, __m256 (&sum)[kSums]) {
+    __m256i fours[kChunkVectors];
 #pragma GCC unroll 8
     for (unsigned v = 0; v < kChunkVectors; ++v) {
       const __m256i input = load_256(reinterpret_cast<const char*>(x->codes) + 32 * v);
-      codes[v] = sum_pairs(dot_pairs<E>(centred<E>(codes[v]), input));
+      fours[v] = sum_pairs(dot_pairs<E>(codes[v], input));
     }
-    const __m256i first = sums_of_fours(codes[0], codes[1], codes[2], codes[3]);
-    const __m256i last = sums_of_fours(codes[4], codes[5], codes[6], codes[7]);
-    GroupScales s;
-    E::scales(w, s);
+    const __m256i first = sums_of_fours(fours[0], fours[1], fours[2], fours[3]);
+    const __m256i last = sums_of_fours(fours[4], fours[5], fours[6], fours[7]);
     const __m256 x_scale = _mm256_loadu_ps(x->scales);
     if (E::kGroups == 8) {
       const __m256i dots = _mm256_add_epi32(_mm256_permute2x128_si256(first, last, 0x20),
                                             _mm256_permute2x128_si256(first, last, 0x31));
-      row[0] = with_group_sums(row[0], dots, load_ints(x->sums_32), x_scale, s.d[0], s.m[0]);
+      sum[0] = with_group_sums(sum[0], dots, load_ints(x->sums_32), x_scale, s.d[0], s.m[0]);
       return;
     }
     // Group 2 v + h is in lane v of half h.
@@ -94,9 +93,9 @@ struct NarrowRowTile {
         _mm256_permutevar8x32_ps(x_scale, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
     const __m256 last_scale =
         _mm256_permutevar8x32_ps(x_scale, _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7));
-    row[0] = with_group_sums(row[0], _mm256_permutevar8x32_epi32(first, in_order),
+    sum[0] = with_group_sums(sum[0], _mm256_permutevar8x32_epi32(first, in_order),
                              load_ints(x->sums_16), first_scale, s.d[0], s.m[0]);
-    row[kSums - 1] = with_group_sums(row[kSums - 1], _mm256_permutevar8x32_epi32(last, in_order),
+    sum[kSums - 1] = with_group_sums(sum[kSums - 1], _mm256_permutevar8x32_epi32(last, in_order),
                                      load_ints(x->sums_16 + 8), last_scale, s.d[1], s.m[1]);
   }
 
@@ -108,11 +107,9 @@ struct NarrowRowTile {
     return _mm256_fnmadd_ps(m, _mm256_mul_ps(_mm256_cvtepi32_ps(x_sums), x_scale), total);
   }
 
-  void finish(float (&out)[kNarrowTileRows]) const {
-    for (unsigned r = 0; r < kNarrowTileRows; ++r) {
-      out[r] = sum_of_tree(sums[r][0]);
-      if (kSums == 2) out[r] += sum_of_tree(sums[r][kSums - 1]);
-    }
+  [[nodiscard]] float total(unsigned i, unsigned /*r*/) const {
+    const float first = sum_of_tree(sums[i][0]);
+    return kSums == 2 ? first + sum_of_tree(sums[i][kSums - 1]) : first;
   }
 };
 
@@ -206,7 +203,7 @@ struct NarrowPanel {
       for (unsigned i = 0; i < X; ++i) {
         const int32_t sum = kWideGroups ? x[i]->sums_32[g] : x[i]->sums_16[g];
         const float x_scale = x[i]->scales[kWideGroups ? g : g / 2];
-        sums[i][0][g] = NarrowRowTile<E>::with_group_sums(
+        sums[i][0][g] = NarrowRows<E, 1, 1>::with_group_sums(
             sums[i][0][g], dots[i], _mm256_set1_epi32(sum), _mm256_set1_ps(x_scale),
             panel.scales[g], panel.mins[E::kHasMin ? g : 0]);
       }

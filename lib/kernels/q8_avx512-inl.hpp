@@ -12,32 +12,29 @@
 namespace pensee {
 namespace {
 
-// Rows worked on together: as far ahead as the next ones are bytes asked for, and 8 to 12 KiB are
-// best.
-template <class E>
-constexpr unsigned kWideTileRows = E::kBytes > 200 ? 2 : 4;
-
 // idot - kOffset * sum: the products of the codes without their offset.
 template <class E>
 inline __m512i without_offset(__m512i idot, __m512i sums) {
   if (E::kOffset == 0) return idot;
   return _mm512_sub_epi32(idot, _mm512_slli_epi32(sums, log2_of(E::kOffset)));
 }
-
-// An input's chunk in the order of Wide<E>.
 template <class E>
-inline void load_input(const Q8Chunk* x, __m512i (&out)[kWideVectors]) {
-  const char* codes = reinterpret_cast<const char*>(x->codes);
+inline __m256i without_offset(__m256i idot, __m256i sums) {
+  if (E::kOffset == 0) return idot;
+  return _mm256_sub_epi32(idot, _mm256_slli_epi32(sums, log2_of(E::kOffset)));
+}
+
+// An input's chunk in the order of a type.
+template <Order kOrder>
+[[gnu::always_inline]] inline void load_input(const Q8Chunk* x, __m512i (&out)[kWideVectors]) {
 #pragma GCC unroll 4
-  for (unsigned v = 0; v < kWideVectors; ++v) {
-    if (Wide<E>::kOrder == Order::kAlternating) {
-      const char* first = codes + v / 2 * 128 + v % 2 * 32;
-      out[v] = join(load_256(first), load_256(first + 64));
-    } else if (Wide<E>::kOrder == Order::kHalves) {
-      out[v] = load_four(codes + v / 2 * 128 + v % 2 * 16, 32);
-    } else {
-      out[v] = load_512(codes + 64 * v);
-    }
+  for (unsigned v = 0; v < kWideVectors; ++v) out[v] = load_512(x->codes + 64 * v);
+  if (kOrder == Order::kColumns) return;
+#pragma GCC unroll 2
+  for (unsigned v = 0; v < kWideVectors; v += 2) {
+    const __m512i second = _mm512_shuffle_i32x4(out[v], out[v + 1], 0xdd);
+    out[v] = _mm512_shuffle_i32x4(out[v], out[v + 1], 0x88);
+    out[v + 1] = second;
   }
 }
 
@@ -48,133 +45,125 @@ inline __m512i sums_of_fours(__m512i a, __m512i b, __m512i c, __m512i d) {
   return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
 }
 
-// The products of a row's chunk, vector by vector.
-template <class E>
-inline void multiply(const char* w, const __m512i (&x)[kWideVectors],
+// The products of a chunk's codes, four columns each, vector by vector.
+inline void multiply(const __m512i (&codes)[kWideVectors], const __m512i (&x)[kWideVectors],
                      __m512i (&out)[kWideVectors]) {
-  Wide<E>::codes(w, out);
 #pragma GCC unroll 4
   for (unsigned v = 0; v < kWideVectors; ++v) {
-    out[v] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), out[v], x[v]);
+    out[v] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), codes[v], x[v]);
   }
 }
 
-// The dot products of the eight groups of 32 of two rows.
-template <class E>
-inline __m512i dot_two_rows(const char* first, const char* second,
-                            const __m512i (&x)[kWideVectors]) {
-  if (Wide<E>::kOrder == Order::kHalves) {
-    __m512i codes[2 * kWideVectors];
-    __m512i dots[4];
-    Wide<E>::codes(first, *reinterpret_cast<__m512i(*)[kWideVectors]>(codes));
-    Wide<E>::codes(second, *reinterpret_cast<__m512i(*)[kWideVectors]>(codes + kWideVectors));
-#pragma GCC unroll 4
-    for (unsigned k = 0; k < 4; ++k) {
-      dots[k] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), codes[2 * k], x[2 * (k % 2)]);
-      dots[k] = _mm512_dpbusd_epi32(dots[k], codes[2 * k + 1], x[2 * (k % 2) + 1]);
+// The dot products of the eight groups of 32 of a chunk.
+template <Order kOrder>
+[[gnu::always_inline]] inline __m256i dot_groups_of_32(const __m512i (&codes)[kWideVectors],
+                                const __m512i (&x)[kWideVectors]) {
+  if (kOrder == Order::kHalves) {
+    __m512i dots[2];
+#pragma GCC unroll 2
+    for (unsigned k = 0; k < 2; ++k) {
+      dots[k] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), codes[2 * k], x[2 * k]);
+      dots[k] = _mm512_dpbusd_epi32(dots[k], codes[2 * k + 1], x[2 * k + 1]);
     }
-    // Lane k of 128-bit lane l: row k / 2, group 4 (k % 2) + l.
-    const __m512i in_order =
-        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    return _mm512_permutexvar_epi32(in_order, sums_of_fours(dots[0], dots[1], dots[2], dots[3]));
+    const __m512i twos = _mm512_add_epi32(_mm512_unpacklo_epi32(dots[0], dots[1]),
+                                          _mm512_unpackhi_epi32(dots[0], dots[1]));
+    const __m512i fours = _mm512_add_epi32(twos, _mm512_unpackhi_epi64(twos, twos));
+    // Word k of 128-bit lane l: group 4 k + l.
+    const __m512i in_order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 0, 0, 0, 0, 0, 0, 0);
+    return _mm512_castsi512_si256(_mm512_permutexvar_epi32(in_order, fours));
   }
-  __m512i a[kWideVectors];
-  __m512i b[kWideVectors];
-  multiply<E>(first, x, a);
-  multiply<E>(second, x, b);
-  const __m512i fours_a = sums_of_fours(a[0], a[1], a[2], a[3]);
-  const __m512i fours_b = sums_of_fours(b[0], b[1], b[2], b[3]);
-  const __m512i eights = _mm512_add_epi32(_mm512_shuffle_i32x4(fours_a, fours_b, 0x88),
-                                          _mm512_shuffle_i32x4(fours_a, fours_b, 0xdd));
-  // Of each row, lanes v and v + 4 have the groups of vector v.
-  const __m512i in_order =
-      Wide<E>::kOrder == Order::kAlternating
-          ? _mm512_setr_epi32(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15)
-          : _mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
-  return _mm512_permutexvar_epi32(in_order, eights);
+  __m512i products[kWideVectors];
+  multiply(codes, x, products);
+  const __m512i fours = sums_of_fours(products[0], products[1], products[2], products[3]);
+  const __m512i eights = _mm512_add_epi32(fours, _mm512_shuffle_i32x4(fours, fours, 0xb1));
+  // Word v of 128-bit lane 2 h: half h of vector v.
+  const __m512i in_order = _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 0, 0, 0, 0, 0, 0, 0, 0);
+  return _mm512_castsi512_si256(_mm512_permutexvar_epi32(in_order, eights));
 }
 
-// Tiles of a few rows and one input. Types with groups of 32: an accumulator holds two rows.
-template <class E, int kGroups = E::kGroups>
-struct WideRowTile {
-  static constexpr unsigned kRows = kWideTileRows<E>;
-  __m512 sums[kRows / 2];
+// R rows and X inputs: the chunks of weights are decoded once. A lane of a sum is a group, of 32
+// columns or of 16.
+template <class E, unsigned R, unsigned X, int kGroups = E::kGroups>
+struct WideRows {
+  __m256 sums[X][R];
 
   void clear() {
-    for (__m512& sum : sums) sum = _mm512_setzero_ps();
+    for (auto& input : sums) {
+      for (__m256& sum : input) sum = _mm256_setzero_ps();
+    }
   }
 
-  inline void add(const char* const (&w)[kRows], int64_t next, const Q8Chunk* x) {
-    __m512i codes[kWideVectors];
-    load_input<E>(x, codes);
-    const __m512i x_sums = twice(load_256(reinterpret_cast<const char*>(x->sums_32)));
-    const __m512 x_scale =
-        _mm512_castsi512_ps(twice(load_256(reinterpret_cast<const char*>(x->scales))));
-    const __m512 x_sum = _mm512_mul_ps(_mm512_cvtepi32_ps(x_sums), x_scale);
+  [[gnu::always_inline]] inline void add(const char* const (&w)[R], const Q8Chunk* x, int64_t ldx) {
+    __m512i codes[R][kWideVectors];
+    GroupScales s[R];
 #pragma GCC unroll 2
-    for (unsigned p = 0; p < kRows / 2; ++p) {
-      prefetch<E, true>(w[2 * p] + next);
-      prefetch<E, true>(w[2 * p + 1] + next);
-      const __m512i dots =
-          without_offset<E>(dot_two_rows<E>(w[2 * p], w[2 * p + 1], codes), x_sums);
-      GroupScales a;
-      GroupScales b;
-      E::scales(w[2 * p], a);
-      E::scales(w[2 * p + 1], b);
-      const __m512 scale = _mm512_mul_ps(join(a.d[0], b.d[0]), x_scale);
-      sums[p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), scale, sums[p]);
-      if (E::kHasMin) sums[p] = _mm512_fnmadd_ps(join(a.m[0], b.m[0]), x_sum, sums[p]);
+    for (unsigned r = 0; r < R; ++r) {
+      Wide<E>::codes(w[r], codes[r]);
+      E::scales(w[r], s[r]);
+    }
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < X; ++i) {
+      const Q8Chunk* chunk = x + int64_t{i} * ldx;
+      __m512i input[kWideVectors];
+      load_input<Wide<E>::kOrder>(chunk, input);
+      const __m256i x_sums = load_256(reinterpret_cast<const char*>(chunk->sums_32));
+      const __m256 x_scale = _mm256_loadu_ps(chunk->scales);
+      const __m256 x_sum = _mm256_mul_ps(_mm256_cvtepi32_ps(x_sums), x_scale);
+#pragma GCC unroll 2
+      for (unsigned r = 0; r < R; ++r) {
+        const __m256i dots =
+            without_offset<E>(dot_groups_of_32<Wide<E>::kOrder>(codes[r], input), x_sums);
+        const __m256 scale = _mm256_mul_ps(s[r].d[0], x_scale);
+        sums[i][r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots), scale, sums[i][r]);
+        if (E::kHasMin) sums[i][r] = _mm256_fnmadd_ps(s[r].m[0], x_sum, sums[i][r]);
+      }
     }
   }
 
-  void finish(float (&out)[kRows]) const {
-    for (unsigned p = 0; p < kRows / 2; ++p) {
-      out[2 * p] = sum_of_tree(_mm512_castps512_ps256(sums[p]));
-      out[2 * p + 1] = sum_of_tree(upper_half(sums[p]));
-    }
+  [[nodiscard]] float total(unsigned i, unsigned r) const {
+    return sum_of_tree(sums[i][r]);
   }
 };
 
-// Types with groups of 16: an accumulator for each row.
-template <class E>
-struct WideRowTile<E, 16> {
-  static constexpr unsigned kRows = kWideTileRows<E>;
-  __m512 sums[kRows];
+template <class E, unsigned X>
+struct WideRows<E, 1, X, 16> {
+  __m512 sums[X];
 
   void clear() {
     for (__m512& sum : sums) sum = _mm512_setzero_ps();
   }
 
-  inline void add(const char* const (&w)[kRows], int64_t next, const Q8Chunk* x) {
-    __m512i codes[kWideVectors];
-    load_input<E>(x, codes);
-    const __m512i x_sums = load_512(x->sums_16);
+  [[gnu::always_inline]] inline void add(const char* const (&w)[1], const Q8Chunk* x, int64_t ldx) {
+    static_assert(Wide<E>::kOrder == Order::kColumns);
     const __m512i doubled = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-    const __m512 x_scale = _mm512_castsi512_ps(_mm512_permutexvar_epi32(
-        doubled, twice(load_256(reinterpret_cast<const char*>(x->scales)))));
-    const __m512 x_sum = _mm512_mul_ps(_mm512_cvtepi32_ps(x_sums), x_scale);
-    // Group 4 v + l is in lane v of 128-bit lane l.
+    // Group 4 v + l is in word v of 128-bit lane l.
     const __m512i in_order =
         _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    __m512i codes[kWideVectors];
+    GroupScales s;
+    Wide<E>::codes(w[0], codes);
+    E::scales(w[0], s);
 #pragma GCC unroll 4
-    for (unsigned r = 0; r < kRows; ++r) {
-      prefetch<E, true>(w[r] + next);
-      __m512i products[kWideVectors];
-      multiply<E>(w[r], codes, products);
-      const __m512i fours = sums_of_fours(products[0], products[1], products[2], products[3]);
+    for (unsigned i = 0; i < X; ++i) {
+      const Q8Chunk* chunk = x + int64_t{i} * ldx;
+      __m512i input[kWideVectors];
+      load_input<Order::kColumns>(chunk, input);
+      const __m512i x_sums = load_512(chunk->sums_16);
+      const __m512 x_scale = _mm512_castsi512_ps(_mm512_permutexvar_epi32(
+          doubled, twice(load_256(reinterpret_cast<const char*>(chunk->scales)))));
+      multiply(codes, input, input);
+      const __m512i fours = sums_of_fours(input[0], input[1], input[2], input[3]);
       const __m512i dots = without_offset<E>(_mm512_permutexvar_epi32(in_order, fours), x_sums);
-      GroupScales s;
-      E::scales(w[r], s);
       const __m512 scale = _mm512_mul_ps(join(s.d[0], s.d[1]), x_scale);
-      sums[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), scale, sums[r]);
-      if (E::kHasMin) sums[r] = _mm512_fnmadd_ps(join(s.m[0], s.m[1]), x_sum, sums[r]);
+      sums[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), scale, sums[i]);
+      if (!E::kHasMin) continue;
+      const __m512 x_sum = _mm512_mul_ps(_mm512_cvtepi32_ps(x_sums), x_scale);
+      sums[i] = _mm512_fnmadd_ps(join(s.m[0], s.m[1]), x_sum, sums[i]);
     }
   }
 
-  void finish(float (&out)[kRows]) const {
-    for (unsigned r = 0; r < kRows; ++r) {
-      out[r] = sum_of_tree(_mm512_castps512_ps256(sums[r])) + sum_of_tree(upper_half(sums[r]));
-    }
+  [[nodiscard]] float total(unsigned i, unsigned /*r*/) const {
+    return sum_of_tree(_mm512_castps512_ps256(sums[i])) + sum_of_tree(upper_half(sums[i]));
   }
 };
 
@@ -266,14 +255,8 @@ struct WidePanel : PanelNumbers<E::kGroups, E::kHasMin> {
 
   // Where word t of vector v of Wide<E> belongs.
   static unsigned unit(unsigned v, unsigned t) {
-    switch (Wide<E>::kOrder) {
-      case Order::kAlternating:
-        return v / 2 * 32 + v % 2 * 8 + t / 8 * 16 + t % 8;
-      case Order::kHalves:
-        return v / 2 * 32 + v % 2 * 4 + t / 4 * 8 + t % 4;
-      default:
-        return 16 * v + t;
-    }
+    if (Wide<E>::kOrder == Order::kColumns) return 16 * v + t;
+    return v / 2 * 32 + v % 2 * 4 + t / 4 * 8 + t % 4;
   }
 
   // sums[i][p][g] += products of group g for P panels and X inputs.

@@ -37,9 +37,10 @@ inline __m512i masked_or(__m512i v, char mask, __m512i other) {
 // Which columns of a chunk the four vectors of 64 codes hold; each type takes the order that is
 // least work.
 enum class Order {
-  kColumns,      // groups of 32 columns {0, 1}, {2, 3}, {4, 5}, {6, 7}
-  kAlternating,  // groups {0, 2}, {1, 3}, {4, 6}, {5, 7}
-  kHalves,       // the first halves of groups 0 to 3, the second ones, the same of groups 4 to 7
+  kColumns,  // groups of 32 columns {0, 1}, {2, 3}, {4, 5}, {6, 7}
+  kHalves,   // the first halves of groups 0 to 3, the second ones, the same of groups 4 to 7
+  kEvenOdd,  // the first halves of groups 0, 2, 4, 6, the second ones, the same of groups 1, 3, 5,
+             // 7
 };
 
 template <class E>
@@ -67,31 +68,32 @@ struct Wide<Decoder<KernelType::kQ8_0>> {
 
 template <>
 struct Wide<Decoder<KernelType::kQ4_K>> {
-  static constexpr Order kOrder = Order::kAlternating;
+  static constexpr Order kOrder = Order::kColumns;
   static void codes(const char* w, __m512i (&out)[kWideVectors]) {
-#pragma GCC unroll 2
-    for (unsigned h = 0; h < 2; ++h) {
-      const __m512i q = load_512(w + 16 + 64 * h);
-      out[2 * h] = mask_bytes(q, 15);
-      out[2 * h + 1] = mask_bytes(_mm512_srli_epi16(q, 4), 15);
+    const __m512i right = join(_mm256_setzero_si256(), _mm256_set1_epi16(4));
+#pragma GCC unroll 4
+    for (unsigned v = 0; v < kWideVectors; ++v) {
+      const __m512i q = twice(load_256(w + 16 + 32 * v));
+      out[v] = mask_bytes(_mm512_srlv_epi16(q, right), 15);
     }
   }
 };
 
 template <>
 struct Wide<Decoder<KernelType::kQ5_K>> {
-  static constexpr Order kOrder = Order::kAlternating;
+  static constexpr Order kOrder = Order::kColumns;
   static void codes(const char* w, __m512i (&out)[kWideVectors]) {
     Wide<Decoder<KernelType::kQ4_K>>::codes(w + 32, out);
     const __m512i fifth = twice(load_256(w + 16));
+    const __m256i zero = _mm256_setzero_si256();
     const __m256i one = _mm256_set1_epi16(1);
     const __m256i two = _mm256_set1_epi16(2);
     const __m256i three = _mm256_set1_epi16(3);
     const __m256i four = _mm256_set1_epi16(4);
-    out[0] = masked_or(_mm512_sllv_epi16(fifth, join(four, two)), 16, out[0]);
-    out[1] = masked_or(_mm512_sllv_epi16(fifth, join(three, one)), 16, out[1]);
-    out[2] = masked_or(_mm512_srlv_epi16(fifth, join(_mm256_setzero_si256(), two)), 16, out[2]);
-    out[3] = masked_or(_mm512_srlv_epi16(fifth, join(one, three)), 16, out[3]);
+    out[0] = masked_or(_mm512_sllv_epi16(fifth, join(four, three)), 16, out[0]);
+    out[1] = masked_or(_mm512_sllv_epi16(fifth, join(two, one)), 16, out[1]);
+    out[2] = masked_or(_mm512_srlv_epi16(fifth, join(zero, one)), 16, out[2]);
+    out[3] = masked_or(_mm512_srlv_epi16(fifth, join(two, three)), 16, out[3]);
   }
 };
 
