@@ -132,13 +132,13 @@ struct Decoder<KernelType::kQ8_0> {
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 128;
 
-  static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
     for (unsigned g = 0; g < kChunkVectors; ++g) {
       out[g] = _mm256_xor_si256(load_256(w + g * 34 + 2), _mm256_set1_epi8(-128));
     }
   }
-  static void scales(const char* w, GroupScales& out) {
+  [[gnu::always_inline]] static void scales(const char* w, GroupScales& out) {
     out.d[0] = block_halves<34>(w);
   }
 };
@@ -152,7 +152,7 @@ struct Legacy {
   static constexpr bool kHasMin = kMin;
   static constexpr int kOffset = kMin ? 0 : kFifthBit ? 16 : 8;
 
-  static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
     for (unsigned g = 0; g < kChunkVectors; ++g) {
       const char* rest = w + g * kBlockBytes + (kMin ? 4 : 2);
@@ -162,7 +162,7 @@ struct Legacy {
       out[g] = _mm256_or_si256(out[g], and_mask(fifth, 16));
     }
   }
-  static void scales(const char* w, GroupScales& out) {
+  [[gnu::always_inline]] static void scales(const char* w, GroupScales& out) {
     out.d[0] = block_halves<kBlockBytes>(w);
     if (kMin) out.m[0] = _mm256_sub_ps(_mm256_setzero_ps(), block_halves<kBlockBytes>(w + 2));
   }
@@ -183,7 +183,7 @@ struct Decoder<KernelType::kQ2_K> {
   static constexpr bool kHasMin = true;
   static constexpr int kOffset = 0;
 
-  static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 2
     for (unsigned h = 0; h < 2; ++h) {
       const __m256i q = load_256(w + 16 + 32 * h);
@@ -193,7 +193,7 @@ struct Decoder<KernelType::kQ2_K> {
       out[4 * h + 3] = and_mask(_mm256_srli_epi16(q, 6), 3);
     }
   }
-  static void scales(const char* w, GroupScales& out) {
+  [[gnu::always_inline]] static void scales(const char* w, GroupScales& out) {
     const __m128i both = load_128(w);
     const __m128i d = _mm_and_si128(both, _mm_set1_epi8(15));
     const __m128i m = _mm_and_si128(_mm_srli_epi16(both, 4), _mm_set1_epi8(15));
@@ -213,7 +213,7 @@ struct Decoder<KernelType::kQ3_K> {
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 4;
 
-  static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
     Decoder<KernelType::kQ2_K>::codes(w + 16, out);
     const __m256i third = load_256(w);  // bit g of byte i: column i of group g
     out[0] = _mm256_or_si256(out[0], and_mask(_mm256_slli_epi16(third, 2), 4));
@@ -225,7 +225,7 @@ struct Decoder<KernelType::kQ3_K> {
     out[6] = _mm256_or_si256(out[6], and_mask(_mm256_srli_epi16(third, 4), 4));
     out[7] = _mm256_or_si256(out[7], and_mask(_mm256_srli_epi16(third, 5), 4));
   }
-  static void scales(const char* w, GroupScales& out) {
+  [[gnu::always_inline]] static void scales(const char* w, GroupScales& out) {
     constexpr uint64_t kLow = 0x0f0f0f0f0f0f0f0f;
     constexpr uint64_t kHigh = 0x3030303030303030;
     const auto low = load_word<uint64_t>(w + 96);
@@ -265,7 +265,7 @@ struct Decoder<KernelType::kQ4_K> {
   static constexpr bool kHasMin = true;
   static constexpr int kOffset = 0;
 
-  static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 4
     for (unsigned c = 0; c < 4; ++c) {
       const __m256i q = load_256(w + 16 + 32 * c);
@@ -273,7 +273,7 @@ struct Decoder<KernelType::kQ4_K> {
       out[2 * c + 1] = high_nibbles(q);
     }
   }
-  static void scales(const char* w, GroupScales& out) {
+  [[gnu::always_inline]] static void scales(const char* w, GroupScales& out) {
     k_scales(w, out);
   }
 };
@@ -285,7 +285,7 @@ struct Decoder<KernelType::kQ5_K> {
   static constexpr bool kHasMin = true;
   static constexpr int kOffset = 0;
 
-  static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
     Decoder<KernelType::kQ4_K>::codes(w + 32, out);
     const __m256i fifth = load_256(w + 16);  // bit g of byte i: column i of group g
     out[0] = _mm256_or_si256(out[0], and_mask(_mm256_slli_epi16(fifth, 4), 16));
@@ -297,7 +297,7 @@ struct Decoder<KernelType::kQ5_K> {
     out[6] = _mm256_or_si256(out[6], and_mask(_mm256_srli_epi16(fifth, 2), 16));
     out[7] = _mm256_or_si256(out[7], and_mask(_mm256_srli_epi16(fifth, 3), 16));
   }
-  static void scales(const char* w, GroupScales& out) { k_scales(w, out); }
+  [[gnu::always_inline]] static void scales(const char* w, GroupScales& out) { k_scales(w, out); }
 };
 
 template <>
@@ -307,7 +307,7 @@ struct Decoder<KernelType::kQ6_K> {
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 32;
 
-  static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 2
     for (unsigned h = 0; h < 2; ++h) {
       const __m256i q0 = load_256(w + 64 * h);
@@ -322,7 +322,7 @@ struct Decoder<KernelType::kQ6_K> {
       out[4 * h + 3] = _mm256_or_si256(high_nibbles(q1), high3);
     }
   }
-  static void scales(const char* w, GroupScales& out) {
+  [[gnu::always_inline]] static void scales(const char* w, GroupScales& out) {
     const __m128i all = load_128(w + 192);
     const __m256 d = _mm256_set1_ps(half_at(w + 208));
     out.d[0] = _mm256_mul_ps(d, signed_bytes(all));
@@ -348,11 +348,11 @@ struct Decoder<KernelType::kIQ4_NL> {
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 128;
 
-  static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
     for (unsigned g = 0; g < kChunkVectors; ++g) out[g] = look_up(iq4_values(), w + 18 * g + 2);
   }
-  static void scales(const char* w, GroupScales& out) {
+  [[gnu::always_inline]] static void scales(const char* w, GroupScales& out) {
     out.d[0] = block_halves<18>(w);
   }
 };
@@ -364,11 +364,11 @@ struct Decoder<KernelType::kIQ4_XS> {
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 128;
 
-  static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
     for (unsigned g = 0; g < kChunkVectors; ++g) out[g] = look_up(iq4_values(), w + 8 + 16 * g);
   }
-  static void scales(const char* w, GroupScales& out) {
+  [[gnu::always_inline]] static void scales(const char* w, GroupScales& out) {
     const __m256i low = _mm256_srlv_epi32(_mm256_set1_epi32(load_word<int32_t>(w + 4)),
                                           _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
     const __m256i high = _mm256_srlv_epi32(_mm256_set1_epi32(load_word<uint16_t>(w + 2) << 4),
@@ -387,12 +387,12 @@ struct Decoder<KernelType::kMXFP4> {
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 16;
 
-  static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
     for (unsigned g = 0; g < kChunkVectors; ++g) out[g] = look_up(mxfp4_values(), w + 17 * g + 1);
   }
   // 2^(exponent - 128), whose two smallest values are denormal.
-  static void scales(const char* w, GroupScales& out) {
+  [[gnu::always_inline]] static void scales(const char* w, GroupScales& out) {
     uint64_t bytes = 0;
 #pragma GCC unroll 8
     for (int g = 0; g < 8; ++g) bytes |= uint64_t{load_word<uint8_t>(w + 17 * g)} << (8 * g);
@@ -490,7 +490,7 @@ struct Decoder<KernelType::kIQ2_XXS> {
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 128;
 
-  static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
     for (unsigned g = 0; g < kChunkVectors; ++g) {
       const auto both = load_word<uint64_t>(w + 2 + 8 * g);
@@ -500,7 +500,7 @@ struct Decoder<KernelType::kIQ2_XXS> {
       out[g] = signed_codes(magnitudes, even_signs_of(static_cast<uint32_t>(both >> 32)));
     }
   }
-  static void scales(const char* w, GroupScales& out) {
+  [[gnu::always_inline]] static void scales(const char* w, GroupScales& out) {
     out.d[0] = iq_scales(half_at(w), _mm256_srli_epi32(sign_words(w), 28), 0.25F);
   }
   // Of every group: four times seven signs, and the scale in the highest four bits.
@@ -530,7 +530,7 @@ struct Decoder<KernelType::kIQ2_XS> {
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 128;
 
-  static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
     const auto& grid = kIQ2XSGrid.at;
 #pragma GCC unroll 8
     for (unsigned g = 0; g < kChunkVectors; ++g) {
@@ -543,7 +543,7 @@ struct Decoder<KernelType::kIQ2_XS> {
       out[g] = signed_codes(magnitudes, signs(0) | signs(1) | signs(2) | signs(3));
     }
   }
-  static void scales(const char* w, GroupScales& out) {
+  [[gnu::always_inline]] static void scales(const char* w, GroupScales& out) {
     iq2_scales(w, w + 66, out);
   }
 };
@@ -555,7 +555,7 @@ struct Decoder<KernelType::kIQ2_S> {
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 128;
 
-  static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
     for (unsigned g = 0; g < kChunkVectors; ++g) {
       const uint32_t high = byte_at(w + 66 + g);
@@ -566,7 +566,7 @@ struct Decoder<KernelType::kIQ2_S> {
       out[g] = signed_codes(magnitudes, load_word<uint32_t>(w + 34 + 4 * g));
     }
   }
-  static void scales(const char* w, GroupScales& out) {
+  [[gnu::always_inline]] static void scales(const char* w, GroupScales& out) {
     iq2_scales(w, w + 74, out);
   }
 };
@@ -583,7 +583,7 @@ struct Decoder<KernelType::kIQ3_XXS> {
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 128;
 
-  static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
     for (unsigned g = 0; g < kChunkVectors; ++g) {
       const auto eight = load_word<uint64_t>(w + 2 + 8 * g);
@@ -595,7 +595,7 @@ struct Decoder<KernelType::kIQ3_XXS> {
       out[g] = signed_codes(four_of_8(pair(0), pair(1), pair(2), pair(3)), signs);
     }
   }
-  static void scales(const char* w, GroupScales& out) {
+  [[gnu::always_inline]] static void scales(const char* w, GroupScales& out) {
     out.d[0] = iq_scales(half_at(w), _mm256_srli_epi32(load_256(w + 66), 28), 0.5F);
   }
 };
@@ -607,7 +607,7 @@ struct Decoder<KernelType::kIQ3_S> {
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 128;
 
-  static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
     for (unsigned g = 0; g < kChunkVectors; ++g) {
       const uint32_t high = byte_at(w + 66 + g) << 8;
@@ -621,7 +621,7 @@ struct Decoder<KernelType::kIQ3_S> {
       out[g] = signed_codes(four_of_8(pair(0), pair(1), pair(2), pair(3)), signs);
     }
   }
-  static void scales(const char* w, GroupScales& out) {
+  [[gnu::always_inline]] static void scales(const char* w, GroupScales& out) {
     const __m256i all = _mm256_srlv_epi32(_mm256_set1_epi32(load_word<int32_t>(w + 106)),
                                           _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
     const __m256i four_bits = _mm256_and_si256(all, _mm256_set1_epi32(15));
@@ -645,7 +645,7 @@ struct Decoder<KernelType::kIQ1_S> {
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 16;
 
-  static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
     for (unsigned g = 0; g < kChunkVectors; ++g) {
       const auto low = load_word<uint32_t>(w + 2 + 4 * g);
@@ -658,7 +658,7 @@ struct Decoder<KernelType::kIQ1_S> {
       out[g] = _mm256_add_epi8(down, _mm256_set1_epi8(step));
     }
   }
-  static void scales(const char* w, GroupScales& out) {
+  [[gnu::always_inline]] static void scales(const char* w, GroupScales& out) {
     const __m128i three_bits =
         _mm_and_si128(_mm_srli_epi16(load_128(w + 34), 12), _mm_set1_epi16(7));
     out.d[0] = iq1_scales(half_at(w), _mm256_cvtepu16_epi32(three_bits));
@@ -672,7 +672,7 @@ struct Decoder<KernelType::kIQ1_M> {
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 16;
 
-  static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
     for (unsigned g = 0; g < kChunkVectors; ++g) {
       const auto low = load_word<uint32_t>(w + 4 * g);
@@ -685,7 +685,7 @@ struct Decoder<KernelType::kIQ1_M> {
       out[g] = four_of_8(grid(0), grid(1), grid(2), grid(3));
     }
   }
-  static void scales(const char* w, GroupScales& out) {
+  [[gnu::always_inline]] static void scales(const char* w, GroupScales& out) {
     const auto words = load_word<uint64_t>(w + 48);
     const uint64_t d_bits = (words >> 12 & 15U) | (words >> 24 & 0xf0U) | (words >> 36 & 0xf00U) |
                             (words >> 48 & 0xf000U);

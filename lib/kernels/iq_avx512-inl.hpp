@@ -89,7 +89,7 @@ inline __m512i four_times(__m512i numbers) {
 template <>
 struct Wide<Decoder<KernelType::kIQ2_XXS>> {
   static constexpr Order kOrder = Order::kColumns;
-  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m512i (&out)[kWideVectors]) {
     Signs signs;
     signs.set_even_words(Decoder<KernelType::kIQ2_XXS>::sign_words(w));
 #pragma GCC unroll 4
@@ -108,7 +108,7 @@ struct Wide<Decoder<KernelType::kIQ2_XXS>> {
 template <>
 struct Wide<Decoder<KernelType::kIQ2_XS>> {
   static constexpr Order kOrder = Order::kColumns;
-  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m512i (&out)[kWideVectors]) {
     const __m512i both = load_512(w + 2);
     Signs signs;
     signs.set_even(_mm512_cvtepi16_epi8(_mm512_srli_epi16(both, 9)));
@@ -122,7 +122,7 @@ struct Wide<Decoder<KernelType::kIQ2_XS>> {
 template <>
 struct Wide<Decoder<KernelType::kIQ2_S>> {
   static constexpr Order kOrder = Order::kColumns;
-  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m512i (&out)[kWideVectors]) {
     const __m512i high = four_fields<2>(four_times(_mm512_cvtepu8_epi64(load_64(w + 66))), 3);
     const __m512i low = _mm512_cvtepu8_epi16(load_256(w + 2));
     const __m512i index = _mm512_or_si512(low, _mm512_slli_epi16(high, 8));
@@ -146,7 +146,7 @@ inline __m256i eight_quads(const Grid<kSize, uint32_t>& grid, uint64_t first, ui
 template <>
 struct Wide<Decoder<KernelType::kIQ3_XXS>> {
   static constexpr Order kOrder = Order::kColumns;
-  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m512i (&out)[kWideVectors]) {
     Signs signs;
     signs.set_even_words(load_256(w + 66));
 #pragma GCC unroll 4
@@ -163,7 +163,7 @@ struct Wide<Decoder<KernelType::kIQ3_XXS>> {
 template <>
 struct Wide<Decoder<KernelType::kIQ3_S>> {
   static constexpr Order kOrder = Order::kColumns;
-  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m512i (&out)[kWideVectors]) {
 #pragma GCC unroll 2
     for (unsigned h = 0; h < 2; ++h) {
       const __m512i low = _mm512_cvtepu8_epi16(load_256(w + 2 + 32 * h));
@@ -183,7 +183,7 @@ struct Wide<Decoder<KernelType::kIQ3_S>> {
 template <>
 struct Wide<Decoder<KernelType::kIQ1_S>> {
   static constexpr Order kOrder = Order::kColumns;
-  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m512i (&out)[kWideVectors]) {
     const __m128i words = load_128(w + 34);
     const __m512i high = four_fields<3>(four_times(_mm512_cvtepu16_epi64(words)), 7);
     const __m512i low = _mm512_cvtepu8_epi16(load_256(w + 2));
@@ -203,7 +203,7 @@ struct Wide<Decoder<KernelType::kIQ1_S>> {
 template <>
 struct Wide<Decoder<KernelType::kIQ1_M>> {
   static constexpr Order kOrder = Order::kColumns;
-  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m512i (&out)[kWideVectors]) {
     // The lower four bits of a byte belong to one word, the upper ones to the next.
     const __m512i bytes = _mm512_cvtepu8_epi32(load_128(w + 32));
     const __m512i four_bits = _mm512_or_si512(bytes, _mm512_slli_epi32(bytes, 12));

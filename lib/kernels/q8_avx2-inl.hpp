@@ -70,8 +70,9 @@ struct NarrowRows {
     for (unsigned i = 0; i < X; ++i) add_input(codes, s, x + int64_t{i} * ldx, sums[i]);
   }
 
-  [[gnu::always_inline]] static inline void add_input(const __m256i (&codes)[kChunkVectors], const GroupScales& s,
-                               const Q8Chunk* x, __m256 (&sum)[kSums]) {
+  [[gnu::always_inline]] static inline void add_input(const __m256i (&codes)[kChunkVectors],
+                                                      const GroupScales& s, const Q8Chunk* x,
+                                                      __m256 (&sum)[kSums]) {
     __m256i fours[kChunkVectors];
 #pragma GCC unroll 8
     for (unsigned v = 0; v < kChunkVectors; ++v) {

@@ -57,7 +57,7 @@ inline void multiply(const __m512i (&codes)[kWideVectors], const __m512i (&x)[kW
 // The dot products of the eight groups of 32 of a chunk.
 template <Order kOrder>
 [[gnu::always_inline]] inline __m256i dot_groups_of_32(const __m512i (&codes)[kWideVectors],
-                                const __m512i (&x)[kWideVectors]) {
+                                                       const __m512i (&x)[kWideVectors]) {
   if (kOrder == Order::kHalves) {
     __m512i dots[2];
 #pragma GCC unroll 2

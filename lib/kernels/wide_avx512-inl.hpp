@@ -46,7 +46,7 @@ enum class Order {
 template <class E>
 struct Wide {
   static constexpr Order kOrder = Order::kColumns;
-  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m512i (&out)[kWideVectors]) {
     __m256i halves[kChunkVectors];
     E::codes(w, halves);
 #pragma GCC unroll 4
@@ -57,7 +57,7 @@ struct Wide {
 template <>
 struct Wide<Decoder<KernelType::kQ8_0>> {
   static constexpr Order kOrder = Order::kColumns;
-  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m512i (&out)[kWideVectors]) {
 #pragma GCC unroll 4
     for (unsigned v = 0; v < kWideVectors; ++v) {
       const char* two = w + 68 * v + 2;
@@ -69,7 +69,7 @@ struct Wide<Decoder<KernelType::kQ8_0>> {
 template <>
 struct Wide<Decoder<KernelType::kQ4_K>> {
   static constexpr Order kOrder = Order::kColumns;
-  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m512i (&out)[kWideVectors]) {
     const __m512i right = join(_mm256_setzero_si256(), _mm256_set1_epi16(4));
 #pragma GCC unroll 4
     for (unsigned v = 0; v < kWideVectors; ++v) {
@@ -82,7 +82,7 @@ struct Wide<Decoder<KernelType::kQ4_K>> {
 template <>
 struct Wide<Decoder<KernelType::kQ5_K>> {
   static constexpr Order kOrder = Order::kColumns;
-  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m512i (&out)[kWideVectors]) {
     Wide<Decoder<KernelType::kQ4_K>>::codes(w + 32, out);
     const __m512i fifth = twice(load_256(w + 16));
     const __m256i zero = _mm256_setzero_si256();
@@ -100,7 +100,7 @@ struct Wide<Decoder<KernelType::kQ5_K>> {
 template <>
 struct Wide<Decoder<KernelType::kQ6_K>> {
   static constexpr Order kOrder = Order::kColumns;
-  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m512i (&out)[kWideVectors]) {
     const __m512i left = join(_mm256_set1_epi16(4), _mm256_set1_epi16(2));
     const __m512i right = join(_mm256_setzero_si256(), _mm256_set1_epi16(2));
 #pragma GCC unroll 2
@@ -117,7 +117,7 @@ struct Wide<Decoder<KernelType::kQ6_K>> {
 template <>
 struct Wide<Decoder<KernelType::kQ2_K>> {
   static constexpr Order kOrder = Order::kColumns;
-  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m512i (&out)[kWideVectors]) {
     const __m512i first = join(_mm256_setzero_si256(), _mm256_set1_epi16(2));
     const __m512i second = join(_mm256_set1_epi16(4), _mm256_set1_epi16(6));
 #pragma GCC unroll 2
@@ -132,7 +132,7 @@ struct Wide<Decoder<KernelType::kQ2_K>> {
 template <>
 struct Wide<Decoder<KernelType::kQ3_K>> {
   static constexpr Order kOrder = Order::kColumns;
-  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m512i (&out)[kWideVectors]) {
     Wide<Decoder<KernelType::kQ2_K>>::codes(w + 16, out);
     const __m512i third = twice(load_256(w));
     const __m256i zero = _mm256_setzero_si256();
@@ -170,7 +170,7 @@ inline void halves_of_nibbles(const char* qs, __m512i (&out)[kWideVectors]) {
 template <>
 struct Wide<Decoder<KernelType::kQ4_0>> {
   static constexpr Order kOrder = Order::kHalves;
-  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m512i (&out)[kWideVectors]) {
     halves_of_nibbles<18>(w + 2, out);
   }
 };
@@ -178,7 +178,7 @@ struct Wide<Decoder<KernelType::kQ4_0>> {
 template <>
 struct Wide<Decoder<KernelType::kQ4_1>> {
   static constexpr Order kOrder = Order::kHalves;
-  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m512i (&out)[kWideVectors]) {
     halves_of_nibbles<20>(w + 4, out);
   }
 };
@@ -196,7 +196,7 @@ inline void halves_of_table(const char* qs, __m128i table, __m512i (&out)[kWideV
 template <>
 struct Wide<Decoder<KernelType::kIQ4_NL>> {
   static constexpr Order kOrder = Order::kHalves;
-  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m512i (&out)[kWideVectors]) {
     halves_of_table<18>(w + 2, iq4_values(), out);
   }
 };
@@ -204,7 +204,7 @@ struct Wide<Decoder<KernelType::kIQ4_NL>> {
 template <>
 struct Wide<Decoder<KernelType::kIQ4_XS>> {
   static constexpr Order kOrder = Order::kHalves;
-  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m512i (&out)[kWideVectors]) {
     halves_of_table<16>(w + 8, iq4_values(), out);
   }
 };
@@ -212,7 +212,7 @@ struct Wide<Decoder<KernelType::kIQ4_XS>> {
 template <>
 struct Wide<Decoder<KernelType::kMXFP4>> {
   static constexpr Order kOrder = Order::kHalves;
-  static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+  [[gnu::always_inline]] static void codes(const char* w, __m512i (&out)[kWideVectors]) {
     halves_of_table<17>(w + 1, mxfp4_values(), out);
   }
 };
