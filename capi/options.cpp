@@ -75,15 +75,23 @@ pensee_session_options default_session_options() noexcept {
   options.struct_size = sizeof options;
   options.context_length = defaults.context_length;
   options.prefill_chunk = defaults.prefill_chunk;
+  options.speculation = static_cast<int32_t>(defaults.speculation);
   return options;
 }
 
 Result<SessionOptions> session_options(const pensee_session_options* given) {
   PENSEE_ASSIGN_OR_RETURN(const pensee_session_options options,
                           read_struct(given, default_session_options()));
+  if (options.speculation < PENSEE_SPECULATION_OFF ||
+      options.speculation > PENSEE_SPECULATION_PROMPT_LOOKUP) {
+    return invalid_argument(
+        "speculation: expected PENSEE_SPECULATION_OFF or PROMPT_LOOKUP, found " +
+        std::to_string(options.speculation));
+  }
   SessionOptions out;
   out.context_length = options.context_length;
   out.prefill_chunk = options.prefill_chunk;
+  out.speculation = static_cast<Speculation>(options.speculation);
   out.allocator = {options.allocate, options.release, options.allocator_user_data};
   return out;
 }

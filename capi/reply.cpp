@@ -188,6 +188,8 @@ pensee_status pensee_session_get_usage(const pensee_session* session, pensee_usa
     out.prefill_seconds = found.prefill_seconds;
     out.thought_seconds = found.thought_seconds;
     out.answer_seconds = found.answer_seconds;
+    out.draft_tokens = found.draft_tokens;
+    out.accepted_tokens = found.accepted_tokens;
     return write_struct(usage, out);
   });
 }

@@ -33,12 +33,12 @@ struct StructTraits;
 
 PENSEE_STRUCT_TRAITS(pensee_load_options, log_user_data);
 PENSEE_STRUCT_TRAITS(pensee_model_info, thought_close);
-PENSEE_STRUCT_TRAITS(pensee_session_options, allocator_user_data);
+PENSEE_STRUCT_TRAITS(pensee_session_options, speculation);
 PENSEE_STRUCT_TRAITS(pensee_memory_estimate, session_bytes);
 PENSEE_STRUCT_TRAITS(pensee_sampler_options, seed);
 PENSEE_STRUCT_TRAITS(pensee_reply_options, prefill_progress_user_data);
 PENSEE_STRUCT_TRAITS(pensee_event, answer_end);
-PENSEE_STRUCT_TRAITS(pensee_usage, answer_seconds);
+PENSEE_STRUCT_TRAITS(pensee_usage, accepted_tokens);
 #undef PENSEE_STRUCT_TRAITS
 
 // Checks the size that a caller says its struct has.

@@ -236,6 +236,11 @@ PENSEE_API int32_t pensee_model_token_is_special(const pensee_model* model, int3
  * thought does not. An error of a step ends the reply; the session can be used on. */
 typedef struct pensee_session pensee_session;
 
+/* Where guesses at coming tokens are taken from, which are read together with the newest one. They
+ * change no reply, but the time it takes. PROMPT_LOOKUP: an earlier place of the prompt or the
+ * reply at which the same tokens stood. */
+enum { PENSEE_SPECULATION_OFF = 0, PENSEE_SPECULATION_PROMPT_LOOKUP = 1 };
+
 typedef struct pensee_session_options {
   size_t struct_size;
   int64_t context_length; /* tokens, thoughts included; 0: the model's, at most 32,768 */
@@ -244,6 +249,7 @@ typedef struct pensee_session_options {
   pensee_allocate_fn allocate;
   pensee_release_fn release;
   void* allocator_user_data;
+  int32_t speculation; /* PENSEE_SPECULATION_... */
 } pensee_session_options;
 
 /* Sets the defaults; see "Structs" above. */
@@ -471,6 +477,8 @@ typedef struct pensee_usage {
   double prefill_seconds;
   double thought_seconds;
   double answer_seconds;
+  int64_t draft_tokens;    /* guessed and read ahead; see PENSEE_SPECULATION_... */
+  int64_t accepted_tokens; /* of these: written */
 } pensee_usage;
 
 /* Sets struct_size, and the rest to zero. */

@@ -50,6 +50,7 @@ Result<std::unique_ptr<Session>> start_session(const AskOptions& options) {
   bar.wipe();
   SessionOptions session_options;
   session_options.context_length = options.context.value_or(session_options.context_length);
+  session_options.speculation = options.speculation;
   PENSEE_ASSIGN_OR_RETURN(auto session, Session::create(std::move(model), session_options));
   if (!options.system.empty()) {
     PENSEE_RETURN_IF_ERROR(session->add_message(Role::kSystem, options.system));
@@ -71,6 +72,8 @@ nlohmann::ordered_json to_json(const std::string& prompt, const Reply& reply) {
             {"answer_tokens", u.answer_tokens},
             {"control_tokens", u.control_tokens},
             {"forced_tokens", u.forced_tokens},
+            {"draft_tokens", u.draft_tokens},
+            {"accepted_tokens", u.accepted_tokens},
             {"prefill_seconds", u.prefill_seconds},
             {"thought_seconds", u.thought_seconds},
             {"answer_seconds", u.answer_seconds}}}};

@@ -13,6 +13,10 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
 void add_ask_options(CLI::App& command, AskOptions& options) {
   static const std::map<std::string, Show> kShow = {
       {"both", Show::kBoth}, {"thoughts", Show::kThoughts}, {"answer", Show::kAnswer}};
+#define PENSEE_X(enumerator, value, name) {name, Speculation::enumerator},
+  static const std::map<std::string, Speculation> kSpeculation = {
+      PENSEE_SPECULATION_LIST(PENSEE_X)};
+#undef PENSEE_X
   add_model_options(command, options.model);
   command.add_option("--system", options.system, "System prompt");
   command.add_option("--thinking", options.thinking, "auto, on or off")
@@ -23,6 +27,11 @@ void add_ask_options(CLI::App& command, AskOptions& options) {
                      "Tokens of the answer at most");
   command.add_option("--max-tokens", options.max_tokens, "Tokens of thought and answer at most");
   command.add_option("--context", options.context, "Tokens that the session can hold");
+  command
+      .add_option("--speculation", options.speculation,
+                  "Where guesses at coming tokens are from; they change the time, not the reply")
+      ->transform(CLI::CheckedTransformer(kSpeculation))
+      ->option_text("{off,prompt_lookup}");
   command.add_option("--temp", options.temperature, "Temperature; 0: greedy");
   command.add_option("--top-p", options.top_p, "Keep the most probable tokens of this sum");
   command.add_option("--top-k", options.top_k, "Keep this many most probable tokens; 0: all");

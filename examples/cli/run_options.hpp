@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "pensee/decode/speculative.hpp"
+
 namespace CLI {
 class App;
 }
@@ -30,6 +32,7 @@ struct AskOptions {
   std::optional<int64_t> max_answer_tokens;
   std::optional<int64_t> max_tokens;
   std::optional<int64_t> context;  // tokens
+  Speculation speculation = Speculation::kOff;
   std::optional<float> temperature;
   std::optional<float> top_p;
   std::optional<int> top_k;

@@ -24,15 +24,23 @@ int32_t next_of(std::span<const int32_t> context) {
 
 // A sequence that remembers what it was fed, and counts.
 struct FakeSequence {
+  static constexpr int64_t kRoom = 3;
   std::vector<int32_t> cache;
+  std::vector<int32_t> ahead;
   std::vector<float> scores = std::vector<float>(kVocab);
-  int64_t fed = 0;
+  int64_t fed = 0;     // tokens, those of drafts not counted
+  int64_t passes = 0;  // of decode()
 
   Result<FakeSequence> clone() const { return *this; }
   int64_t length() const { return static_cast<int64_t>(cache.size()); }
   int64_t capacity() const { return kCapacity; }
   std::span<const float> logits() const { return scores; }
-  void truncate(int64_t length) { cache.resize(static_cast<size_t>(length)); }
+  void truncate(int64_t length) {
+    if (length < this->length()) ahead.clear();
+    cache.resize(static_cast<size_t>(length));
+  }
+  int64_t draft_room() const { return std::min(kRoom, kCapacity - length() - 1); }
+  bool foresees(int32_t token) const { return !ahead.empty() && ahead.front() == token; }
   Result<void> prefill(std::span<const int32_t> tokens,
                        const std::function<bool(int64_t, int64_t)>& progress) {
     int64_t done = 0;
@@ -44,8 +52,15 @@ struct FakeSequence {
     }
     return {};
   }
-  Result<void> decode(int32_t token) {
+  Result<void> decode(int32_t token, std::span<const int32_t> draft = {}) {
     if (length() == kCapacity) return Error{Status::kContextFull, "full"};
+    if (foresees(token)) {
+      ahead.erase(ahead.begin());
+    } else {
+      ++passes;
+      const auto read = std::min(static_cast<int64_t>(draft.size()), draft_room());
+      ahead.assign(draft.begin(), draft.begin() + read);
+    }
     ++fed;
     cache.push_back(token);
     std::fill(scores.begin(), scores.end(), 0.0F);
@@ -97,6 +112,34 @@ TEST_CASE("the newest token is fed when it is needed, and never twice") {
   feed.push(4);
   CHECK(feed.set_prompt(std::vector<int32_t>{1, 2, 3, 4, 5}, {}).value() == 3);
   best(feed);
+}
+
+TEST_CASE("a draft is read with the newest token, and only with it") {
+  Feed feed(FakeSequence{});
+  REQUIRE(feed.set_prompt(std::vector<int32_t>{1, 2}, {}).ok());
+  const int64_t passes = feed.sequence().passes;
+  CHECK(feed.draft_room() == 0);  // the logits are there
+  const std::vector<int32_t> draft = {4, 5, 6, 7};
+  REQUIRE(feed.logits(draft).ok());
+  CHECK(!feed.foresees(4));
+  feed.push(3);
+  CHECK(feed.draft_room() == FakeSequence::kRoom);
+  REQUIRE(feed.logits(draft).ok());
+  CHECK(feed.sequence().passes == passes + 1);
+  CHECK(feed.foresees(4));
+  CHECK(!feed.foresees(5));
+  for (const int32_t token : {4, 5}) {
+    feed.push(token);
+    CHECK(feed.draft_room() == 0);
+    best(feed);
+    CHECK(feed.sequence().passes == passes + 1);
+  }
+  CHECK(feed.foresees(6));
+  feed.push(8);
+  CHECK(feed.draft_room() == FakeSequence::kRoom);
+  best(feed);
+  CHECK(feed.sequence().passes == passes + 2);
+  CHECK(!feed.foresees(6));
 }
 
 TEST_CASE("tokens can be taken back") {

@@ -361,8 +361,26 @@ def test_sizes_of_a_session(model: pensee.Model) -> None:
         model.session(context_length=-1)
     with pytest.raises(pensee.InvalidArgumentError):
         model.session(prefill_chunk=-1)
+    with pytest.raises(pensee.InvalidArgumentError, match="speculation: expected one of"):
+        model.session(speculation="on")  # type: ignore[arg-type] # pyright: ignore
     with pytest.raises(pensee.WrongStateError):
         model.session().logits()
+
+
+def test_guesses_change_no_reply(model: pensee.Model) -> None:
+    plain = model.session()
+    guessing = model.session(speculation="prompt_lookup")
+    for session in (plain, guessing):
+        session.ask("What is 34 + 57?", temperature=0)
+        # The same once more, after a whole reply to it.
+        tokens = [*session.tokens, *session.tokens[: session.reply.usage.prompt_tokens]]
+        session.start_tokens(tokens, temperature=0, max_tokens=100)
+        session.answer()
+    assert list(guessing.tokens) == list(plain.tokens)
+    assert plain.reply.usage.draft_tokens == 0
+    assert 0 < guessing.reply.usage.accepted_tokens <= guessing.reply.usage.draft_tokens
+    restored = model.restore(guessing.save(), speculation="prompt_lookup")
+    assert list(restored.tokens) == list(plain.tokens)
 
 
 def test_a_closed_session_says_so(model: pensee.Model) -> None:

@@ -12,13 +12,14 @@ from . import _core, _jinja
 from ._errors import InvalidArgumentError
 from ._session import Session, _event, _utf8
 from ._types import Event, MemoryEstimate, ModelInfo, Prompt, Reply
+from ._wire import speculation_code
 
 if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
     from typing_extensions import Buffer, Self, Unpack
 
-    from ._types import ReplyOptions, Tokens
+    from ._types import ReplyOptions, Speculation, Tokens
 
 _log = logging.getLogger("pensee")
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING)  # at the numbers of the C interface
@@ -123,9 +124,20 @@ class Model:
     def tokenizer(self) -> Tokenizer:
         return self._tokenizer
 
-    def session(self, *, context_length: int = 0, prefill_chunk: int = 0) -> Session:
+    def session(
+        self,
+        *,
+        context_length: int = 0,
+        prefill_chunk: int = 0,
+        speculation: Speculation = "off",
+    ) -> Session:
         """A new conversation; see `Session`."""
-        return Session(self, context_length=context_length, prefill_chunk=prefill_chunk)
+        return Session(
+            self,
+            context_length=context_length,
+            prefill_chunk=prefill_chunk,
+            speculation=speculation,
+        )
 
     def restore(
         self,
@@ -133,14 +145,14 @@ class Model:
         *,
         context_length: int = 0,
         prefill_chunk: int = 0,
+        speculation: Speculation = "off",
     ) -> Session:
         """The session that `Session.save()` has saved, from bytes or from a file."""
+        sizes = (context_length, prefill_chunk, speculation_code(speculation))
         if isinstance(saved, (str, os.PathLike)):
-            core = _core.Session.restore_file(
-                self._core, os.fsencode(saved), context_length, prefill_chunk
-            )
+            core = _core.Session.restore_file(self._core, os.fsencode(saved), *sizes)
         else:
-            core = _core.Session.restore(self._core, saved, context_length, prefill_chunk)
+            core = _core.Session.restore(self._core, saved, *sizes)
         return Session._of(core, self)
 
     def ask(self, prompt: Prompt, **options: Unpack[ReplyOptions]) -> Reply:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 if TYPE_CHECKING:
     import numpy
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 Prompt = str | Sequence[Mapping[str, str]]
 """A user's text, or messages with `role` (system, user, assistant) and `content`. Thoughts of former
 replies (`reasoning_content`) are left out, as R1 wants it."""
+
+Speculation = Literal["off", "prompt_lookup"]
+"""prompt_lookup: an earlier place of the prompt or the reply at which the same tokens stood."""
 
 
 class SamplerOptions(TypedDict, total=False):
@@ -146,6 +149,10 @@ class Usage:
     control_tokens: int
     forced_tokens: int
     """Of the last three: written by the engine."""
+    draft_tokens: int
+    """Guessed and read ahead; see `Session`."""
+    accepted_tokens: int
+    """Of these: written."""
     prefill_seconds: float
     thought_seconds: float
     answer_seconds: float

@@ -1,4 +1,4 @@
-"""The words that requests to servers have for the controls of a reply."""
+"""Words for what the library has numbers for, and those that requests to servers have."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, cast
 from ._errors import InvalidArgumentError
 
 _TYPES = {"enabled": True, "disabled": False}
+_SPECULATIONS = {"off": 0, "prompt_lookup": 1}  # at the numbers of the C interface
 # Thought tokens, as Google's servers take these words; "none" is no thought.
 _EFFORTS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
 
@@ -34,6 +35,12 @@ def in_our_words(options: Mapping[str, Any]) -> dict[str, Any]:
             out["thinking_token_budget"] = budget
     out["thinking"] = thinking
     return out
+
+
+def speculation_code(speculation: str) -> int:
+    """The number that the C interface has for it."""
+    code: int = _choice("speculation", speculation, _SPECULATIONS)
+    return code
 
 
 def _entry(name: str, given: Any, key: str) -> object:

@@ -69,12 +69,12 @@ void define_model(py::module_& module) {
 
 void define_session(py::module_& module) {
   py::class_<Session>(module, "Session")
-      .def(py::init<const Model&, int64_t, int64_t>(), "model"_a, "context_length"_a,
-           "prefill_chunk"_a)
+      .def(py::init<const Model&, int64_t, int64_t, int32_t>(), "model"_a, "context_length"_a,
+           "prefill_chunk"_a, "speculation"_a)
       .def_static("restore", &Session::restore, "model"_a, "data"_a, "context_length"_a,
-                  "prefill_chunk"_a)
+                  "prefill_chunk"_a, "speculation"_a)
       .def_static("restore_file", &Session::restore_file, "model"_a, "path"_a, "context_length"_a,
-                  "prefill_chunk"_a)
+                  "prefill_chunk"_a, "speculation"_a)
       .def("close", &Session::close)
       .def("add_message", &Session::add_message, "role"_a, "text"_a)
       .def("messages", &Session::messages)

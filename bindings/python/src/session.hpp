@@ -31,27 +31,30 @@ inline py::tuple event_tuple(const pensee_event& event) {
 
 class Session {
  public:
-  Session(const Model& model, int64_t context_length, int64_t prefill_chunk)
+  Session(const Model& model, int64_t context_length, int64_t prefill_chunk, int32_t speculation)
       : loaded_(model.loaded()) {
     const py::gil_scoped_release release;
-    session_.emplace(loaded_->model, options(context_length, prefill_chunk));
+    session_.emplace(loaded_->model, options(context_length, prefill_chunk, speculation));
   }
   static std::unique_ptr<Session> restore(const Model& model, const py::object& data,
-                                          int64_t context_length, int64_t prefill_chunk) {
+                                          int64_t context_length, int64_t prefill_chunk,
+                                          int32_t speculation) {
     const View view(data);
     const auto loaded = model.loaded();
     const std::string_view bytes(static_cast<const char*>(view.data()), view.size());
     const py::gil_scoped_release release;
-    return wrap(loaded,
-                c::Session::restore(loaded->model, bytes, options(context_length, prefill_chunk)));
+    return wrap(loaded, c::Session::restore(loaded->model, bytes,
+                                            options(context_length, prefill_chunk, speculation)));
   }
   static std::unique_ptr<Session> restore_file(const Model& model, std::string path,
-                                               int64_t context_length, int64_t prefill_chunk) {
+                                               int64_t context_length, int64_t prefill_chunk,
+                                               int32_t speculation) {
     const auto loaded = model.loaded();
     path = without_nul(std::move(path), "path");
     const py::gil_scoped_release release;
-    return wrap(loaded, c::Session::restore_file(loaded->model, path,
-                                                 options(context_length, prefill_chunk)));
+    return wrap(loaded,
+                c::Session::restore_file(loaded->model, path,
+                                         options(context_length, prefill_chunk, speculation)));
   }
   ~Session() {
     if (session_ && !loaded_->process.is_this()) new c::Session(std::move(*session_));
@@ -161,6 +164,8 @@ class Session {
     usage["answer_tokens"] = reply.usage.answer_tokens;
     usage["control_tokens"] = reply.usage.control_tokens;
     usage["forced_tokens"] = reply.usage.forced_tokens;
+    usage["draft_tokens"] = reply.usage.draft_tokens;
+    usage["accepted_tokens"] = reply.usage.accepted_tokens;
     usage["prefill_seconds"] = reply.usage.prefill_seconds;
     usage["thought_seconds"] = reply.usage.thought_seconds;
     usage["answer_seconds"] = reply.usage.answer_seconds;
@@ -223,10 +228,12 @@ class Session {
                                        c::Session session) {
     return std::unique_ptr<Session>(new Session(std::move(loaded), std::move(session)));
   }
-  static c::SessionOptions options(int64_t context_length, int64_t prefill_chunk) {
+  static c::SessionOptions options(int64_t context_length, int64_t prefill_chunk,
+                                   int32_t speculation) {
     c::SessionOptions options;
     options.context_length = context_length;
     if (prefill_chunk != 0) options.prefill_chunk = prefill_chunk;
+    options.speculation = speculation;
     return options;
   }
 

@@ -28,7 +28,9 @@ concept TokenSequence = requires(S s, const S c, int64_t n, int32_t token,
   { c.logits() } -> std::same_as<std::span<const float>>;
   s.truncate(n);
   { s.prefill(tokens, progress) } -> std::same_as<Result<void>>;
-  { s.decode(token) } -> std::same_as<Result<void>>;
+  { s.decode(token, tokens) } -> std::same_as<Result<void>>;
+  { c.foresees(token) } -> std::same_as<bool>;
+  { c.draft_room() } -> std::same_as<int64_t>;
 };
 
 // Knows which ids the cache holds, so that a new prompt re-reads only what differs. The newest
@@ -86,15 +88,28 @@ class TokenFeed {
     return std::move(read).error();
   }
 
-  // Logits (vocab_size) after the newest token. Errors: those of the sequence's decode; the context
-  // is then as before. Precondition: there are tokens.
-  Result<std::span<const float>> logits() {
+  // Logits (vocab_size) after the newest token; `draft`: tokens that may follow it, read ahead if
+  // it has to be read. Errors: those of the sequence's decode; the context is then as before.
+  // Precondition: there are tokens.
+  Result<std::span<const float>> logits(std::span<const int32_t> draft = {}) {
     assert(!tokens_.empty());
     if (logits_are_due_) sequence_.truncate(length() - 1);
     logits_are_due_ = false;
-    if (sequence_.length() < length()) PENSEE_RETURN_IF_ERROR(sequence_.decode(tokens_.back()));
+    if (sequence_.length() < length()) {
+      PENSEE_RETURN_IF_ERROR(sequence_.decode(tokens_.back(), draft));
+    }
     return sequence_.logits();
   }
+
+  // Tokens that logits() would read ahead: none if it has nothing to compute. Precondition: as for
+  // logits().
+  [[nodiscard]] int64_t draft_room() const noexcept {
+    const bool reads = !has_logits() && (logits_are_due_ || !sequence_.foresees(tokens_.back()));
+    return reads ? sequence_.draft_room() : 0;
+  }
+  // Whether the logits after `token` are there, should it be the next one pushed. Precondition: as
+  // for push().
+  [[nodiscard]] bool foresees(int32_t token) const noexcept { return sequence_.foresees(token); }
 
   // Whether logits() can still be had.
   [[nodiscard]] bool is_full() const noexcept { return length() > capacity(); }

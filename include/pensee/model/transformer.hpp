@@ -203,8 +203,8 @@ class Sequence {
 
   // Appends one token. Errors as prefill().
   //
-  // `draft`: tokens that may follow it. The same pass reads as many of them as there is room for,
-  // kMaxDraft at most, and keeps the results aside: decode() of the next token costs nothing where
+  // `draft`: tokens that may follow it. The same pass reads as many of them as draft_room() says,
+  // and keeps the results aside: decode() of the next token costs nothing where
   // foresees() is true of it, and otherwise forgets them. All else is as if there were no draft,
   // to the bit.
   Result<void> decode(int32_t token, std::span<const int32_t> draft = {}) {
@@ -212,12 +212,17 @@ class Sequence {
       use_ahead();
       return {};
     }
-    const auto room = std::min({kMaxDraft, options_.chunk - 1, capacity() - length_ - 1});
-    const int64_t n = std::min(room, static_cast<int64_t>(draft.size()));
-    if (n <= 0) return prefill_chunks({&token, 1}, {}, {});
+    const int64_t n = std::min(draft_room(), static_cast<int64_t>(draft.size()));
+    if (n == 0) return prefill_chunks({&token, 1}, {}, {});
     std::array<int32_t, kMaxDraft + 1> tokens{token};
     std::copy_n(draft.begin(), n, tokens.begin() + 1);
     return read_ahead({tokens.data(), static_cast<size_t>(n + 1)});
+  }
+
+  // Tokens of a draft that decode() reads.
+  [[nodiscard]] int64_t draft_room() const noexcept {
+    const int64_t room = std::min(options_.chunk, capacity() - length_) - 1;
+    return std::clamp<int64_t>(room, 0, kMaxDraft);
   }
 
   // Whether decode(token) would find its result among those of the last draft.

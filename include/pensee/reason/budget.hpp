@@ -84,6 +84,9 @@ class PhaseController {
     return {ActionKind::kSample, kNoToken};
   }
 
+  // The tokens that next() will force one after the other; none if it samples.
+  [[nodiscard]] std::span<const int32_t> forced() const noexcept { return forced_; }
+
   // Takes the token that next() asked for. Returns how many of the newest tokens, this one
   // included, have to leave the context: 0, or the length of a close that was refused.
   [[nodiscard]] size_t accept(int32_t token, float log_prob, bool forced) {

@@ -11,11 +11,13 @@ namespace pensee {
 // Every token of a reply is counted in exactly one of thought, answer and control.
 struct Usage {
   int64_t prompt_tokens = 0;
-  int64_t cached_tokens = 0;   // of these: already in the key-value cache
-  int64_t thought_tokens = 0;  // text of the thought, written by the model or by the engine
-  int64_t answer_tokens = 0;   // text of the answer; a stop string's tokens too
-  int64_t control_tokens = 0;  // delimiters and the end of the sentence; never shown
-  int64_t forced_tokens = 0;   // of all three: written by the engine, not chosen by the model
+  int64_t cached_tokens = 0;    // of these: already in the key-value cache
+  int64_t thought_tokens = 0;   // text of the thought, written by the model or by the engine
+  int64_t answer_tokens = 0;    // text of the answer; a stop string's tokens too
+  int64_t control_tokens = 0;   // delimiters and the end of the sentence; never shown
+  int64_t forced_tokens = 0;    // of all three: written by the engine, not chosen by the model
+  int64_t draft_tokens = 0;     // guessed and read ahead; see SessionOptions::speculation
+  int64_t accepted_tokens = 0;  // of these: written
   // Time spent in the library, not between calls.
   double prefill_seconds = 0;
   double thought_seconds = 0;

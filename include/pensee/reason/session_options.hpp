@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "pensee/base/arena.hpp"
+#include "pensee/decode/speculative.hpp"
 #include "pensee/model/transformer.hpp"
 
 namespace pensee {
@@ -12,6 +13,9 @@ struct SessionOptions {
   // Tokens that the conversation may have, thoughts included. 0: SequenceOptions's default.
   int64_t context_length = 0;
   int64_t prefill_chunk = SequenceOptions{}.chunk;  // tokens of a prompt read together
+  // Guesses at coming tokens, read together with the newest one. They change no reply: only the
+  // time it takes, and how often a session looks whether it is to stop (once a pass).
+  Speculation speculation = Speculation::kOff;
   // Where the cache and the buffers come from: all but a few small blocks. Must live as long as the
   // session and its forks, and allow calls from every thread that creates or destroys one.
   Allocator allocator = {};
