@@ -42,6 +42,7 @@ Result<std::unique_ptr<Session>> start_session(const AskOptions& options) {
   LoadOptions load;
   load.kernels = &best_kernels();
   load.threads = thread_count(options.model);
+  load.read_ahead = options.model.read_ahead;
   load.progress = [&](double fraction) {
     bar.show(fraction);
     return true;

@@ -70,6 +70,7 @@ Result<std::shared_ptr<const Model>> measure_load(const BenchOptions& options,
   LoadOptions load;
   load.kernels = &best_kernels();
   load.threads = options.model.threads;
+  load.read_ahead = options.model.read_ahead;
   std::shared_ptr<const Model> model;
   PENSEE_ASSIGN_OR_RETURN(
       report.load_seconds, measure_seconds(options.repeats, [&]() -> Result<void> {

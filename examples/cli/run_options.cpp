@@ -10,6 +10,11 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->check(CLI::NonNegativeNumber);
 }
 
+void add_read_ahead(CLI::App& command, ModelOptions& options) {
+  command.add_flag("--read-ahead", options.read_ahead,
+                   "Read all of the model into memory first; else as parts of it are used");
+}
+
 void add_ask_options(CLI::App& command, AskOptions& options) {
   static const std::map<std::string, Show> kShow = {
       {"both", Show::kBoth}, {"thoughts", Show::kThoughts}, {"answer", Show::kAnswer}};
@@ -18,6 +23,7 @@ void add_ask_options(CLI::App& command, AskOptions& options) {
       PENSEE_SPECULATION_LIST(PENSEE_X)};
 #undef PENSEE_X
   add_model_options(command, options.model);
+  add_read_ahead(command, options.model);
   command.add_option("--system", options.system, "System prompt");
   command.add_option("--thinking", options.thinking, "auto, on or off")
       ->check(CLI::IsMember({"auto", "on", "off"}));

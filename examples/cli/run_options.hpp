@@ -20,6 +20,7 @@ enum class Show { kBoth, kThoughts, kAnswer };
 struct ModelOptions {
   std::string path;  // empty: the bundled model
   int threads = 0;   // 0: one for each core
+  bool read_ahead = false;
 };
 
 // Options of ask and chat. Empty ones leave the model's own defaults in force.
@@ -77,6 +78,7 @@ struct BenchOptions {
 };
 
 void add_model_options(CLI::App& command, ModelOptions& options);
+void add_read_ahead(CLI::App& command, ModelOptions& options);
 void add_ask_options(CLI::App& command, AskOptions& options);
 
 }  // namespace pensee::cli

@@ -72,7 +72,14 @@ TEST_CASE("parts that the gguf package wrote are one checkpoint") {
     bytes += std::filesystem::file_size(kGolden + "parts-0000" + i + "-of-00003.gguf");
   }
   CHECK(checkpoint.bytes() == bytes);
-  checkpoint.read_ahead();
+  std::vector<std::string> mapped;
+  checkpoint.for_each_mapped([&](const pensee::MappedFile& file, const std::string& path) {
+    CHECK(file.bytes().size() == std::filesystem::file_size(path));
+    mapped.push_back(path);
+  });
+  CHECK(mapped == std::vector<std::string>{kGolden + "parts-00001-of-00003.gguf",
+                                           kGolden + "parts-00002-of-00003.gguf",
+                                           kGolden + "parts-00003-of-00003.gguf"});
 }
 
 TEST_CASE("a GGUF checkpoint by its file, its directory, or from memory") {

@@ -281,11 +281,15 @@ TEST_CASE("the progress rises to 1, and can cancel") {
     seen.push_back(fraction);
     return true;
   };
-  REQUIRE(copy.load(options).ok());
-  REQUIRE(seen.size() >= 2);
-  CHECK(std::is_sorted(seen.begin(), seen.end()));
-  CHECK(seen.front() >= 0);
-  CHECK(seen.back() == 1);
+  for (const bool read_ahead : {false, true}) {
+    seen.clear();
+    options.read_ahead = read_ahead;
+    REQUIRE(copy.load(options).ok());
+    REQUIRE(seen.size() >= 2);
+    CHECK(std::is_sorted(seen.begin(), seen.end()));
+    CHECK(seen.front() >= 0);
+    CHECK(seen.back() == 1);
+  }
   for (const double at : {0.0, 0.5}) {
     options.progress = [at](double fraction) { return fraction < at; };
     const auto model = copy.load(options);

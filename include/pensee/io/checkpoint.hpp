@@ -93,10 +93,15 @@ class Checkpoint {
   }
   // Size of all tensor files together.
   [[nodiscard]] size_t bytes() const noexcept { return bytes_; }
-  // Asks the operating system to begin reading all tensor files; see MappedFile::read_ahead.
-  void read_ahead() const noexcept {
+  // Calls f(mapped file, its path) for every tensor file that is not in memory.
+  template <class F>
+  void for_each_mapped(F&& f) const {
     for (const File& file : files_) {
-      std::visit([](const auto& opened) { opened->read_ahead(); }, file);
+      std::visit(
+          [&](const auto& opened) {
+            if (opened->mapped() != nullptr) f(*opened->mapped(), opened->path());
+          },
+          file);
     }
   }
 

@@ -123,10 +123,8 @@ class GgufFile {
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
   // Size of the whole file.
   [[nodiscard]] size_t bytes() const noexcept { return bytes_; }
-  // See MappedFile::read_ahead; nothing to do for bytes in memory.
-  void read_ahead() const noexcept {
-    if (mapped_) mapped_->read_ahead();
-  }
+  // Null for bytes in memory.
+  [[nodiscard]] const MappedFile* mapped() const noexcept { return mapped_ ? &*mapped_ : nullptr; }
 
  private:
   // A tensor as the header says; its data is not believed yet.

@@ -208,10 +208,8 @@ class SafetensorsFile {
   [[nodiscard]] std::span<const TensorView> tensors() const noexcept { return tensors_; }
   // Size of the file.
   [[nodiscard]] size_t bytes() const noexcept { return bytes_; }
-  // See MappedFile::read_ahead.
-  void read_ahead() const noexcept {
-    if (mapped_) mapped_->read_ahead();
-  }
+  // Null for bytes in memory.
+  [[nodiscard]] const MappedFile* mapped() const noexcept { return mapped_ ? &*mapped_ : nullptr; }
 
  private:
   using Entry = safetensors_detail::Entry;

@@ -18,6 +18,7 @@
 #include "pensee/base/arena.hpp"
 #include "pensee/base/threads.hpp"
 #include "pensee/io/checkpoint.hpp"
+#include "pensee/io/read_ahead.hpp"
 #include "pensee/kernels/reference.hpp"
 #include "pensee/model/attention_gqa.hpp"
 #include "pensee/model/attention_mla.hpp"
@@ -35,21 +36,26 @@ struct TransformerOptions {
   const KernelTable* kernels = &reference_kernels();  // best_kernels() of pensee::pensee is faster
   int threads = 0;                                    // 0: one for each hardware thread
   LoadProgress progress = {};                         // may be empty; false cancels
+  bool read_ahead = false;  // reads all of the files into memory; else as parts are used
 };
 
 class Transformer {
  public:
-  // Errors: kNotFound, kCorruptFile, kUnsupported, kInvalidArgument, kCancelled, kOutOfMemory. The
-  // file's pages are read when they are first used.
+  // Errors: kNotFound, kCorruptFile, kUnsupported, kInvalidArgument, kCancelled, kOutOfMemory;
+  // kIoError with read_ahead, without which the files' pages are read when they are first used.
   static Result<std::shared_ptr<const Transformer>> load(
       std::shared_ptr<const Checkpoint> checkpoint, Config config,
       const TransformerOptions& options) {
     std::shared_ptr<Transformer> t(new Transformer);
-    PENSEE_ASSIGN_OR_RETURN(t->weights_, Weights::load(*checkpoint, config, options.progress));
+    PENSEE_ASSIGN_OR_RETURN(t->weights_,
+                            Weights::load(*checkpoint, config, progress_of_weights(options)));
     const int threads = options.threads != 0
                             ? options.threads
                             : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
     PENSEE_ASSIGN_OR_RETURN(t->pool_, ThreadPool::create(threads));
+    if (options.read_ahead) {
+      PENSEE_RETURN_IF_ERROR(read_ahead(*checkpoint, *t->pool_, options.progress));
+    }
     if (!prepare_gemm()) return Error{Status::kOutOfMemory, "no memory to set up oneDNN"};
     t->kernels_ = options.kernels;
     t->rotary_ = RotaryTable::create(config);
@@ -71,6 +77,12 @@ class Transformer {
 
  private:
   Transformer() = default;
+
+  // Where files are read ahead, that takes the time; the weights' own progress would go first.
+  static LoadProgress progress_of_weights(const TransformerOptions& options) {
+    if (!options.read_ahead || !options.progress) return options.progress;
+    return [&options](double) { return options.progress(0); };
+  }
 
   std::shared_ptr<const Checkpoint> checkpoint_;
   Config config_;

@@ -43,6 +43,9 @@ struct LoadOptions {
   int threads = 0;                                    // 0: one for each hardware thread
   LoadProgress progress = {};                         // may be empty; false cancels
   Log log = {};                                       // may be empty; called during the load only
+  // Reads all of the files into memory, by all threads, before the load ends; else they are read
+  // as parts of them are first used.
+  bool read_ahead = false;
 };
 
 // Bytes that a model and a session of it take.
@@ -164,7 +167,7 @@ class Model {
     PENSEE_RETURN_IF_ERROR(model->check_tokens(config, tokenizer_file));
     PENSEE_RETURN_IF_ERROR(model->read_generation_config(*checkpoint, config));
     const TransformerOptions transformer{options.kernels, options.threads,
-                                         part(options.progress, kOpening)};
+                                         part(options.progress, kOpening), options.read_ahead};
     PENSEE_ASSIGN_OR_RETURN(model->transformer_, Transformer::load(std::move(checkpoint),
                                                                    std::move(config), transformer));
     if (options.progress && !options.progress(1)) {
