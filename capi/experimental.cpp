@@ -28,6 +28,7 @@ pensee_status pensee_model_logits(const pensee_model* model, const int32_t* toke
     }
     SequenceOptions options;
     options.context_length = static_cast<int64_t>(ids.size());
+    options.cache_type = CacheType::kF32;
     PENSEE_ASSIGN_OR_RETURN(Sequence sequence,
                             Sequence::create(model->state->model->transformer(), options));
     return sequence.prefill_with_logits(

@@ -40,6 +40,11 @@ pensee_reply_options default_reply_options() noexcept {
   return options;
 }
 
+// The values of the two enums are the same.
+static_assert(static_cast<int>(CacheType::kBF16) == PENSEE_CACHE_BF16);
+static_assert(static_cast<int>(CacheType::kF32) == PENSEE_CACHE_F32);
+static_assert(static_cast<int>(CacheType::kQ8) == PENSEE_CACHE_Q8);
+
 template <class T>
 void set_if(std::optional<T>& field, T value) {
   if (value != static_cast<T>(PENSEE_UNSET)) field = value;
@@ -76,6 +81,7 @@ pensee_session_options default_session_options() noexcept {
   options.context_length = defaults.context_length;
   options.prefill_chunk = defaults.prefill_chunk;
   options.speculation = static_cast<int32_t>(defaults.speculation);
+  options.cache_type = static_cast<int32_t>(defaults.cache_type);
   return options;
 }
 
@@ -88,10 +94,15 @@ Result<SessionOptions> session_options(const pensee_session_options* given) {
         "speculation: expected PENSEE_SPECULATION_OFF or PROMPT_LOOKUP, found " +
         std::to_string(options.speculation));
   }
+  if (options.cache_type < PENSEE_CACHE_BF16 || options.cache_type > PENSEE_CACHE_Q8) {
+    return invalid_argument("cache_type: expected PENSEE_CACHE_BF16, F32 or Q8, found " +
+                            std::to_string(options.cache_type));
+  }
   SessionOptions out;
   out.context_length = options.context_length;
   out.prefill_chunk = options.prefill_chunk;
   out.speculation = static_cast<Speculation>(options.speculation);
+  out.cache_type = static_cast<CacheType>(options.cache_type);
   out.allocator = {options.allocate, options.release, options.allocator_user_data};
   return out;
 }

@@ -33,7 +33,7 @@ struct StructTraits;
 
 PENSEE_STRUCT_TRAITS(pensee_load_options, log_user_data);
 PENSEE_STRUCT_TRAITS(pensee_model_info, thought_close);
-PENSEE_STRUCT_TRAITS(pensee_session_options, speculation);
+PENSEE_STRUCT_TRAITS(pensee_session_options, cache_type);
 PENSEE_STRUCT_TRAITS(pensee_memory_estimate, session_bytes);
 PENSEE_STRUCT_TRAITS(pensee_sampler_options, seed);
 PENSEE_STRUCT_TRAITS(pensee_reply_options, prefill_progress_user_data);

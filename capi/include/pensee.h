@@ -241,6 +241,10 @@ typedef struct pensee_session pensee_session;
  * reply at which the same tokens stood. */
 enum { PENSEE_SPECULATION_OFF = 0, PENSEE_SPECULATION_PROMPT_LOOKUP = 1 };
 
+/* How a cache holds its numbers: in 16 bits, in 32 and so exactly, or in 8 with a scale for every
+ * 32 numbers. */
+enum { PENSEE_CACHE_BF16 = 0, PENSEE_CACHE_F32 = 1, PENSEE_CACHE_Q8 = 2 };
+
 typedef struct pensee_session_options {
   size_t struct_size;
   int64_t context_length; /* tokens, thoughts included; 0: the model's, at most 32,768 */
@@ -250,6 +254,7 @@ typedef struct pensee_session_options {
   pensee_release_fn release;
   void* allocator_user_data;
   int32_t speculation; /* PENSEE_SPECULATION_... */
+  int32_t cache_type;  /* PENSEE_CACHE_...; a restored session keeps that of the saved one */
 } pensee_session_options;
 
 /* Sets the defaults; see "Structs" above. */

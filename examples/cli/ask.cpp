@@ -50,6 +50,8 @@ Result<std::unique_ptr<Session>> start_session(const AskOptions& options) {
   PENSEE_ASSIGN_OR_RETURN(auto model, Model::load(model_path(options.model), load));
   bar.wipe();
   SessionOptions session_options;
+  PENSEE_ASSIGN_OR_RETURN(session_options.cache_type,
+                          cache_type_from_name(options.model.cache_type));
   session_options.context_length = options.context.value_or(session_options.context_length);
   session_options.speculation = options.speculation;
   PENSEE_ASSIGN_OR_RETURN(auto session, Session::create(std::move(model), session_options));

@@ -89,7 +89,7 @@ Result<void> measure_prefill(const Transformer& model, Sequence& sequence,
                              const BenchOptions& options, BenchReport& report) {
   for (const int64_t n : options.prefill) {
     const std::vector<int32_t> ids = some_tokens(n, model.config().vocab_size);
-    PassTime pass{n, 0, 0, work_of_pass(model, n, 0)};
+    PassTime pass{n, 0, 0, work_of_pass(model, sequence.cache_type(), n, 0)};
     PENSEE_ASSIGN_OR_RETURN(pass.seconds, measure_seconds(options.repeats, [&] {
                               sequence.truncate(0);
                               return sequence.prefill(ids);
@@ -99,18 +99,31 @@ Result<void> measure_prefill(const Transformer& model, Sequence& sequence,
   return {};
 }
 
-// Decodes behind `depth` made-up rows of the cache: reading that many tokens would take minutes.
+// Decodes behind `depth` rows of the cache that are those of the first tokens over and over:
+// reading that many tokens would take minutes.
 Result<void> measure_decode(const Transformer& model, Sequence& sequence,
                             const BenchOptions& options, BenchReport& report) {
+  if (options.depth.empty()) return {};
   const std::vector<int32_t> ids = some_tokens(options.decode, model.config().vocab_size);
+  sequence.truncate(0);
+  PENSEE_RETURN_IF_ERROR(sequence.prefill(ids));
+  std::vector<std::vector<std::byte>> planes;
+  for (int64_t p = 0; p < sequence.cache_planes(); ++p) {
+    const auto rows = sequence.cache_rows(p);
+    planes.emplace_back(rows.begin(), rows.end());
+  }
   for (const int64_t depth : options.depth) {
-    uint64_t state = 1;
-    sequence.restore(depth, [&](std::span<float> rows) {
-      constexpr double kSpread = 4294967296.0;  // of next_random
-      for (float& x : rows) x = static_cast<float>(next_random(state) / kSpread - 0.5);
+    size_t plane = 0;
+    sequence.restore(depth, [&](std::span<std::byte> rows) {
+      const std::vector<std::byte>& made = planes[plane++];
+      for (size_t i = 0; i < rows.size(); i += made.size()) {
+        std::copy_n(made.begin(), std::min(made.size(), rows.size() - i),
+                    rows.begin() + static_cast<std::ptrdiff_t>(i));
+      }
     });
     // The cache grows meanwhile: the middle is the mean.
-    PassTime step{1, depth, 0, work_of_pass(model, 1, depth + options.decode / 2)};
+    PassTime step{1, depth, 0,
+                  work_of_pass(model, sequence.cache_type(), 1, depth + options.decode / 2)};
     PENSEE_ASSIGN_OR_RETURN(step.seconds, measure_seconds(options.repeats, [&] {
                               sequence.truncate(depth);
                               Result<void> result;
@@ -151,11 +164,14 @@ Result<void> measure_model(const Model& model, const BenchOptions& options, Benc
   for (const int64_t depth : options.depth) tokens = std::max(tokens, depth + options.decode);
   SequenceOptions sequence_options;
   sequence_options.context_length = tokens;
+  PENSEE_ASSIGN_OR_RETURN(sequence_options.cache_type,
+                          cache_type_from_name(options.model.cache_type));
   PENSEE_ASSIGN_OR_RETURN(Sequence sequence,
                           Sequence::create(model.transformer(), sequence_options));
   report.kernels = transformer.kernels().name;
   report.file_bytes = transformer.checkpoint().bytes();
-  report.cache_bytes = static_cast<size_t>(work_of_pass(transformer, tokens, 0).cache_bytes);
+  report.cache_bytes =
+      static_cast<size_t>(work_of_pass(transformer, sequence.cache_type(), tokens, 0).cache_bytes);
   PENSEE_RETURN_IF_ERROR(measure_prefill(transformer, sequence, options, report));
   PENSEE_RETURN_IF_ERROR(measure_decode(transformer, sequence, options, report));
   PENSEE_ASSIGN_OR_RETURN(report.peak_bytes, peak_memory());

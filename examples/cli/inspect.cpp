@@ -111,6 +111,7 @@ void print_texts(const ModelOptions& options) {
 Result<void> print_memory(const InfoOptions& options) {
   SessionOptions session;
   session.context_length = options.context;
+  PENSEE_ASSIGN_OR_RETURN(session.cache_type, cache_type_from_name(options.model.cache_type));
   PENSEE_ASSIGN_OR_RETURN(
       const MemoryEstimate memory,
       Model::estimate_memory(model_path(options.model), session, thread_count(options.model)));
@@ -154,6 +155,7 @@ Result<int> run_logits(const LogitsOptions& options) {
   PENSEE_ASSIGN_OR_RETURN(const auto model, load_transformer(options.model));
   SequenceOptions sequence_options;
   sequence_options.context_length = static_cast<int64_t>(options.ids.size());
+  sequence_options.cache_type = CacheType::kF32;
   PENSEE_ASSIGN_OR_RETURN(Sequence sequence, Sequence::create(model, sequence_options));
   const int64_t vocab = model->config().vocab_size;
   for (const int32_t id : options.ids) {

@@ -48,6 +48,7 @@ void add_info(CLI::App& app, Command& chosen) {
   command->add_option("--context", options->context, "Tokens that a session shall hold")
       ->check(CLI::PositiveNumber);
   add_model_options(*command, options->model);
+  add_cache_type(*command, options->model);
   command->callback([options, &chosen] { chosen = [options] { return run_info(*options); }; });
 }
 
@@ -132,6 +133,7 @@ void add_bench(CLI::App& app, Command& chosen) {
   command->add_flag("--json", options->json, "Print JSON");
   add_read_ahead(*command, options->model);
   add_model_options(*command, options->model);
+  add_cache_type(*command, options->model);
   command->callback([options, &chosen] { chosen = [options] { return run_bench(*options); }; });
 }
 

@@ -15,6 +15,11 @@ void add_read_ahead(CLI::App& command, ModelOptions& options) {
                    "Read all of the model into memory first; else as parts of it are used");
 }
 
+void add_cache_type(CLI::App& command, ModelOptions& options) {
+  command.add_option("--cache-type", options.cache_type,
+                     "How the cache holds numbers: bf16, f32 (exact) or q8 (8 bits)");
+}
+
 void add_ask_options(CLI::App& command, AskOptions& options) {
   static const std::map<std::string, Show> kShow = {
       {"both", Show::kBoth}, {"thoughts", Show::kThoughts}, {"answer", Show::kAnswer}};
@@ -24,6 +29,7 @@ void add_ask_options(CLI::App& command, AskOptions& options) {
 #undef PENSEE_X
   add_model_options(command, options.model);
   add_read_ahead(command, options.model);
+  add_cache_type(command, options.model);
   command.add_option("--system", options.system, "System prompt");
   command.add_option("--thinking", options.thinking, "auto, on or off")
       ->check(CLI::IsMember({"auto", "on", "off"}));

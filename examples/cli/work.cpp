@@ -72,7 +72,7 @@ double Work::compute_seconds(const MachineLimits& machine) const {
   return seconds;
 }
 
-Work work_of_pass(const Transformer& model, int64_t n, int64_t cached) {
+Work work_of_pass(const Transformer& model, CacheType cache, int64_t n, int64_t cached) {
   const Config& c = model.config();
   const Weights& w = model.weights();
   const auto rows = static_cast<double>(n);
@@ -94,8 +94,8 @@ Work work_of_pass(const Transformer& model, int64_t n, int64_t cached) {
     }
     work.bf16_operations +=
         kMultiplyAdd * attention_multiply_adds(c, rows, static_cast<double>(cached));
-    work.cache_bytes += static_cast<double>((cached + n) * c.cache_row_size()) * sizeof(float);
   }
+  work.cache_bytes = static_cast<double>((cached + n) * KvCache::token_bytes(c, cache));
   return work;
 }
 

@@ -24,6 +24,7 @@ struct Work {
 // n tokens in one pass behind `cached` others, with logits of the last of them. Weights are read
 // once; of the embeddings one row a token; of an expert's weights as much as is expected where
 // tokens choose evenly. Norms, biases and the router's arithmetic are left out.
-[[nodiscard]] Work work_of_pass(const Transformer& model, int64_t n, int64_t cached);
+[[nodiscard]] Work work_of_pass(const Transformer& model, CacheType cache, int64_t n,
+                                int64_t cached);
 
 }  // namespace pensee::cli

@@ -2,6 +2,8 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#include "attention-inl.hpp"
+#include "attention_avx2-inl.hpp"
 #include "matrix-inl.hpp"
 #include "pensee/kernels/table.hpp"
 #include "q8-inl.hpp"
@@ -27,6 +29,8 @@ struct Simd {
   template <class E>
   using Panel = NarrowPanel<E>;
   static constexpr unsigned kAddTileOutputs = 2;
+  // For attention-inl.hpp: rows of a left operand that are multiplied together.
+  static constexpr unsigned kProductRows = 4;
 
   static Vec zero() { return _mm256_setzero_ps(); }
   static Vec set1(float v) { return _mm256_set1_ps(v); }
@@ -52,6 +56,8 @@ struct Simd {
     m = _mm_max_ps(m, _mm_movehl_ps(m, m));
     return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
   }
+
+  static void transpose(Vec (&v)[kLanes]) { transpose_8(v); }
 
   // v * 2^k for whole k in [-152, 130], with denormal and infinite results: in two factors, as 2^k
   // itself need not be a normal number.
@@ -171,7 +177,8 @@ const KernelTable kTable = {
     .quantize_q8 = quantize_q8,
     .rms_norm = rms_norm<Simd>,
     .silu_mul = silu_mul<Simd>,
-    .softmax = softmax<Simd>,
+    .attention_f32 = make_attention<Float32Math<Simd>, CacheF32, CacheBF16, CacheQ8>(),
+    .attention = make_attention<Float32Math<Simd>, CacheF32, CacheBF16, CacheQ8>(),
 };
 
 }  // namespace pensee::avx2

@@ -3,6 +3,8 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#include "attention-inl.hpp"
+#include "attention_avx512-inl.hpp"
 #include "gemm_q8_avx512-inl.hpp"
 #include "matrix-inl.hpp"
 #include "pensee/kernels/table.hpp"
@@ -28,6 +30,8 @@ struct Simd {
   template <class E>
   using Panel = WidePanel<E>;
   static constexpr unsigned kAddTileOutputs = 4;
+  // For attention-inl.hpp: rows of a left operand that are multiplied together.
+  static constexpr unsigned kProductRows = 8;
 
   static Vec zero() { return _mm512_setzero_ps(); }
   static Vec set1(float v) { return _mm512_set1_ps(v); }
@@ -59,6 +63,7 @@ struct Simd {
     m = _mm_max_ps(m, _mm_movehl_ps(m, m));
     return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
   }
+  static void transpose(Vec (&v)[kLanes]) { transpose_16(v); }
   static Vec scale_by_power_of_two(Vec v, Vec k) { return _mm512_scalef_ps(v, k); }
 };
 
@@ -171,7 +176,8 @@ const KernelTable kTable = {
     .quantize_q8 = quantize_q8,
     .rms_norm = rms_norm<Simd>,
     .silu_mul = silu_mul<Simd>,
-    .softmax = softmax<Simd>,
+    .attention_f32 = make_attention<Float32Math<Simd>, CacheF32, CacheBF16, CacheQ8>(),
+    .attention = make_attention<Bfloat16Math<Simd>, CacheF32, CacheBF16, CacheQ8>(),
 };
 
 }  // namespace pensee::avx512

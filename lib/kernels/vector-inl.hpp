@@ -90,29 +90,5 @@ void silu_mul(const float* gate, const float* up, int64_t n, float* y) {
   }
 }
 
-template <class S>
-void softmax(float* x, float scale, int64_t n) {
-  using Vec = typename S::Vec;
-  const Vec factor = S::set1(scale);
-  const float infinity = __builtin_inff();
-  Vec largest = S::set1(-infinity);
-  for (int64_t i = 0; i < n; i += S::kLanes) {
-    largest = S::max(S::mul(load_lanes<S>(x + i, n - i, -infinity), factor), largest);
-  }
-  const Vec max = S::set1(S::max_lane(largest));
-  Vec sum = S::zero();
-  for (int64_t i = 0; i < n; i += S::kLanes) {
-    // Multiplied and subtracted apart: fused, the rounding of a huge maximum would show.
-    const Vec scaled = S::mul(load_lanes<S>(x + i, n - i, -infinity), factor);
-    const Vec e = exp<S>(S::sub(scaled, max));
-    sum = S::add(sum, e);
-    store_lanes<S>(x + i, n - i, e);
-  }
-  const Vec inverse = S::set1(1.0F / S::sum(sum));
-  for (int64_t i = 0; i < n; i += S::kLanes) {
-    store_lanes<S>(x + i, n - i, S::mul(load_lanes<S>(x + i, n - i, 0.0F), inverse));
-  }
-}
-
 }  // namespace
 }  // namespace pensee

@@ -306,6 +306,28 @@ static void speculation(const pensee_model* model) {
   EXPECT(INVALID, "speculation", pensee_session_create(model, &options, &sessions[0], &error));
 }
 
+static void cache_types(const pensee_model* model) {
+  pensee_session_options options;
+  pensee_session* session = NULL;
+  pensee_sampler_options sampler;
+  const pensee_reply_options reply = greedy(&sampler, 10);
+  size_t sizes[3] = {0, 0, 0};
+  CHECK(pensee_session_options_init(&options, sizeof options, PENSEE_VERSION) == PENSEE_OK);
+  CHECK(options.cache_type == PENSEE_CACHE_BF16);
+  for (options.cache_type = 0; options.cache_type < 3; ++options.cache_type) {
+    void* bytes = NULL;
+    MUST(pensee_session_create(model, &options, &session, &error));
+    MUST(pensee_session_ask(session, kQuestion, PENSEE_NUL_TERMINATED, &reply, &error));
+    MUST(pensee_session_save(session, &bytes, &sizes[options.cache_type], &error));
+    pensee_free(bytes);
+    pensee_session_destroy(session);
+  }
+  CHECK(sizes[PENSEE_CACHE_Q8] < sizes[PENSEE_CACHE_BF16]);
+  CHECK(sizes[PENSEE_CACHE_BF16] < sizes[PENSEE_CACHE_F32]);
+  EXPECT(INVALID, "cache_type: expected PENSEE_CACHE_BF16, F32 or Q8, found 3",
+         pensee_session_create(model, &options, &session, &error));
+}
+
 static void allocator(const pensee_model* model) {
   pensee_session_options options;
   pensee_session* session = NULL;
@@ -507,6 +529,7 @@ int main(int argc, char** argv) {
   ready_prompts(model);
   speculation(model);
   allocator(model);
+  cache_types(model);
   many(model);
   saving(model, argv[2]);
   nulls(model);

@@ -102,6 +102,10 @@ has out 'thought closes with'
 has out 'at the default context'
 expect 0 info "$model" --context 1000
 has out 'at 1000 tokens of context'
+expect 0 info "$model" --context 1000 --cache-type q8
+expect 1 info "$model" --context 1000 --cache-type q4
+has err 'expected one of bf16, f32, q8, found q4'
+expect 0 ask --cache-type f32 --greedy "$question"
 expect 0 tokenize 'a<think>'
 has out '"<think>"'
 [ "$(wc -l <out)" -eq 2 ] || fail 'a<think> is not two tokens'

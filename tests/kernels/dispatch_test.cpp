@@ -34,7 +34,16 @@ TEST_CASE("Every table is complete") {
     CHECK((table->quantize_q8 != nullptr));
     CHECK((table->rms_norm != nullptr));
     CHECK((table->silu_mul != nullptr));
-    CHECK((table->softmax != nullptr));
+    for (const AttentionKernels* attention : {&table->attention, &table->attention_f32}) {
+      for (int storage = 0; storage < CacheStorage::kCount; ++storage) {
+        CHECK((attention->pack_transposed[storage] != nullptr));
+        CHECK((attention->pack_right[storage] != nullptr));
+      }
+      CHECK((attention->pack_left != nullptr));
+      CHECK((attention->multiply != nullptr));
+      CHECK((attention->soften != nullptr));
+    }
+    CHECK(table->attention_f32.pair == 1);
   }
 }
 

@@ -18,63 +18,7 @@ bool close(double got, double expected, double tolerance) {
   return std::fabs(got - expected) <= tolerance * std::fabs(expected) + 1e-37;
 }
 
-std::vector<double> exact_softmax(const std::vector<float>& x, float scale) {
-  float max = -kInfinity;
-  for (const float v : x) max = std::fmax(max, scale * v);
-  std::vector<double> result;
-  double sum = 0.0;
-  for (const float v : x) {
-    result.push_back(std::exp(static_cast<double>(scale * v - max)));
-    sum += result.back();
-  }
-  for (double& v : result) v /= sum;
-  return result;
-}
-
-void check_softmax(const NamedTable& table, const std::vector<float>& x, float scale) {
-  const std::vector<double> expected = exact_softmax(x, scale);
-  // One float in front, so that the data are not aligned, and one behind that must stay.
-  std::vector<float> got = {0.0F};
-  got.insert(got.end(), x.begin(), x.end());
-  got.push_back(77.0F);
-  table.table->softmax(got.data() + 1, scale, static_cast<int64_t>(x.size()));
-  CHECK(got.back() == 77.0F);
-  bool good = true;
-  for (size_t i = 0; i < x.size(); ++i) good = good && close(got[i + 1], expected[i], 1.5e-6);
-  CHECK_MESSAGE(good, table.name, " softmax of ", x.size(), " scale ", scale);
-}
-
 }  // namespace
-
-TEST_CASE("softmax is exact to a few units in the last place at every length") {
-  for (const NamedTable& table : fast_tables()) {
-    for (int64_t n = 1; n <= 300; ++n) {
-      check_softmax(table, random_floats(n, static_cast<uint32_t>(n), 10.0F), 1.0F);
-      check_softmax(table, random_floats(n, static_cast<uint32_t>(n), 100.0F), 0.125F);
-    }
-    check_softmax(table, random_floats(100003, 9, 3.0F), 1.0F);
-  }
-}
-
-TEST_CASE("softmax of minus infinity is zero, of huge values finite") {
-  for (const NamedTable& table : fast_tables()) {
-    std::vector<float> x = random_floats(53, 1, 5.0F);
-    for (size_t i = 0; i < x.size(); i += 3) x[i] = -kInfinity;
-    check_softmax(table, x, 0.5F);
-    std::vector<float> got = x;
-    table.table->softmax(got.data(), 0.5F, 53);
-    for (size_t i = 0; i < x.size(); i += 3) CHECK(got[i] == 0.0F);
-
-    check_softmax(table, {-kInfinity, -kInfinity, 4.0F}, 1.0F);
-    check_softmax(table, {1e30F, -1e30F, 1e30F, 0.0F}, 0.3F);
-    check_softmax(table, {3e38F, 1e38F, -3e38F}, 1.0F);
-    check_softmax(table, {-3e38F, -3e38F}, 1.0F);
-    check_softmax(table, {12345.6F, 12340.0F, 12300.0F, -1e4F}, 1.0F);
-    std::vector<float> falling;
-    for (int i = 0; i < 1200; ++i) falling.push_back(-0.1F * static_cast<float>(i));
-    check_softmax(table, falling, 1.0F);
-  }
-}
 
 TEST_CASE("silu_mul agrees with the reference, large values included") {
   const std::vector<float> special = {0.0F,    -0.0F, 1e-30F, -1e-30F, 20.0F,  -20.0F,

@@ -20,15 +20,17 @@ using pensee_test::Workbench;
 
 // Layer 0's attention over x (n, hidden), in pieces of `piece` tokens.
 std::vector<float> attend(const Config& c, const GqaWeights& w, const Workbench& bench,
-                          std::span<const float> x, int64_t n, int64_t piece) {
+                          std::span<const float> x, int64_t n, int64_t piece,
+                          CacheType type = CacheType::kF32) {
   const RotaryTable rotary = RotaryTable::create(c);
   Arena measure;
-  (void)KvCache::layout(measure, c, n);
-  (void)GqaScratch::layout(measure, c, piece);
+  const int threads = bench.compute().pool->size();
+  (void)KvCache::layout(measure, c, n, type);
+  (void)GqaScratch::layout(measure, c, n, piece, threads);
   Arena arena = *Arena::create(measure.used());
-  const KvCache cache = KvCache::layout(arena, c, n);
-  const GqaScratch scratch = GqaScratch::layout(arena, c, piece);
-  REQUIRE(gqa_thread_scratch(c, n, piece) <= bench.compute().scratch_size);
+  const KvCache cache = KvCache::layout(arena, c, n, type);
+  const GqaScratch scratch = GqaScratch::layout(arena, c, n, piece, threads);
+  REQUIRE(scratch.thread_scratch() <= bench.compute().scratch_size);
   std::vector<float> out(static_cast<size_t>(n * c.hidden_size), NAN);
   for (int64_t begin = 0; begin < n; begin += piece) {
     const int64_t rows = std::min(piece, n - begin);

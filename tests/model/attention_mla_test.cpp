@@ -34,18 +34,19 @@ LoadedWeights load_weights(const std::string& directory) {
 
 // Layer 0's attention over x (n, hidden), in pieces of `piece` tokens.
 std::vector<float> attend(const LoadedWeights& model, const KernelTable& kernels, MlaForm form,
-                          std::span<const float> x, int64_t n, int64_t piece) {
+                          std::span<const float> x, int64_t n, int64_t piece,
+                          CacheType type = CacheType::kF32) {
   const Config& c = model.config;
   const MlaWeights& w = model.weights.layers[0].mla;
   const Workbench bench(kernels);
   const RotaryTable rotary = RotaryTable::create(c);
   Arena measure;
-  (void)KvCache::layout(measure, c, n);
-  (void)MlaScratch::layout(measure, c, piece);
+  const int threads = bench.compute().pool->size();
+  (void)MlaScratch::layout(measure, c, KvCache::layout(measure, c, n, type), piece, threads);
   Arena arena = *Arena::create(measure.used());
-  const KvCache cache = KvCache::layout(arena, c, n);
-  const MlaScratch scratch = MlaScratch::layout(arena, c, piece);
-  REQUIRE(mla_thread_scratch(c, n, piece) <= bench.compute().scratch_size);
+  const KvCache cache = KvCache::layout(arena, c, n, type);
+  const MlaScratch scratch = MlaScratch::layout(arena, c, cache, piece, threads);
+  REQUIRE(scratch.thread_scratch() <= bench.compute().scratch_size);
   std::vector<float> out(static_cast<size_t>(n * c.hidden_size), NAN);
   for (int64_t begin = 0; begin < n; begin += piece) {
     const int64_t rows = std::min(piece, n - begin);
@@ -53,7 +54,7 @@ std::vector<float> attend(const LoadedWeights& model, const KernelTable& kernels
     for (int64_t i = 0; i < rows; ++i) rotary.angles(begin + i, angles.data() + i * c.rope_dim());
     const MlaCall call{bench.compute(), c,     w,    scratch,         cache, cache.layer(0),
                        angles.data(),   begin, rows, softmax_scale(c)};
-    mla_project(call, rotary, x.data() + begin * c.hidden_size, cache.layer(0));
+    mla_project(call, rotary, x.data() + begin * c.hidden_size);
     if (form == MlaForm::kAbsorbed) {
       mla_absorbed(call);
     } else {

@@ -28,10 +28,13 @@ inline std::shared_ptr<const Transformer> load_transformer(const std::string& pa
   return *model;
 }
 
+// What comparisons with other implementations want: a cache that rounds nothing.
+inline constexpr CacheType kExact = CacheType::kF32;
+
 // Logits (tokens, vocab_size) of all tokens, fed as one prompt.
 inline std::vector<float> prompt_logits(const std::shared_ptr<const Transformer>& model,
                                         std::span<const int32_t> tokens,
-                                        const SequenceOptions& options = {}) {
+                                        const SequenceOptions& options = {.cache_type = kExact}) {
   auto sequence = Sequence::create(model, options);
   REQUIRE_MESSAGE(sequence.ok(), sequence.error().message);
   std::vector<float> all;
@@ -63,7 +66,7 @@ inline int32_t argmax(std::span<const float> logits) {
 
 inline void check_greedy(const std::shared_ptr<const Transformer>& model,
                          const golden::Model& expected) {
-  auto sequence = Sequence::create(model);
+  auto sequence = Sequence::create(model, {.cache_type = kExact});
   REQUIRE(sequence.ok());
   REQUIRE(sequence->prefill(expected.prompt).ok());
   std::vector<int32_t> found;

@@ -18,7 +18,7 @@ TEST_CASE("every row belongs to its token") {
       golden::read_model(std::string(PENSEE_TEST_DATA) + "/models/plain_rope_f32");
   const auto model = load_transformer(expected.directory, best_kernels(), 1);
   const std::vector<int32_t> tokens = expected.tokens();
-  const auto logits = logits_of(model, tokens, {.chunk = 7});
+  const auto logits = logits_of(model, tokens, {.chunk = 7, .cache_type = kExact});
   REQUIRE_MESSAGE(logits.ok(), logits.error().message);
   REQUIRE(logits->shape(0) == tokens.size());
   REQUIRE(logits->shape(1) == static_cast<size_t>(expected.vocab_size()));

@@ -59,21 +59,22 @@ TEST_CASE("a copy has the source's tokens and logits, and both go on for themsel
 TEST_CASE("a cache taken out and put into another sequence gives the same logits, to the bit") {
   const Loaded loaded;
   Sequence source = loaded.sequence(64);
-  std::vector<std::vector<float>> layers;
-  for (int64_t l = 0; l < loaded.model->config().n_layers; ++l) {
-    layers.push_back(copy_of(source.cache_rows(l)));
-    CHECK(!layers.back().empty());
-    CHECK(static_cast<int64_t>(layers.back().size()) % source.length() == 0);
+  std::vector<std::vector<std::byte>> planes;
+  for (int64_t p = 0; p < source.cache_planes(); ++p) {
+    const auto rows = source.cache_rows(p);
+    planes.emplace_back(rows.begin(), rows.end());
+    CHECK(static_cast<int64_t>(rows.size()) == source.length() * source.cache_row_bytes());
   }
+  CHECK(!planes.empty());
   Sequence other = Sequence::create(loaded.model, {.context_length = 52}).value();
-  size_t layer = 0;
-  other.restore(source.length(), [&](std::span<float> rows) {
-    REQUIRE(rows.size() == layers[layer].size());
-    std::copy(layers[layer].begin(), layers[layer].end(), rows.begin());
-    ++layer;
+  size_t plane = 0;
+  other.restore(source.length(), [&](std::span<std::byte> rows) {
+    REQUIRE(rows.size() == planes[plane].size());
+    std::copy(planes[plane].begin(), planes[plane].end(), rows.begin());
+    ++plane;
   });
   other.restore_logits(std::as_bytes(source.logits()));
-  CHECK(layer == layers.size());
+  CHECK(plane == planes.size());
   CHECK(other.length() == source.length());
   CHECK(std::ranges::equal(other.logits(), source.logits()));
   for (size_t i = 0; i < 3; ++i) {
@@ -81,7 +82,7 @@ TEST_CASE("a cache taken out and put into another sequence gives the same logits
     REQUIRE(source.decode(loaded.expected.greedy[i]).ok());
     CHECK(std::ranges::equal(other.logits(), source.logits()));
   }
-  other.restore(0, [](std::span<float>) { FAIL("no layer has rows"); });
+  other.restore(0, [](std::span<std::byte>) { FAIL("no plane has rows"); });
   CHECK(other.length() == 0);
 }
 

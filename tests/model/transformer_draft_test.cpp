@@ -15,15 +15,12 @@ namespace {
 
 const std::string kModels = std::string(PENSEE_TEST_DATA) + "/models";
 
-std::vector<float> copy_of(std::span<const float> values) {
-  return {values.begin(), values.end()};
-}
-
 // Everything that a sequence holds.
-std::vector<float> state_of(const Sequence& s) {
-  std::vector<float> state = copy_of(s.logits());
-  for (int64_t l = 0; l < s.model().config().n_layers; ++l) {
-    const auto rows = s.cache_rows(l);
+std::vector<std::byte> state_of(const Sequence& s) {
+  const auto logits = std::as_bytes(s.logits());
+  std::vector<std::byte> state(logits.begin(), logits.end());
+  for (int64_t p = 0; p < s.cache_planes(); ++p) {
+    const auto rows = s.cache_rows(p);
     state.insert(state.end(), rows.begin(), rows.end());
   }
   return state;
@@ -76,7 +73,7 @@ TEST_CASE("drafts change no bit with any kernels") {
   }
 }
 
-struct Loaded {
+struct DraftModel {
   golden::Model expected = golden::read_model(kModels + "/dense_only_f32");
   std::shared_ptr<const Transformer> model =
       load_transformer(expected.directory, best_kernels(), 1);
@@ -87,7 +84,7 @@ struct Loaded {
 };
 
 TEST_CASE("a draft is cut to the room there is") {
-  const Loaded loaded;
+  const DraftModel loaded;
   const std::vector<int32_t> draft = {2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13};
   const auto decoded_at_no_cost = [&](Sequence sequence) {
     REQUIRE(sequence.decode(1, draft).ok());
@@ -107,7 +104,7 @@ TEST_CASE("a draft is cut to the room there is") {
 }
 
 TEST_CASE("what was read ahead is forgotten with the tokens before it") {
-  const Loaded loaded;
+  const DraftModel loaded;
   Sequence sequence = loaded.sequence();
   REQUIRE(sequence.decode(1, std::vector<int32_t>{2, 3}).ok());
   CHECK(sequence.foresees(2));
@@ -122,7 +119,7 @@ TEST_CASE("what was read ahead is forgotten with the tokens before it") {
   REQUIRE(sequence.prefill(std::vector<int32_t>{5}).ok());
   CHECK(!sequence.foresees(2));
   REQUIRE(sequence.decode(1, std::vector<int32_t>{2, 3}).ok());
-  sequence.restore(1, [](std::span<float>) {});
+  sequence.restore(1, [](std::span<std::byte>) {});
   CHECK(!sequence.foresees(2));
 
   const auto vocab = static_cast<int32_t>(loaded.model->config().vocab_size);

@@ -31,7 +31,8 @@ TEST_CASE("float32 checkpoints agree with transformers to 1e-3 in every logit") 
       const auto expected = golden::read_model(directory_of(name));
       const auto model = load_transformer(expected.directory, *kernels, 2);
       for (const MlaForm form : {MlaForm::kAuto, MlaForm::kAbsorbed, MlaForm::kExpanded}) {
-        const auto logits = prompt_logits(model, expected.tokens(), {.mla = form});
+        const auto logits =
+            prompt_logits(model, expected.tokens(), {.mla = form, .cache_type = kExact});
         CHECK(golden::max_difference(expected.logits.values, logits) <= kLogitTolerance);
       }
       check_greedy(model, expected);
@@ -63,7 +64,8 @@ TEST_CASE("the tiny R1 agrees with transformers, and writes the same greedy toke
     REQUIRE(expected.greedy.size() == 128);
     const auto model = load_transformer(PENSEE_TINY_R1, *kernels, 2);
     for (const int64_t chunk : {512, 64}) {
-      const auto logits = prompt_logits(model, expected.prompt, {.chunk = chunk});
+      const auto logits =
+          prompt_logits(model, expected.prompt, {.chunk = chunk, .cache_type = kExact});
       CHECK(mean_kl(expected, logits) <= kKlTolerance);
       CHECK(golden::max_difference(expected.logits.values, logits) <= kLogitTolerance);
     }
@@ -77,7 +79,7 @@ TEST_CASE("chunks of any size equal one chunk, and decoding equals prefilling") 
   const auto tokens = expected.tokens();
   for (const int64_t chunk : {1, 2, 7, 15, 16, 17, 33}) {
     CAPTURE(chunk);
-    const auto logits = prompt_logits(model, tokens, {.chunk = chunk});
+    const auto logits = prompt_logits(model, tokens, {.chunk = chunk, .cache_type = kExact});
     CHECK(golden::max_difference(expected.logits.values, logits) <= kLogitTolerance);
   }
 }
@@ -97,7 +99,7 @@ TEST_CASE("the number of threads changes no bit") {
 TEST_CASE("truncating and feeding again gives the same logits") {
   const auto expected = golden::read_model(directory_of("plain_rope_f32"));
   const auto model = load_transformer(expected.directory, best_kernels(), 2);
-  auto sequence = Sequence::create(model);
+  auto sequence = Sequence::create(model, {.cache_type = kExact});
   REQUIRE(sequence.ok());
   REQUIRE(sequence->prefill(expected.prompt).ok());
   const std::vector<float> first(sequence->logits().begin(), sequence->logits().end());
@@ -146,7 +148,8 @@ TEST_CASE("the memory estimate grows by one cache row and its scores for each to
   const auto expected = golden::read_model(directory_of("mla_yarn_f32"));
   const auto model = load_transformer(expected.directory, best_kernels(), 1);
   const auto bytes = [&](int64_t tokens) {
-    return *Sequence::estimate_memory(model->config(), {.context_length = tokens, .chunk = 1}, 1);
+    return *Sequence::estimate_memory(
+        model->config(), {.context_length = tokens, .chunk = 1, .cache_type = kExact}, 1);
   };
   const Config& c = model->config();
   const auto rows = static_cast<size_t>(c.n_layers * (c.kv_lora_rank + c.qk_rope_head_dim)) * 4;

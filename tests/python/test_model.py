@@ -190,7 +190,9 @@ def test_a_closed_model_says_so() -> None:
 
 def test_the_estimate_of_memory(model: pensee.Model) -> None:
     small = pensee.estimate_memory(pensee.bundled_model(), context_length=128)
-    large = pensee.estimate_memory(pensee.bundled_model(), context_length=2048, n_threads=2)
+    large = pensee.estimate_memory(
+        pensee.bundled_model(), context_length=2048, n_threads=2, cache_type="f32"
+    )
     assert small.weights_bytes == large.weights_bytes == model.info.weights_bytes
     assert 0 < small.converted_bytes < small.weights_bytes
     assert small.session_bytes < large.session_bytes

@@ -332,6 +332,18 @@ def test_several_sessions_step_together(model: pensee.Model) -> None:
     assert pensee.step_many([]) == []
 
 
+def test_cache_types(model: pensee.Model) -> None:
+    types: tuple[pensee.CacheType, ...] = ("bf16", "f32", "q8")
+    sizes = {}
+    for cache_type in types:
+        with model.session(context_length=256, cache_type=cache_type) as session:
+            session.ask("What is 5 + 6?", temperature=0)
+            sizes[cache_type] = len(session.save())
+    assert sizes["q8"] < sizes["bf16"] < sizes["f32"]
+    with pytest.raises(pensee.InvalidArgumentError, match="cache_type: expected one of"):
+        model.session(cache_type="q4")  # type: ignore[arg-type] # pyright: ignore
+
+
 def test_save_and_restore(model: pensee.Model, session: pensee.Session, tmp_path: Path) -> None:
     session.ask(QUESTION, temperature=0)
     data = session.save()

@@ -93,6 +93,22 @@ TEST_CASE("a restored session goes on as the saved one, with its cache") {
   CHECK(restored->reply().usage.cached_tokens > 0);
 }
 
+TEST_CASE("the cache keeps its type, whatever the options of the restored session say") {
+  size_t sizes[3] = {};
+  for (const CacheType type : {CacheType::kBF16, CacheType::kF32, CacheType::kQ8}) {
+    auto session = after_one_reply({.context_length = 300, .cache_type = type});
+    const Bytes bytes = must(save(*session));
+    CHECK(number_at<uint32_t>(bytes, 28) == static_cast<uint32_t>(type));
+    auto restored = must(restore(tiny(), bytes, {.cache_type = CacheType::kF32}));
+    CHECK(must(save(*restored)) == bytes);
+    expect_alike(*session, *restored);
+    sizes[static_cast<size_t>(type)] = bytes.size();
+  }
+  const auto [bf16, f32, q8] = sizes;
+  CHECK(q8 < bf16);
+  CHECK(bf16 < f32);
+}
+
 TEST_CASE("logits outlive the saving, whether the newest token was fed or not") {
   auto session = after_one_reply();
   for (const bool is_fed : {false, true}) {
@@ -194,7 +210,7 @@ TEST_CASE("every altered byte is an error") {
 
 TEST_CASE("hostile numbers under a good checksum are errors, and nothing large is allocated") {
   const Bytes good = must(save(*new_session({.context_length = 64})));
-  REQUIRE(good.size() == 60);  // no message, no token
+  REQUIRE(good.size() == 64);  // no message, no token
   const auto altered = [&](size_t at, auto value) {
     Bytes bytes = good;
     std::memcpy(bytes.data() + at, &value, sizeof(value));
@@ -206,18 +222,19 @@ TEST_CASE("hostile numbers under a good checksum are errors, and nothing large i
   CHECK(altered(20, int64_t{0}).status == Status::kCorruptFile);
   CHECK(restore(tiny(), good, {.context_length = -1}).error().status == Status::kInvalidArgument);
   CHECK(altered(20, INT64_MAX).status == Status::kInvalidArgument);
+  CHECK(altered(28, uint32_t{3}).message.find("cache type: found 3") != std::string::npos);
   for (const uint32_t n : {1U, 1000U, UINT32_MAX}) {  // messages
-    CHECK(altered(28, n).status == Status::kCorruptFile);
+    CHECK(altered(32, n).status == Status::kCorruptFile);
   }
   for (const uint64_t n : {uint64_t{1}, uint64_t{1} << 32, uint64_t{1} << 62, UINT64_MAX}) {
-    CHECK(altered(32, n).status == Status::kCorruptFile);  // tokens
-    CHECK(altered(40, n).status == Status::kCorruptFile);  // cached tokens
+    CHECK(altered(36, n).status == Status::kCorruptFile);  // tokens
+    CHECK(altered(44, n).status == Status::kCorruptFile);  // cached tokens
   }
-  CHECK(altered(48, uint32_t{1}).status == Status::kCorruptFile);  // logits of no token
-  CHECK(altered(48, uint32_t{2}).status == Status::kCorruptFile);
+  CHECK(altered(52, uint32_t{1}).status == Status::kCorruptFile);  // logits of no token
+  CHECK(altered(52, uint32_t{2}).status == Status::kCorruptFile);
   CHECK(altered(12, uint64_t{0}).message.find("another model") != std::string::npos);
-  CHECK(altered(8, uint32_t{2}).status == Status::kUnsupported);
-  CHECK(altered(8, uint32_t{2}).message.find("expected version 1, found 2") != std::string::npos);
+  CHECK(altered(8, uint32_t{1}).status == Status::kUnsupported);
+  CHECK(altered(8, uint32_t{1}).message.find("expected version 2, found 1") != std::string::npos);
   CHECK(altered(0, 'x').message.find("something else") != std::string::npos);
 
   // A message that is not what one can be, and a token that is none.
@@ -232,12 +249,12 @@ TEST_CASE("hostile numbers under a good checksum are errors, and nothing large i
     set_checksum(bytes);
     return error_of(bytes);
   };
-  CHECK(with(32, uint32_t{3}).status == Status::kCorruptFile);               // role
-  CHECK(with(36, UINT64_MAX).status == Status::kCorruptFile);                // size
-  CHECK(with(44, char{'\xff'}).message.find("UTF-8") != std::string::npos);  // text
-  REQUIRE(number_at<uint64_t>(with_message, 47) == 3);
-  CHECK(with(55, int32_t{-1}).message.find("token -1") != std::string::npos);
-  CHECK(with(55, INT32_MAX).status == Status::kCorruptFile);
+  CHECK(with(36, uint32_t{3}).status == Status::kCorruptFile);               // role
+  CHECK(with(40, UINT64_MAX).status == Status::kCorruptFile);                // size
+  CHECK(with(48, char{'\xff'}).message.find("UTF-8") != std::string::npos);  // text
+  REQUIRE(number_at<uint64_t>(with_message, 51) == 3);
+  CHECK(with(59, int32_t{-1}).message.find("token -1") != std::string::npos);
+  CHECK(with(59, INT32_MAX).status == Status::kCorruptFile);
 }
 
 TEST_CASE("damaged bytes with a checksum that fits never crash") {

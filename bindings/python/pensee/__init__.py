@@ -35,6 +35,7 @@ from ._model import (
 from ._session import Session
 from ._types import (
     AnswerEnd,
+    CacheType,
     Event,
     EventKind,
     MemoryEstimate,
@@ -53,6 +54,7 @@ __version__ = version()
 
 __all__ = [
     "AnswerEnd",
+    "CacheType",
     "CancelledError",
     "ContextFullError",
     "CorruptFileError",

@@ -17,7 +17,9 @@ def has_feature(name: str) -> bool:
     """Whether the library has a feature: "safetensors", "fp8", or kernels that this machine can run:
     "reference", "avx2", "avx512"."""
 
-def estimate_memory(path: bytes, context_length: int, n_threads: int) -> dict[str, int]: ...
+def estimate_memory(
+    path: bytes, context_length: int, n_threads: int, cache_type: int
+) -> dict[str, int]: ...
 
 class Model:
     @staticmethod
@@ -45,7 +47,14 @@ class Model:
     ) -> NDArray[numpy.float32]: ...
 
 class Session:
-    def __init__(self, model: Model, context_length: int, prefill_chunk: int, speculation: int) -> None: ...
+    def __init__(
+        self,
+        model: Model,
+        context_length: int,
+        prefill_chunk: int,
+        speculation: int,
+        cache_type: int,
+    ) -> None: ...
     @staticmethod
     def restore(
         model: Model, data: _Bytes, context_length: int, prefill_chunk: int, speculation: int

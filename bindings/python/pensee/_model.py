@@ -12,14 +12,14 @@ from . import _core, _jinja
 from ._errors import InvalidArgumentError
 from ._session import Session, _event, _utf8
 from ._types import Event, MemoryEstimate, ModelInfo, Prompt, Reply
-from ._wire import speculation_code
+from ._wire import cache_type_code, speculation_code
 
 if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
     from typing_extensions import Buffer, Self, Unpack
 
-    from ._types import ReplyOptions, Speculation, Tokens
+    from ._types import CacheType, ReplyOptions, Speculation, Tokens
 
 _log = logging.getLogger("pensee")
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING)  # at the numbers of the C interface
@@ -66,10 +66,18 @@ def load_buffers(
 
 
 def estimate_memory(
-    path: str | os.PathLike[str], *, context_length: int = 0, n_threads: int = 0
+    path: str | os.PathLike[str],
+    *,
+    context_length: int = 0,
+    n_threads: int = 0,
+    cache_type: CacheType = "bf16",
 ) -> MemoryEstimate:
     """What a checkpoint would need; only headers are read."""
-    return MemoryEstimate(**_core.estimate_memory(os.fsencode(path), context_length, n_threads))
+    return MemoryEstimate(
+        **_core.estimate_memory(
+            os.fsencode(path), context_length, n_threads, cache_type_code(cache_type)
+        )
+    )
 
 
 def step_many(sessions: Sequence[Session]) -> list[Event]:
@@ -130,6 +138,7 @@ class Model:
         context_length: int = 0,
         prefill_chunk: int = 0,
         speculation: Speculation = "off",
+        cache_type: CacheType = "bf16",
     ) -> Session:
         """A new conversation; see `Session`."""
         return Session(
@@ -137,6 +146,7 @@ class Model:
             context_length=context_length,
             prefill_chunk=prefill_chunk,
             speculation=speculation,
+            cache_type=cache_type,
         )
 
     def restore(
@@ -147,7 +157,8 @@ class Model:
         prefill_chunk: int = 0,
         speculation: Speculation = "off",
     ) -> Session:
-        """The session that `Session.save()` has saved, from bytes or from a file."""
+        """The session that `Session.save()` has saved, from bytes or from a file; its cache is of the
+        same type."""
         sizes = (context_length, prefill_chunk, speculation_code(speculation))
         if isinstance(saved, (str, os.PathLike)):
             core = _core.Session.restore_file(self._core, os.fsencode(saved), *sizes)

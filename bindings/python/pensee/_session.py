@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from . import _core
 from ._errors import InvalidArgumentError
 from ._types import AnswerEnd, Event, EventKind, Message, Phase, Prompt, Reply, ThoughtEnd, Usage
-from ._wire import in_our_words, speculation_code
+from ._wire import cache_type_code, in_our_words, speculation_code
 
 if TYPE_CHECKING:
     import numpy
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from ._model import Model
-    from ._types import ReplyOptions, Speculation, Tokens
+    from ._types import CacheType, ReplyOptions, Speculation, Tokens
 
 _T = TypeVar("_T")
 _ROLES = ("system", "user", "assistant")  # at the numbers that the C interface has for them
@@ -62,15 +62,12 @@ class Session:
         *,
         context_length: int = 0,
         prefill_chunk: int = 0,
-        speculation: Speculation = "off",
+        cache_type: CacheType = "bf16",
     ) -> None:
         """`context_length` in tokens, 0: the model's, at most 32,768. `prefill_chunk`: tokens of a
-        prompt that are read together, 0: the library's choice. `speculation`: where guesses at coming
-        tokens are taken from, which are read together with the newest one; they change no reply, but
-        the time it takes."""
-        self._core = _core.Session(
-            model._core, context_length, prefill_chunk, speculation_code(speculation)
-        )
+        prompt that are read together, 0: the library's choice. `cache_type`: how the cache holds
+        numbers, "f32" being exact and "q8" taking half the memory of "bf16"."""
+        self._core = _core.Session(model._core, context_length, prefill_chunk, cache_type)
         self._model = model
 
     @classmethod

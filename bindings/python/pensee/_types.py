@@ -21,6 +21,10 @@ Speculation = Literal["off", "prompt_lookup"]
 """prompt_lookup: an earlier place of the prompt or the reply at which the same tokens stood."""
 
 
+CacheType = Literal["bf16", "f32", "q8"]
+"""How the cache of a session holds numbers."""
+
+
 class SamplerOptions(TypedDict, total=False):
     """How tokens are chosen. What is not given, the checkpoint advises."""
 

@@ -9,6 +9,7 @@ from ._errors import InvalidArgumentError
 
 _TYPES = {"enabled": True, "disabled": False}
 _SPECULATIONS = {"off": 0, "prompt_lookup": 1}  # at the numbers of the C interface
+_CACHE_TYPES = {"bf16": 0, "f32": 1, "q8": 2}  # likewise
 # Thought tokens, as Google's servers take these words; "none" is no thought.
 _EFFORTS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
 
@@ -40,6 +41,12 @@ def in_our_words(options: Mapping[str, Any]) -> dict[str, Any]:
 def speculation_code(speculation: str) -> int:
     """The number that the C interface has for it."""
     code: int = _choice("speculation", speculation, _SPECULATIONS)
+    return code
+
+
+def cache_type_code(cache_type: str) -> int:
+    """The number that the C interface has for it."""
+    code: int = _choice("cache_type", cache_type, _CACHE_TYPES)
     return code
 
 

@@ -38,10 +38,12 @@ void translate(std::exception_ptr thrown) {
   }
 }
 
-py::dict estimate_memory(std::string path, int64_t context_length, int32_t n_threads) {
+py::dict estimate_memory(std::string path, int64_t context_length, int32_t n_threads,
+                         int32_t cache_type) {
   path = pensee::python::without_nul(std::move(path), "path");
   pensee::c::SessionOptions options;
   options.context_length = context_length;
+  options.cache_type = cache_type;
   const pensee::c::MemoryEstimate estimate = [&] {
     const py::gil_scoped_release release;
     return pensee::c::estimate_memory(path, options, n_threads);
@@ -69,8 +71,8 @@ void define_model(py::module_& module) {
 
 void define_session(py::module_& module) {
   py::class_<Session>(module, "Session")
-      .def(py::init<const Model&, int64_t, int64_t, int32_t>(), "model"_a, "context_length"_a,
-           "prefill_chunk"_a, "speculation"_a)
+      .def(py::init<const Model&, int64_t, int64_t, int32_t, int32_t>(), "model"_a,
+           "context_length"_a, "prefill_chunk"_a, "speculation"_a, "cache_type"_a)
       .def_static("restore", &Session::restore, "model"_a, "data"_a, "context_length"_a,
                   "prefill_chunk"_a, "speculation"_a)
       .def_static("restore_file", &Session::restore_file, "model"_a, "path"_a, "context_length"_a,
@@ -110,7 +112,8 @@ PYBIND11_MODULE(_core, module) {
   module.def(
       "has_feature", [](const std::string& name) { return pensee_has_feature(name.c_str()) != 0; },
       "name"_a);
-  module.def("estimate_memory", &estimate_memory, "path"_a, "context_length"_a, "n_threads"_a);
+  module.def("estimate_memory", &estimate_memory, "path"_a, "context_length"_a, "n_threads"_a,
+             "cache_type"_a);
   define_model(module);
   define_session(module);
 }

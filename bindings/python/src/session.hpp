@@ -31,10 +31,12 @@ inline py::tuple event_tuple(const pensee_event& event) {
 
 class Session {
  public:
-  Session(const Model& model, int64_t context_length, int64_t prefill_chunk, int32_t speculation)
+  Session(const Model& model, int64_t context_length, int64_t prefill_chunk, int32_t speculation,
+          int32_t cache_type)
       : loaded_(model.loaded()) {
     const py::gil_scoped_release release;
-    session_.emplace(loaded_->model, options(context_length, prefill_chunk, speculation));
+    session_.emplace(loaded_->model,
+                     options(context_length, prefill_chunk, speculation, cache_type));
   }
   static std::unique_ptr<Session> restore(const Model& model, const py::object& data,
                                           int64_t context_length, int64_t prefill_chunk,
@@ -229,11 +231,12 @@ class Session {
     return std::unique_ptr<Session>(new Session(std::move(loaded), std::move(session)));
   }
   static c::SessionOptions options(int64_t context_length, int64_t prefill_chunk,
-                                   int32_t speculation) {
+                                   int32_t speculation, int32_t cache_type = PENSEE_CACHE_BF16) {
     c::SessionOptions options;
     options.context_length = context_length;
     if (prefill_chunk != 0) options.prefill_chunk = prefill_chunk;
     options.speculation = speculation;
+    options.cache_type = cache_type;
     return options;
   }
 

@@ -83,13 +83,6 @@ class SingleThreaded {
   return onednn_detail::gemm('T', m, n, k, a, lda, b, ldb, beta, c, ldc);
 }
 
-// C(m, n) = A(m, k) * B(k, n) + beta * C.
-[[nodiscard]] inline bool gemm_nn(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda,
-                                  const float* b, int64_t ldb, float beta, float* c,
-                                  int64_t ldc) noexcept {
-  return onednn_detail::gemm('N', m, n, k, a, lda, b, ldb, beta, c, ldc);
-}
-
 // oneDNN generates its code at the first product of a kind, and crashes, or fails ever after, if
 // memory runs out meanwhile. So that happens here, when a model is loaded, after a look whether
 // there is enough: false if not. Later calls cost next to nothing. Any thread.
@@ -103,8 +96,6 @@ class SingleThreaded {
   for (const int64_t m : {int64_t{1}, int64_t{4}, kWidth}) {  // vectors, few rows, many
     for (const float beta : {0.0F, 1.0F}) {
       ok = ok && gemm_nt(m, kWidth, kWidth, zeros.data(), kWidth, zeros.data(), kWidth, beta,
-                         result, kWidth);
-      ok = ok && gemm_nn(m, kWidth, kWidth, zeros.data(), kWidth, zeros.data(), kWidth, beta,
                          result, kWidth);
     }
   }

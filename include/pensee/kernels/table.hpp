@@ -78,6 +78,60 @@ typedef void (*GemmQ8Fn)(const KernelMatrix* w, int64_t row_begin, int64_t row_e
                          const struct Q8Chunk* x, int64_t ldx, int64_t n, float* y, int64_t ldy,
                          void* scratch);
 
+/* How a key-value cache holds numbers: bfloat16, float32, or Q8_0 blocks of 32 (the last of a row
+ * filled up with zeros). */
+struct CacheStorage {
+  enum : int { kBF16, kF32, kQ8, kCount };
+};
+
+/* What attention is made of: products of small matrices that stay in the caches, in float32, or in
+ * bfloat16 with sums in float32. The operands are packed into words of 32 bits, which hold `pair`
+ * numbers that lie side by side along k:
+ *   left (m, k):   rows of words(k) = ceil(k / pair) words, ld words apart
+ *   right (k, n):  words(k) rows of n words, ld words apart; n is rounded up to a multiple of
+ *                  kAttentionColumns
+ * What rounding up adds is zero. Operands begin at multiples of 64 bytes. */
+enum : int { kAttentionColumns = 64 };
+
+/* right = rows [row_begin, row_end) of W, or their transpose. */
+typedef void (*PackRightFn)(const KernelMatrix* w, int64_t row_begin, int64_t row_end,
+                            uint32_t* right, int64_t ld);
+
+/* What the queries of a block have seen up to some token: of each, the largest score, and the sum
+ * of exp(score - max), alone and times the values. */
+struct AttentionState {
+  float* max; /* (m) */
+  float* sum; /* (m) */
+  float* out; /* (m, ld) */
+  int64_t ld; /* floats; a multiple of kAttentionColumns */
+};
+
+struct AttentionKernels {
+  int64_t pair; /* 1: float32; 2: bfloat16 */
+
+  /* left[i, c] = factor * x[i * ldx + c] */
+  void (*pack_left)(const float* x, int64_t ldx, int64_t m, int64_t k, float factor, uint32_t* left,
+                    int64_t ld);
+  /* Indexed by CacheStorage. k = w->cols, n = rows: right[c, r - row_begin] = W[r, c]. */
+  PackRightFn pack_transposed[CacheStorage::kCount];
+  /* k = rows, n = w->cols: right[r - row_begin, c] = W[r, c]. */
+  PackRightFn pack_right[CacheStorage::kCount];
+
+  /* c[i * ldc + j] = (add ? c[i * ldc + j] : 0) + sum of left[i, l] * right[l, j] for j in [0, n),
+   * n a multiple of kAttentionColumns. Every number is summed in an order that depends on k alone.
+   */
+  void (*multiply)(int64_t m, int64_t n, int64_t k, const uint32_t* left, int64_t ldl,
+                   const uint32_t* right, int64_t ldr, float* c, int64_t ldc, int add);
+
+  /* Takes in n more scores of each of m queries (Milakov and Gimelshein, arXiv:1805.02867): brings
+   * `state` to the new maximum, and left[i, j] = exp(scores[i * lds + j] - max[i]), to be
+   * multiplied by the values and added to state->out. Query i sees only the first visible[i] of
+   * them, the rest count as minus infinity; one that sees none stays as it is. n is a multiple of
+   * kAttentionColumns. */
+  void (*soften)(int64_t m, int64_t n, const float* scores, int64_t lds, const int64_t* visible,
+                 const struct AttentionState* state, uint32_t* left, int64_t ld);
+};
+
 struct KernelTable {
   const char* name; /* "reference", "avx2", "avx512" */
 
@@ -96,9 +150,10 @@ struct KernelTable {
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* y);
   /* y[i] = silu(gate[i]) * up[i], silu(v) = v / (1 + exp(-v)); y may be gate or up. */
   void (*silu_mul)(const float* gate, const float* up, int64_t n, float* y);
-  /* x[i] = exp(scale * x[i] - max) / sum, in place; n >= 1, scale > 0. An element of -infinity
-   * becomes 0; at least one element must be finite. */
-  void (*softmax)(float* x, float scale, int64_t n);
+
+  /* For a float32 cache, and for the others: as exact as they are. */
+  struct AttentionKernels attention_f32;
+  struct AttentionKernels attention;
 };
 
 } /* namespace pensee */

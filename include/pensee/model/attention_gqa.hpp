@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "pensee/base/arena.hpp"
-#include "pensee/model/causal_softmax.hpp"
+#include "pensee/model/attention.hpp"
 #include "pensee/model/config.hpp"
 #include "pensee/model/kv_cache.hpp"
 #include "pensee/model/linear.hpp"
@@ -16,21 +18,34 @@
 namespace pensee {
 
 struct GqaScratch {
-  float* q = nullptr;      // (chunk, n_heads, head_dim)
-  float* heads = nullptr;  // (chunk, n_heads, head_dim)
+  float* q = nullptr;       // (chunk, n_heads, head_dim)
+  float* keys = nullptr;    // (chunk, n_kv_heads, head_dim)
+  float* values = nullptr;  // (chunk, n_kv_heads, head_dim)
+  float* heads = nullptr;   // (chunk, n_heads, head_dim)
+  AttentionShape shape;
+  AttentionSplits splits;
 
-  static GqaScratch layout(Arena& arena, const Config& c, int64_t chunk) {
+  // Enough queries for what a task packs to cost little beside their products.
+  static constexpr int64_t kBlockRows = 256;
+
+  static GqaScratch layout(Arena& arena, const Config& c, int64_t capacity, int64_t chunk,
+                           int threads) {
     GqaScratch s;
     s.q = arena.take<float>(chunk * c.n_heads * c.head_dim);
+    s.keys = arena.take<float>(chunk * c.n_kv_heads * c.head_dim);
+    s.values = arena.take<float>(chunk * c.n_kv_heads * c.head_dim);
     s.heads = arena.take<float>(chunk * c.n_heads * c.head_dim);
+    s.shape = {.key_size = c.head_dim,
+               .value_size = c.head_dim,
+               .block_rows = std::min(chunk * (c.n_heads / c.n_kv_heads), kBlockRows)};
+    s.splits = AttentionSplits::layout(arena, s.shape, capacity, threads);
     return s;
   }
+  // Floats of thread scratch that attention needs.
+  [[nodiscard]] int64_t thread_scratch() const noexcept {
+    return AttentionBuffers::layout(nullptr, shape).floats;
+  }
 };
-
-// Floats of thread scratch that attention needs: scores.
-[[nodiscard]] inline int64_t gqa_thread_scratch(const Config& c, int64_t capacity, int64_t chunk) {
-  return std::max(std::min(chunk, kScoreRows), c.n_heads / c.n_kv_heads) * capacity;
-}
 
 // One layer's attention over n new tokens at positions [begin, begin + n).
 struct GqaCall {
@@ -39,15 +54,12 @@ struct GqaCall {
   const GqaWeights& w;
   const GqaScratch& s;
   const KvCache& cache;
-  float* rows;          // this layer's cache: (capacity, row_size)
+  std::byte* rows;      // this layer's cache: (n_kv_heads, capacity, row_bytes)
   const float* angles;  // (n, 2, head_dim / 2)
   int64_t begin;
   int64_t n;
   float scale;  // of the scores
 };
-
-// From this many new tokens on, scores are a matrix product.
-inline constexpr int64_t kGqaGemmTokens = 16;
 
 // Bias, norm and rotation of the heads of one token, x (n_heads, head_dim). Empty vectors are left
 // out.
@@ -68,83 +80,50 @@ inline void finish_heads(const GqaCall& a, const RotaryTable& rotary, const floa
 inline void gqa_project(const GqaCall& a, const RotaryTable& rotary, const float* x) {
   const Config& c = a.config;
   const GqaWeights& w = a.w;
-  const int64_t row = a.cache.row_size;
-  const int64_t ldq = c.n_heads * c.head_dim;
-  const int64_t kv_size = c.n_kv_heads * c.head_dim;
-  float* keys = a.rows + a.begin * row;  // of the new tokens
-  float* values = keys + kv_size;
-  multiply(a.compute, std::array{Product{&w.q_proj, x, c.hidden_size, a.n, a.s.q, ldq},
-                                 Product{&w.k_proj, x, c.hidden_size, a.n, keys, row},
-                                 Product{&w.v_proj, x, c.hidden_size, a.n, values, row}});
-  for_each_row(a.compute, a.n, ldq, [&](int64_t i) {
-    const float* angles = a.angles + i * c.head_dim;
-    finish_heads(a, rotary, angles, w.q_bias, w.q_norm, c.n_heads, a.s.q + i * ldq);
-    finish_heads(a, rotary, angles, w.k_bias, w.k_norm, c.n_kv_heads, keys + i * row);
-    for (size_t d = 0; d < w.v_bias.size(); ++d) {
-      values[i * row + static_cast<int64_t>(d)] += w.v_bias[d];
-    }
-  });
-}
-
-// Query heads [h0, h1), which share a key-value head, of token i of the call, by one thread.
-inline void gqa_token(const GqaCall& a, int64_t i, int64_t h0, int64_t h1, float* scores) {
-  const Config& c = a.config;
-  const KernelTable& kernels = *a.compute.kernels;
-  const int64_t size = c.head_dim;
-  const int64_t kv_head = h0 / (c.n_heads / c.n_kv_heads);
-  const KernelMatrix keys = a.cache.matrix(a.rows, kv_head * size, size);
-  const KernelMatrix values = a.cache.matrix(a.rows, (c.n_kv_heads + kv_head) * size, size);
-  const int64_t cached = a.begin + i + 1;
-  float* out = a.s.heads + (i * c.n_heads + h0) * size;
-  kernels.dot_rows[KernelType::kF32](&keys, 0, cached, a.s.q + (i * c.n_heads + h0) * size, size,
-                                     h1 - h0, scores, cached);
-  for (int64_t h = 0; h < h1 - h0; ++h) kernels.softmax(scores + h * cached, a.scale, cached);
-  std::fill_n(out, (h1 - h0) * size, 0.0F);
-  kernels.add_rows[KernelType::kF32](&values, 0, cached, scores, cached, h1 - h0, out, size);
-}
-
-// Tokens [i0, i0 + n) of query head h, by one thread. False when oneDNN runs out of memory.
-inline bool gqa_block(const GqaCall& a, int64_t i0, int64_t n, int64_t h, float* scores) {
-  const Config& c = a.config;
   const int64_t size = c.head_dim;
   const int64_t ldq = c.n_heads * size;
-  const int64_t row = a.cache.row_size;
-  const int64_t seen = a.begin + i0 + n;  // by the last query of the block
-  const float* keys = a.rows + h / (c.n_heads / c.n_kv_heads) * size;
-  const float* values = keys + c.n_kv_heads * size;
-  if (!gemm_nt(n, seen, size, a.s.q + i0 * ldq + h * size, ldq, keys, row, 0.0F, scores, seen)) {
-    return false;
-  }
-  causal_softmax(*a.compute.kernels, a.scale, scores, a.begin + i0, n);
-  return gemm_nn(n, size, seen, scores, seen, values, row, 0.0F, a.s.heads + i0 * ldq + h * size,
-                 ldq);
+  const int64_t ldkv = c.n_kv_heads * size;
+  multiply(a.compute, std::array{Product{&w.q_proj, x, c.hidden_size, a.n, a.s.q, ldq},
+                                 Product{&w.k_proj, x, c.hidden_size, a.n, a.s.keys, ldkv},
+                                 Product{&w.v_proj, x, c.hidden_size, a.n, a.s.values, ldkv}});
+  for_each_row(a.compute, a.n, ldq, [&](int64_t i) {
+    const float* angles = a.angles + i * size;
+    float* keys = a.s.keys + i * ldkv;
+    float* values = a.s.values + i * ldkv;
+    finish_heads(a, rotary, angles, w.q_bias, w.q_norm, c.n_heads, a.s.q + i * ldq);
+    finish_heads(a, rotary, angles, w.k_bias, w.k_norm, c.n_kv_heads, keys);
+    for (size_t d = 0; d < w.v_bias.size(); ++d) values[d] += w.v_bias[d];
+    for (int64_t h = 0; h < c.n_kv_heads; ++h) {
+      const KernelTable& kernels = *a.compute.kernels;
+      a.cache.store(kernels, a.rows, h, a.begin + i, 0, keys + h * size, size);
+      a.cache.store(kernels, a.rows, h, a.begin + i, a.cache.second, values + h * size, size);
+    }
+  });
 }
 
 // s.heads = attention of s.q over the cache.
 inline void gqa_attend(const GqaCall& a) {
   const Config& c = a.config;
+  const int64_t size = c.head_dim;
   const int64_t group = c.n_heads / c.n_kv_heads;
-  ThreadPool& pool = *a.compute.pool;
-  if (a.n < kGqaGemmTokens) {
-    // Groups are split when there are more threads than key-value heads.
-    const int64_t parts = std::min<int64_t>(group, ceil_div(pool.size(), c.n_kv_heads));
-    const int64_t heads = ceil_div(group, parts);
-    pool.parallel_for(a.n * c.n_kv_heads * parts, [&](int64_t task, int thread) {
-      const int64_t kv_head = task / parts % c.n_kv_heads;
-      const int64_t h0 = kv_head * group + task % parts * heads;
-      const int64_t h1 = std::min(h0 + heads, (kv_head + 1) * group);
-      if (h0 >= h1) return;
-      gqa_token(a, task / parts / c.n_kv_heads, h0, h1, a.compute.thread_scratch(thread));
-    });
-    return;
-  }
-  pool.parallel_for(ceil_div(a.n, kScoreRows) * c.n_heads, [&](int64_t task, int thread) {
-    const int64_t i0 = task / c.n_heads * kScoreRows;
-    const int64_t n = std::min(kScoreRows, a.n - i0);
-    if (!gqa_block(a, i0, n, task % c.n_heads, a.compute.thread_scratch(thread))) {
-      a.compute.failed->store(true, std::memory_order_relaxed);
-    }
-  });
+  const AttentionKernels& math = attention_kernels(*a.compute.kernels, a.cache.type);
+  const CacheLoader loader{math, a.cache, a.rows, a.cache.second, a.s.shape};
+  attend(a.compute, a.s.shape, a.s.splits,
+         {.math = &math,
+          .streams = c.n_kv_heads,
+          .per_token = group,
+          .key_size = size,
+          .value_size = size,
+          .begin = a.begin,
+          .n = a.n,
+          .scale = a.scale,
+          .q = a.s.q,
+          .q_token = c.n_heads * size,
+          .q_stream = group * size,
+          .out = a.s.heads,
+          .out_token = c.n_heads * size,
+          .out_stream = group * size},
+         loader);
 }
 
 }  // namespace pensee

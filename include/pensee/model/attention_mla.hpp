@@ -3,10 +3,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
 
 #include "pensee/base/arena.hpp"
-#include "pensee/model/causal_softmax.hpp"
+#include "pensee/model/attention.hpp"
 #include "pensee/model/config.hpp"
 #include "pensee/model/kv_cache.hpp"
 #include "pensee/model/linear.hpp"
@@ -21,40 +22,83 @@ namespace pensee {
 enum class MlaForm { kAuto, kAbsorbed, kExpanded };
 
 inline constexpr int64_t kAbsorbedTokens = 16;  // queries in one go of the absorbed form
-inline constexpr int64_t kAbsorbedHeads = 16;   // at most so many heads in one of its tasks
 // The references normalise the low-rank latents with this, whatever rms_norm_eps says.
 inline constexpr float kLatentNormEps = 1e-6F;
+
+// What the expanded form needs to turn a tile of latents into keys and values of one head.
+struct ExpandBuffers {
+  uint32_t* w_uk = nullptr;     // left (nope, kv_lora_rank): the head's rows of kv_b_proj
+  uint32_t* w_uv = nullptr;     // right (kv_lora_rank, v)
+  uint32_t* latents = nullptr;  // right (kv_lora_rank, kTileTokens), or left with tokens for rows
+  float* rows = nullptr;        // (kTileTokens or nope + v, kv_lora_rank or more)
+  float* product = nullptr;     // (nope, kTileTokens) or (kTileTokens, v)
+  int64_t floats = 0;
+
+  static ExpandBuffers layout(float* scratch, const Config& c, const KvCache& cache) {
+    ExpandBuffers b;
+    const auto take = [&](int64_t n) {
+      constexpr int64_t kAligned = 16;
+      float* taken = scratch == nullptr ? nullptr : scratch + b.floats;
+      b.floats += ceil_div(n, kAligned) * kAligned;
+      return taken;
+    };
+    const auto words = [&](int64_t n) { return reinterpret_cast<uint32_t*>(take(n)); };
+    const int64_t latent = c.kv_lora_rank;
+    const int64_t v_columns = AttentionShape::columns(c.v_head_dim);
+    b.w_uk = words(c.qk_nope_head_dim * latent);
+    b.w_uv = words(latent * v_columns);
+    b.latents = words(latent * kTileTokens);
+    b.rows = take(
+        std::max(kTileTokens * cache.second, std::max(c.qk_nope_head_dim, c.v_head_dim) * latent));
+    b.product = take(std::max(c.qk_nope_head_dim, v_columns) * kTileTokens);
+    return b;
+  }
+};
 
 struct MlaScratch {
   float* q_a = nullptr;       // (chunk, q_lora_rank)
   float* q = nullptr;         // (chunk, n_heads, nope + rope)
   float* kv_a = nullptr;      // (chunk, kv_lora_rank + rope)
-  float* q_latent = nullptr;  // (kAbsorbedTokens, n_heads, kv_lora_rank + rope)
+  float* q_latent = nullptr;  // (kAbsorbedTokens, n_heads, cache.row_size)
   float* o_latent = nullptr;  // (kAbsorbedTokens, n_heads, kv_lora_rank)
   float* heads = nullptr;     // (chunk, n_heads, v)
+  AttentionShape absorbed;
+  AttentionShape expanded;
+  AttentionSplits absorbed_splits;
+  AttentionSplits expanded_splits;
 
-  static MlaScratch layout(Arena& arena, const Config& c, int64_t chunk) {
-    const int64_t absorbed = std::min(chunk, kAbsorbedTokens);
+  // The queries of a task: so many that what it packs costs little beside their products.
+  static constexpr int64_t kAbsorbedRows = 128;
+  static constexpr int64_t kExpandedRows = 512;
+
+  static MlaScratch layout(Arena& arena, const Config& c, const KvCache& cache, int64_t chunk,
+                           int threads) {
+    const int64_t tokens = std::min(chunk, kAbsorbedTokens);
+    const int64_t rope = c.qk_rope_head_dim;
     MlaScratch s;
     s.q_a = arena.take<float>(chunk * c.q_lora_rank);
-    s.q = arena.take<float>(chunk * c.n_heads * (c.qk_nope_head_dim + c.qk_rope_head_dim));
-    s.kv_a = arena.take<float>(chunk * (c.kv_lora_rank + c.qk_rope_head_dim));
-    s.q_latent = arena.take<float>(absorbed * c.n_heads * (c.kv_lora_rank + c.qk_rope_head_dim));
-    s.o_latent = arena.take<float>(absorbed * c.n_heads * c.kv_lora_rank);
+    s.q = arena.take<float>(chunk * c.n_heads * (c.qk_nope_head_dim + rope));
+    s.kv_a = arena.take<float>(chunk * (c.kv_lora_rank + rope));
+    s.q_latent = arena.take<float>(tokens * c.n_heads * cache.row_size);
+    s.o_latent = arena.take<float>(tokens * c.n_heads * c.kv_lora_rank);
     s.heads = arena.take<float>(chunk * c.n_heads * c.v_head_dim);
+    s.absorbed = {.key_size = cache.row_size,
+                  .value_size = c.kv_lora_rank,
+                  .block_rows = std::min(tokens * c.n_heads, kAbsorbedRows)};
+    s.expanded = {.key_size = c.qk_nope_head_dim + rope,
+                  .value_size = c.v_head_dim,
+                  .block_rows = std::min(chunk, kExpandedRows)};
+    s.expanded.loader_floats = ExpandBuffers::layout(nullptr, c, cache).floats;
+    s.absorbed_splits = AttentionSplits::layout(arena, s.absorbed, cache.capacity, threads);
+    s.expanded_splits = AttentionSplits::layout(arena, s.expanded, cache.capacity, threads);
     return s;
   }
+  // Floats of thread scratch that attention needs.
+  [[nodiscard]] int64_t thread_scratch() const noexcept {
+    return std::max(AttentionBuffers::layout(nullptr, absorbed).floats,
+                    AttentionBuffers::layout(nullptr, expanded).floats);
+  }
 };
-
-// Floats of thread scratch that attention needs: scores, and in the expanded form the keys and
-// values of one head and its rows of kv_b_proj.
-[[nodiscard]] inline int64_t mla_thread_scratch(const Config& c, int64_t capacity, int64_t chunk) {
-  const int64_t expanded_dims = c.qk_nope_head_dim + c.v_head_dim;
-  const int64_t absorbed = kAbsorbedHeads * capacity;
-  const int64_t expanded =
-      (std::min(chunk, kScoreRows) + expanded_dims) * capacity + expanded_dims * c.kv_lora_rank;
-  return std::max(absorbed, expanded);
-}
 
 // One layer's attention over n new tokens at positions [begin, begin + n), whose latents and
 // queries are ready.
@@ -64,7 +108,7 @@ struct MlaCall {
   const MlaWeights& w;
   const MlaScratch& s;
   const KvCache& cache;
-  const float* rows;    // this layer's cache: (capacity, kv_lora_rank + rope)
+  std::byte* rows;      // this layer's cache: (capacity, row_bytes)
   const float* angles;  // (n, 2, rope / 2)
   int64_t begin;
   int64_t n;
@@ -105,8 +149,8 @@ inline void absorb_query(const MlaCall& a, const float* q, int64_t n, int64_t h)
   const int64_t row = a.cache.row_size;
   for (int64_t i = 0; i < n; ++i) {
     float* out = a.s.q_latent + (i * c.n_heads + h) * row;
-    std::fill_n(out, latent, 0.0F);
-    std::copy_n(q + (i * c.n_heads + h) * q_size + nope, c.qk_rope_head_dim, out + latent);
+    std::fill_n(out, row, 0.0F);
+    std::copy_n(q + (i * c.n_heads + h) * q_size + nope, c.qk_rope_head_dim, out + a.cache.second);
   }
   if (a.w.is_split()) {
     const KernelMatrix k_b = kernel_matrix(a.w.k_b_proj);
@@ -122,124 +166,159 @@ inline void absorb_query(const MlaCall& a, const float* q, int64_t n, int64_t h)
   }
 }
 
-// Heads [h0, h1) of tokens [t0, t0 + n) of the call, by one thread.
-inline void absorbed_heads(const MlaCall& a, int64_t t0, int64_t n, int64_t h0, int64_t h1,
-                           float* scores) {
+// heads = o_latent * W_UV of head h of n tokens, heads (n, n_heads, v).
+inline void unabsorb_value(const MlaCall& a, int64_t n, int64_t h, float* heads) {
   const Config& c = a.config;
-  const int64_t latent = c.kv_lora_rank;
-  const int64_t row = a.cache.row_size;
-  const KernelTable& kernels = *a.compute.kernels;
-  const float* q = a.s.q + t0 * c.n_heads * c.qk_head_dim();
-  for (int64_t h = h0; h < h1; ++h) absorb_query(a, q, n, h);
-
-  const KernelMatrix keys = a.cache.matrix(a.rows, 0, row);
-  const KernelMatrix values = a.cache.matrix(a.rows, 0, latent);
-  for (int64_t i = 0; i < n; ++i) {
-    const int64_t cached = a.begin + t0 + i + 1;
-    float* o = a.s.o_latent + (i * c.n_heads + h0) * latent;
-    kernels.dot_rows[KernelType::kF32](&keys, 0, cached, a.s.q_latent + (i * c.n_heads + h0) * row,
-                                       row, h1 - h0, scores, cached);
-    for (int64_t h = 0; h < h1 - h0; ++h) kernels.softmax(scores + h * cached, a.scale, cached);
-    std::fill_n(o, (h1 - h0) * latent, 0.0F);
-    kernels.add_rows[KernelType::kF32](&values, 0, cached, scores, cached, h1 - h0, o, latent);
-  }
-  for (int64_t h = h0; h < h1; ++h) {  // o = o_latent * W_UV
-    const MlaPart part = value_part(a, h);
-    const KernelMatrix w_uv = kernel_matrix(*part.w);
-    kernels.dot_rows[static_cast<size_t>(part.w->dtype)](
-        &w_uv, part.first_row, part.first_row + c.v_head_dim, a.s.o_latent + h * latent,
-        c.n_heads * latent, n, a.s.heads + (t0 * c.n_heads + h) * c.v_head_dim,
-        c.n_heads * c.v_head_dim);
-  }
+  const MlaPart part = value_part(a, h);
+  const KernelMatrix w_uv = kernel_matrix(*part.w);
+  a.compute.kernels->dot_rows[static_cast<size_t>(part.w->dtype)](
+      &w_uv, part.first_row, part.first_row + c.v_head_dim, a.s.o_latent + h * c.kv_lora_rank,
+      c.n_heads * c.kv_lora_rank, n, heads + h * c.v_head_dim, c.n_heads * c.v_head_dim);
 }
 
 inline void mla_absorbed(const MlaCall& a) {
-  const int64_t n_heads = a.config.n_heads;
-  const int64_t threads = a.compute.pool->size();
-  const int64_t block = std::clamp<int64_t>(n_heads / threads, 1, kAbsorbedHeads);
+  const Config& c = a.config;
+  const int64_t latent = c.kv_lora_rank;
+  const int64_t row = a.cache.row_size;
+  const AttentionKernels& math = attention_kernels(*a.compute.kernels, a.cache.type);
+  const CacheLoader loader{math, a.cache, a.rows, 0, a.s.absorbed};
   for (int64_t t0 = 0; t0 < a.n; t0 += kAbsorbedTokens) {
     const int64_t n = std::min(kAbsorbedTokens, a.n - t0);
-    a.compute.pool->parallel_for(ceil_div(n_heads, block), [&](int64_t task, int thread) {
-      const int64_t h0 = task * block;
-      absorbed_heads(a, t0, n, h0, std::min(h0 + block, n_heads), a.compute.thread_scratch(thread));
-    });
+    const float* q = a.s.q + t0 * c.n_heads * c.qk_head_dim();
+    float* heads = a.s.heads + t0 * c.n_heads * c.v_head_dim;
+    a.compute.pool->parallel_for(c.n_heads,
+                                 [&](int64_t h, int /*thread*/) { absorb_query(a, q, n, h); });
+    attend(a.compute, a.s.absorbed, a.s.absorbed_splits,
+           {.math = &math,
+            .streams = 1,
+            .per_token = c.n_heads,
+            .key_size = row,
+            .value_size = latent,
+            .begin = a.begin + t0,
+            .n = n,
+            .scale = a.scale,
+            .q = a.s.q_latent,
+            .q_token = c.n_heads * row,
+            .q_stream = 0,
+            .out = a.s.o_latent,
+            .out_token = c.n_heads * latent,
+            .out_stream = 0},
+           loader);
+    a.compute.pool->parallel_for(
+        c.n_heads, [&](int64_t h, int /*thread*/) { unabsorb_value(a, n, h, heads); });
   }
 }
 
-// Keys (cached, nope) and values (cached, v) of head h from the cached latents; `panel`
-// ((nope + v) * kv_lora_rank) is scratch. False when oneDNN runs out of memory.
-inline bool expand_head(const MlaCall& a, int64_t h, float* panel, float* keys, float* values) {
-  const Config& c = a.config;
-  const int64_t nope = c.qk_nope_head_dim;
-  const int64_t v = c.v_head_dim;
-  const int64_t latent = c.kv_lora_rank;
-  const int64_t row = a.cache.row_size;
-  const int64_t cached = a.begin + a.n;
-  const auto unpack = [&](const Matrix& w, int64_t begin, int64_t rows, float* out) {
-    const KernelMatrix matrix = kernel_matrix(w);
-    a.compute.kernels->unpack_rows[static_cast<size_t>(w.dtype)](&matrix, begin, begin + rows, out,
-                                                                 w.cols);
-  };
-  float* w_uk = panel;                  // (nope, kv_lora_rank), or its transpose when split
-  float* w_uv = panel + nope * latent;  // (v, kv_lora_rank)
-  const MlaPart part = value_part(a, h);
-  unpack(*part.w, part.first_row, v, w_uv);
-  bool ok = gemm_nt(cached, v, latent, a.rows, row, w_uv, latent, 0.0F, values, v);
-  if (a.w.is_split()) {
-    unpack(a.w.k_b_proj, h * latent, latent, w_uk);
-    return ok && gemm_nn(cached, nope, latent, a.rows, row, w_uk, nope, 0.0F, keys, nope);
-  }
-  unpack(a.w.kv_b_proj, h * (nope + v), nope, w_uk);
-  return ok && gemm_nt(cached, nope, latent, a.rows, row, w_uk, latent, 0.0F, keys, nope);
-}
+// Keys and values of a head, a stream, from the cached latents.
+class ExpandLoader {
+ public:
+  ExpandLoader(const MlaCall& call, const AttentionKernels& math) : a_(call), math_(math) {}
 
-// One head of all tokens of the call, by one thread.
-inline bool expanded_head(const MlaCall& a, int64_t h, float* scratch) {
-  const Config& c = a.config;
-  const int64_t nope = c.qk_nope_head_dim;
-  const int64_t rope = c.qk_rope_head_dim;
-  const int64_t v = c.v_head_dim;
-  const int64_t latent = c.kv_lora_rank;
-  const int64_t row = a.cache.row_size;
-  const int64_t cached = a.begin + a.n;
-  const int64_t ldq = c.n_heads * (nope + rope);
-  float* panel = scratch;                     // (nope + v, kv_lora_rank)
-  float* keys = panel + (nope + v) * latent;  // (cached, nope)
-  float* values = keys + cached * nope;       // (cached, v)
-  float* scores = values + cached * v;        // (kScoreRows, cached)
-
-  bool ok = expand_head(a, h, panel, keys, values);
-  for (int64_t i0 = 0; ok && i0 < a.n; i0 += kScoreRows) {
-    const int64_t n = std::min(kScoreRows, a.n - i0);
-    const int64_t seen = a.begin + i0 + n;  // by the last query of the block
-    const float* q = a.s.q + i0 * ldq + h * (nope + rope);
-    ok = gemm_nt(n, seen, nope, q, ldq, keys, nope, 0.0F, scores, seen) &&
-         gemm_nt(n, seen, rope, q + nope, ldq, a.rows + latent, row, 1.0F, scores, seen);
-    causal_softmax(*a.compute.kernels, a.scale, scores, a.begin + i0, n);
-    ok = ok && gemm_nn(n, v, seen, scores, seen, values, v, 0.0F,
-                       a.s.heads + (i0 * c.n_heads + h) * v, c.n_heads * v);
+  void prepare(int64_t head, float* scratch) const {
+    const Config& c = a_.config;
+    const int64_t nope = c.qk_nope_head_dim;
+    const int64_t v = c.v_head_dim;
+    const int64_t latent = c.kv_lora_rank;
+    const ExpandBuffers b = ExpandBuffers::layout(scratch, c, a_.cache);
+    const MlaPart part = value_part(a_, head);
+    unpack(*part.w, part.first_row, v, b.rows);
+    const KernelMatrix w_uv = matrix(b.rows, latent, latent);
+    math_.pack_transposed[CacheStorage::kF32](&w_uv, 0, v, b.w_uv, AttentionShape::columns(v));
+    const int64_t ld = words(latent);
+    if (!a_.w.is_split()) {
+      unpack(a_.w.kv_b_proj, head * (nope + v), nope, b.rows);
+      math_.pack_left(b.rows, latent, nope, latent, 1.0F, b.w_uk, ld);
+      return;
+    }
+    // Stored transposed: turned over, as many rows at a time as b.latents has room for.
+    unpack(a_.w.k_b_proj, head * latent, latent, b.rows);
+    auto* turned = reinterpret_cast<float*>(b.latents);
+    for (int64_t first = 0; first < nope; first += kTileTokens) {
+      const int64_t count = std::min(kTileTokens, nope - first);
+      for (int64_t l = 0; l < latent; ++l) {
+        for (int64_t d = 0; d < count; ++d) turned[d * latent + l] = b.rows[l * nope + first + d];
+      }
+      math_.pack_left(turned, latent, count, latent, 1.0F, b.w_uk + first * ld, ld);
+    }
   }
-  return ok;
-}
+
+  void load(int64_t /*head*/, int64_t t, int64_t n, float* scratch, uint32_t* keys,
+            uint32_t* values) const {
+    const Config& c = a_.config;
+    const int64_t nope = c.qk_nope_head_dim;
+    const int64_t latent = c.kv_lora_rank;
+    const int64_t v_columns = AttentionShape::columns(c.v_head_dim);
+    const ExpandBuffers b = ExpandBuffers::layout(scratch, c, a_.cache);
+    const auto type = static_cast<size_t>(a_.cache.type);
+    const KernelMatrix latents = a_.cache.matrix(a_.rows, 0, 0, latent);
+    const KernelMatrix rope = a_.cache.matrix(a_.rows, 0, a_.cache.second, c.qk_rope_head_dim);
+    // Keys: W_UK * latents^T.
+    math_.pack_transposed[type](&latents, t, t + n, b.latents, kTileTokens);
+    math_.multiply(nope, AttentionShape::columns(n), latent, b.w_uk, words(latent), b.latents,
+                   kTileTokens, b.product, kTileTokens, 0);
+    const KernelMatrix k_nope = matrix(b.product, n, kTileTokens);
+    math_.pack_right[CacheStorage::kF32](&k_nope, 0, nope, keys, kTileTokens);
+    math_.pack_transposed[type](&rope, t, t + n, keys + words(nope) * kTileTokens, kTileTokens);
+    // Values: latents * W_UV^T.
+    const KernelMatrix whole = a_.cache.matrix(a_.rows, 0, 0, a_.cache.second);
+    a_.compute.kernels->unpack_rows[static_cast<size_t>(cache_dtype(a_.cache.type))](
+        &whole, t, t + n, b.rows, whole.cols);
+    math_.pack_left(b.rows, whole.cols, n, latent, 1.0F, b.latents, words(latent));
+    math_.multiply(n, v_columns, latent, b.latents, words(latent), b.w_uv, v_columns, b.product,
+                   v_columns, 0);
+    const KernelMatrix product = matrix(b.product, c.v_head_dim, v_columns);
+    math_.pack_right[CacheStorage::kF32](&product, 0, n, values, v_columns);
+  }
+
+ private:
+  [[nodiscard]] int64_t words(int64_t k) const noexcept { return ceil_div(k, math_.pair); }
+  [[nodiscard]] static KernelMatrix matrix(const float* rows, int64_t cols, int64_t ld) noexcept {
+    return {rows, nullptr, ld * static_cast<int64_t>(sizeof(float)), 0, cols};
+  }
+  void unpack(const Matrix& w, int64_t begin, int64_t rows, float* out) const {
+    const KernelMatrix view = kernel_matrix(w);
+    a_.compute.kernels->unpack_rows[static_cast<size_t>(w.dtype)](&view, begin, begin + rows, out,
+                                                                  w.cols);
+  }
+
+  const MlaCall& a_;
+  const AttentionKernels& math_;
+};
 
 inline void mla_expanded(const MlaCall& a) {
-  a.compute.pool->parallel_for(a.config.n_heads, [&](int64_t h, int thread) {
-    if (!expanded_head(a, h, a.compute.thread_scratch(thread))) {
-      a.compute.failed->store(true, std::memory_order_relaxed);
-    }
-  });
+  const Config& c = a.config;
+  const int64_t q_size = c.qk_head_dim();
+  // Rotated keys follow the others within a head, and have to begin with a word.
+  const bool whole_words = c.qk_nope_head_dim % a.compute.kernels->attention.pair == 0;
+  const AttentionKernels& math =
+      attention_kernels(*a.compute.kernels, whole_words ? a.cache.type : CacheType::kF32);
+  attend(a.compute, a.s.expanded, a.s.expanded_splits,
+         {.math = &math,
+          .streams = c.n_heads,
+          .per_token = 1,
+          .key_size = q_size,
+          .value_size = c.v_head_dim,
+          .begin = a.begin,
+          .n = a.n,
+          .scale = a.scale,
+          .q = a.s.q,
+          .q_token = c.n_heads * q_size,
+          .q_stream = q_size,
+          .out = a.s.heads,
+          .out_token = c.n_heads * c.v_head_dim,
+          .out_stream = c.v_head_dim},
+         ExpandLoader(a, math));
 }
 
 // Queries of x into s.q, rotated; latents and rotated keys into the cache.
-inline void mla_project(const MlaCall& a, const RotaryTable& rotary, const float* x,
-                        float* cache_rows) {
+inline void mla_project(const MlaCall& a, const RotaryTable& rotary, const float* x) {
   const Config& c = a.config;
   const MlaScratch& s = a.s;
   const MlaWeights& w = a.w;
   const int64_t rope = c.qk_rope_head_dim;
   const int64_t q_size = c.qk_head_dim();
   const int64_t ldq = c.n_heads * q_size;
-  const int64_t row = a.cache.row_size;
+  const int64_t row = c.kv_lora_rank + rope;
   const Product kv_a{&w.kv_a_proj_with_mqa, x, c.hidden_size, a.n, s.kv_a, row};
   const float eps = kLatentNormEps;
   if (c.q_lora_rank > 0) {
@@ -255,11 +334,12 @@ inline void mla_project(const MlaCall& a, const RotaryTable& rotary, const float
   }
   for_each_row(a.compute, a.n, ldq, [&](int64_t i) {
     const float* angles = a.angles + i * rope;
-    const float* kv = s.kv_a + i * row;
-    float* cached = cache_rows + (a.begin + i) * row;
-    a.compute.kernels->rms_norm(kv, w.kv_a_layernorm.data(), eps, c.kv_lora_rank, cached);
-    std::copy_n(kv + c.kv_lora_rank, rope, cached + c.kv_lora_rank);
-    rotary.rotate(angles, cached + c.kv_lora_rank);
+    float* kv = s.kv_a + i * row;
+    a.compute.kernels->rms_norm(kv, w.kv_a_layernorm.data(), eps, c.kv_lora_rank, kv);
+    rotary.rotate(angles, kv + c.kv_lora_rank);
+    a.cache.store(*a.compute.kernels, a.rows, 0, a.begin + i, 0, kv, c.kv_lora_rank);
+    a.cache.store(*a.compute.kernels, a.rows, 0, a.begin + i, a.cache.second, kv + c.kv_lora_rank,
+                  rope);
     for (int64_t h = 0; h < c.n_heads; ++h) {
       rotary.rotate(angles, s.q + i * ldq + h * q_size + c.qk_nope_head_dim);
     }

@@ -225,10 +225,6 @@ struct Config {
   [[nodiscard]] int64_t rope_dim() const noexcept {
     return has_mla() ? qk_rope_head_dim : head_dim;
   }
-  // Numbers that the cache holds for each token and layer.
-  [[nodiscard]] int64_t cache_row_size() const noexcept {
-    return has_mla() ? kv_lora_rank + qk_rope_head_dim : 2 * n_kv_heads * head_dim;
-  }
   // Inputs of o_proj.
   [[nodiscard]] int64_t attention_size() const noexcept {
     return n_heads * (has_mla() ? v_head_dim : head_dim);

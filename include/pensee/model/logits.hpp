@@ -21,7 +21,7 @@ namespace pensee {
 // vocabulary, options out of range, more tokens than the model takes), kOutOfMemory. Any thread.
 [[nodiscard]] inline Result<xt::xtensor<float, 2>> logits_of(
     std::shared_ptr<const Transformer> model, std::span<const int32_t> tokens,
-    SequenceOptions options = {}) {
+    SequenceOptions options = {.cache_type = CacheType::kF32}) {
   if (tokens.empty()) return invalid_argument("tokens: expected one or more, found none");
   if (options.context_length == 0) options.context_length = static_cast<int64_t>(tokens.size());
   const auto vocab = static_cast<size_t>(model->config().vocab_size);

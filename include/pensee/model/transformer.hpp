@@ -98,13 +98,13 @@ struct SequenceOptions {
   int64_t context_length = 0;
   int64_t chunk = 512;           // tokens of a prompt that go through the layers together
   MlaForm mla = MlaForm::kAuto;  // other than kAuto only to compare the forms
-  Allocator allocator = {};      // of cache and buffers; must live as long as the sequence
+  CacheType cache_type = CacheType::kBF16;
+  Allocator allocator = {};  // of cache and buffers; must live as long as the sequence
 };
 
 // Tokens that Sequence::decode() reads ahead at most. A pass of fewer tokens than these limits
 // computes for each of them, bit for bit, what a pass of one token does.
-inline constexpr int64_t kMaxDraft =
-    std::min({int64_t{8}, kGemmRows - 2, kGqaGemmTokens - 2, kAbsorbedTokens - 2});
+inline constexpr int64_t kMaxDraft = std::min({int64_t{8}, kGemmRows - 2, kAbsorbedTokens - 2});
 
 // False cancels. Called after every chunk.
 using PrefillProgress = std::function<bool(int64_t done, int64_t total)>;
@@ -137,9 +137,8 @@ class Sequence {
   [[nodiscard]] Result<Sequence> clone() const {
     PENSEE_ASSIGN_OR_RETURN(Sequence copy, create(model_, options_));
     if (length_ == 0) return copy;
-    const int64_t used = length_ * buffers_.cache.row_size;
-    for (int64_t l = 0; l < model_->config().n_layers; ++l) {
-      std::copy_n(buffers_.cache.layer(l), used, copy.buffers_.cache.layer(l));
+    for (int64_t p = 0; p < cache_planes(); ++p) {
+      std::ranges::copy(cache_rows(p), copy.buffers_.cache.plane(p));
     }
     std::copy_n(buffers_.logits, model_->config().vocab_size, copy.buffers_.logits);
     copy.length_ = length_;
@@ -169,21 +168,27 @@ class Sequence {
     return {buffers_.logits, static_cast<size_t>(model_->config().vocab_size)};
   }
 
-  // What the cache of one layer holds: (length, Config::cache_row_size()).
-  [[nodiscard]] std::span<const float> cache_rows(int64_t layer) const noexcept {
-    return {buffers_.cache.layer(layer), static_cast<size_t>(length_ * buffers_.cache.row_size)};
+  // How the cache holds numbers, and what it holds: in so many planes (see KvCache), layer by
+  // layer, (length, cache_row_bytes()).
+  [[nodiscard]] CacheType cache_type() const noexcept { return options_.cache_type; }
+  [[nodiscard]] int64_t cache_planes() const noexcept {
+    return model_->config().n_layers * buffers_.cache.planes;
   }
-  // Takes over the cache of `length` tokens from elsewhere: `fill` is called for each layer in turn
-  // with its rows (length, Config::cache_row_size()). Precondition: length <= capacity().
+  [[nodiscard]] int64_t cache_row_bytes() const noexcept { return buffers_.cache.row_bytes; }
+  [[nodiscard]] std::span<const std::byte> cache_rows(int64_t plane) const noexcept {
+    return {buffers_.cache.plane(plane), static_cast<size_t>(length_ * cache_row_bytes())};
+  }
+  // Takes over the cache of `length` tokens from elsewhere: `fill` is called for each plane in turn
+  // with its rows (length, cache_row_bytes()). Precondition: length <= capacity().
   template <class Fill>
   void restore(int64_t length, Fill&& fill) {
     assert(length >= 0 && length <= capacity());
     length_ = length;
     ahead_.clear();
-    const auto numbers = static_cast<size_t>(length * buffers_.cache.row_size);
-    if (numbers == 0) return;
-    for (int64_t l = 0; l < model_->config().n_layers; ++l) {
-      fill(std::span<float>(buffers_.cache.layer(l), numbers));
+    const auto bytes = static_cast<size_t>(length * cache_row_bytes());
+    if (bytes == 0) return;
+    for (int64_t p = 0; p < cache_planes(); ++p) {
+      fill(std::span<std::byte>(buffers_.cache.plane(p), bytes));
     }
   }
   // Takes over the logits of the last token: vocab_size float32 numbers at any alignment.
@@ -279,7 +284,7 @@ class Sequence {
                           int threads) {
       const int64_t chunk = options.chunk;
       Buffers b;
-      b.cache = KvCache::layout(arena, c, options.context_length);
+      b.cache = KvCache::layout(arena, c, options.context_length, options.cache_type);
       b.angles = arena.take<float>(chunk * c.rope_dim());
       b.x = arena.take<float>(chunk * c.hidden_size);
       b.normed = arena.take<float>(chunk * c.hidden_size);
@@ -287,9 +292,9 @@ class Sequence {
       b.logits = arena.take<float>(c.vocab_size);
       b.logit_rows = arena.take<float>(std::min(kLogitRows, chunk) * c.vocab_size);
       if (c.has_mla()) {
-        b.mla = MlaScratch::layout(arena, c, chunk);
+        b.mla = MlaScratch::layout(arena, c, b.cache, chunk, threads);
       } else {
-        b.gqa = GqaScratch::layout(arena, c, chunk);
+        b.gqa = GqaScratch::layout(arena, c, options.context_length, chunk, threads);
       }
       b.ffn = arena.take<float>(chunk * c.intermediate_size);
       if (c.has_moe()) b.moe = MoeScratch::layout(arena, c, chunk);
@@ -298,13 +303,12 @@ class Sequence {
       const int64_t widest =
           std::max({c.hidden_size, c.intermediate_size, c.q_lora_rank, c.attention_size(),
                     c.moe_intermediate_size * std::max<int64_t>(1, c.n_shared_experts)});
-      const auto attention_scratch = c.has_mla() ? mla_thread_scratch : gqa_thread_scratch;
       b.max_q8 = chunk * q8_chunks(widest);
       if (c.has_moe()) b.max_q8 = std::max(b.max_q8, MoeScratch::max_q8(c, chunk));
       b.q8 = arena.take<Q8Chunk>(b.max_q8);
       constexpr int64_t kAligned = 16;  // floats: every thread's scratch is aligned as the first is
       b.scratch_size = std::max(multiply_scratch(widest, chunk),
-                                attention_scratch(c, options.context_length, chunk));
+                                c.has_mla() ? b.mla.thread_scratch() : b.gqa.thread_scratch());
       b.scratch_size = ceil_div(b.scratch_size, kAligned) * kAligned;
       b.thread_scratch = arena.take<float>(threads * b.scratch_size);
       return b;
@@ -451,7 +455,7 @@ class Sequence {
   }
 
   // delta = attention(normed); the layer's cache gets the new rows.
-  void attention(const Compute& c, const LayerWeights& layer, float* rows, int64_t n) const {
+  void attention(const Compute& c, const LayerWeights& layer, std::byte* rows, int64_t n) const {
     const Config& config = model_->config();
     if (config.has_mla()) {
       latent_attention(c, layer.mla, rows, n);
@@ -475,7 +479,7 @@ class Sequence {
         c, std::array{Product{&o_proj, heads, o_proj.cols, n, buffers_.delta, config.hidden_size}});
   }
 
-  void latent_attention(const Compute& c, const MlaWeights& w, float* rows, int64_t n) const {
+  void latent_attention(const Compute& c, const MlaWeights& w, std::byte* rows, int64_t n) const {
     const Config& config = model_->config();
     const MlaCall call{c,
                        config,
@@ -487,7 +491,7 @@ class Sequence {
                        length_,
                        n,
                        model_->softmax_scale_of_scores()};
-    mla_project(call, model_->rotary(), buffers_.normed, rows);
+    mla_project(call, model_->rotary(), buffers_.normed);
     const MlaForm form =
         options_.mla == MlaForm::kAuto ? choose_mla_form(config, length_, n) : options_.mla;
     if (form == MlaForm::kAbsorbed) {

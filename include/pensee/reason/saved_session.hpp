@@ -28,11 +28,12 @@ namespace pensee {
 //   uint32   kVersion
 //   uint64   Model::fingerprint()
 //   int64    context_length
+//   uint32   CacheType
 //   uint32   number of messages; for each: uint32 role, uint64 bytes of its text, the text
 //   uint64   number of tokens; for each: int32
 //   uint64   number of tokens in the cache: all of them, or all but the newest
 //   uint32   1 if the logits after the newest token follow the cache, or 0
-//   float32  (n_layers, tokens in the cache, Config::cache_row_size()): the cache
+//   bytes    (planes, tokens in the cache, row_bytes): the cache, as KvCache says
 //   float32  (vocab_size): the logits, if they follow
 //   uint64   FNV-1a (64 bits) of all before it
 namespace saved_session_detail {
@@ -40,8 +41,8 @@ namespace saved_session_detail {
 static_assert(std::endian::native == std::endian::little, "numbers are copied as they lie");
 
 inline constexpr std::string_view kMagic = "PENSEESN";
-inline constexpr uint32_t kVersion = 1;
-inline constexpr size_t kSmallest = kMagic.size() + 3 * sizeof(uint32_t) + 5 * sizeof(uint64_t);
+inline constexpr uint32_t kVersion = 2;
+inline constexpr size_t kSmallest = kMagic.size() + 4 * sizeof(uint32_t) + 5 * sizeof(uint64_t);
 
 [[nodiscard]] inline Error corrupt(const std::string& what) {
   return corrupt_file("saved session: " + what);
@@ -108,12 +109,13 @@ class Reader {
 struct Content {
   uint64_t fingerprint = 0;
   int64_t context_length = 0;
+  CacheType cache_type = CacheType::kF32;
   std::vector<Message> messages;
   std::vector<int32_t> tokens;
   uint64_t cached = 0;
   bool has_logits = false;
   std::span<const std::byte> numbers;  // the rest; fit() divides it
-  std::span<const std::byte> rows;     // (n_layers, cached, cache_row_size)
+  std::span<const std::byte> rows;     // (planes, cached, row_bytes)
   std::span<const std::byte> logits;   // (vocab_size) or empty
 };
 
@@ -155,6 +157,11 @@ inline Result<Content> read(std::span<const std::byte> bytes) {
   if (content.context_length < 1) {
     return corrupt("context_length: found " + std::to_string(content.context_length));
   }
+  PENSEE_ASSIGN_OR_RETURN(const auto cache_type, reader.number<uint32_t>("cache type"));
+  if (cache_type >= uint32_t{CacheStorage::kCount}) {
+    return corrupt("cache type: found " + std::to_string(cache_type));
+  }
+  content.cache_type = static_cast<CacheType>(cache_type);
   PENSEE_ASSIGN_OR_RETURN(const auto n_messages, reader.number<uint32_t>("messages"));
   for (uint32_t i = 0; i < n_messages; ++i) {
     PENSEE_ASSIGN_OR_RETURN(Message message, read_message(reader));
@@ -178,11 +185,6 @@ inline Result<Content> read(std::span<const std::byte> bytes) {
   return content;
 }
 
-// Bytes of the cache of one token in all layers.
-inline uint64_t token_bytes(const Config& c) {
-  return static_cast<uint64_t>(c.n_layers * c.cache_row_size()) * sizeof(float);
-}
-
 // Checks what was read against the model and the room there will be.
 inline Result<void> fit(Content& content, const Config& config, int64_t context_length) {
   for (const int32_t token : content.tokens) {
@@ -191,7 +193,11 @@ inline Result<void> fit(Content& content, const Config& config, int64_t context_
   }
   const uint64_t logits = content.has_logits ? static_cast<uint64_t>(config.vocab_size) : 0;
   Reader reader(content.numbers);
-  PENSEE_ASSIGN_OR_RETURN(content.rows, reader.take(content.cached, token_bytes(config), "cache"));
+  PENSEE_ASSIGN_OR_RETURN(
+      content.rows,
+      reader.take(content.cached,
+                  static_cast<uint64_t>(KvCache::token_bytes(config, content.cache_type)),
+                  "cache"));
   PENSEE_ASSIGN_OR_RETURN(content.logits, reader.take(logits, sizeof(float), "logits"));
   if (reader.left() > 0) {
     return corrupt(std::to_string(reader.left()) + " bytes more than expected");
@@ -212,9 +218,9 @@ class Access {
     const auto cached = static_cast<int64_t>(content.cached);
     session.feed_.restore(content.tokens, content.has_logits, [&](Sequence& sequence) {
       std::span<const std::byte> rows = content.rows;
-      sequence.restore(cached, [&](std::span<float> layer) {
-        std::memcpy(layer.data(), rows.data(), layer.size_bytes());
-        rows = rows.subspan(layer.size_bytes());
+      sequence.restore(cached, [&](std::span<std::byte> plane) {
+        std::memcpy(plane.data(), rows.data(), plane.size());
+        rows = rows.subspan(plane.size());
       });
       if (content.has_logits) sequence.restore_logits(content.logits);
     });
@@ -238,7 +244,8 @@ class Access {
   const bool has_logits = Access::feed(session).has_logits();
 
   size_t bytes = saved_session_detail::kSmallest + tokens.size_bytes() +
-                 static_cast<size_t>(cached * saved_session_detail::token_bytes(config)) +
+                 static_cast<size_t>(cached * static_cast<uint64_t>(KvCache::token_bytes(
+                                                  config, sequence.cache_type()))) +
                  (has_logits ? sequence.logits().size_bytes() : 0);
   for (const Message& m : session.messages()) {
     bytes += sizeof(uint32_t) + sizeof(uint64_t) + m.content.size();
@@ -248,6 +255,7 @@ class Access {
   out.number(saved_session_detail::kVersion);
   out.number(session.model()->fingerprint());
   out.number(session.context_length());
+  out.number(static_cast<uint32_t>(sequence.cache_type()));
   out.number(static_cast<uint32_t>(session.messages().size()));
   for (const Message& m : session.messages()) {
     out.number(static_cast<uint32_t>(m.role));
@@ -258,14 +266,15 @@ class Access {
   out.numbers(tokens);
   out.number(cached);
   out.number(uint32_t{has_logits});
-  for (int64_t l = 0; l < config.n_layers; ++l) out.numbers(sequence.cache_rows(l));
+  for (int64_t p = 0; p < sequence.cache_planes(); ++p) out.numbers(sequence.cache_rows(p));
   if (has_logits) out.numbers(sequence.logits());
   out.number(Fnv1a64().add(out.bytes()).value());
   return std::move(out).take();
 }
 
 // The session that was saved, with a model loaded from the same files; its next reply equals what
-// the saved one's would have been. A context_length of 0 in `options` means the saved session's.
+// the saved one's would have been. A context_length of 0 in `options` means the saved session's;
+// the type of the cache is the saved session's, whatever `options` say.
 // Errors: kCorruptFile if the bytes are damaged, cut short or something else, kUnsupported if a
 // version of this library wrote them whose layout is not known, kInvalidArgument if the model is
 // another, kContextFull if `options` leave too little room, those of Session::create.
@@ -278,6 +287,7 @@ class Access {
   }
   SessionOptions settings = options;
   if (settings.context_length == 0) settings.context_length = content.context_length;
+  settings.cache_type = content.cache_type;
   // A negative context_length is for Session::create to name.
   if (settings.context_length > 0) {
     PENSEE_RETURN_IF_ERROR(

@@ -5,6 +5,7 @@
 
 #include "pensee/base/arena.hpp"
 #include "pensee/decode/speculative.hpp"
+#include "pensee/model/kv_cache.hpp"
 #include "pensee/model/transformer.hpp"
 
 namespace pensee {
@@ -16,6 +17,8 @@ struct SessionOptions {
   // Guesses at coming tokens, read together with the newest one. They change no reply: only the
   // time it takes, and how often a session looks whether it is to stop (once a pass).
   Speculation speculation = Speculation::kOff;
+  // How the cache holds numbers: exact, or in half or a quarter of the memory.
+  CacheType cache_type = SequenceOptions{}.cache_type;
   // Where the cache and the buffers come from: all but a few small blocks. Must live as long as the
   // session and its forks, and allow calls from every thread that creates or destroys one.
   Allocator allocator = {};
@@ -24,6 +27,7 @@ struct SessionOptions {
     SequenceOptions options;
     options.context_length = context_length;
     options.chunk = prefill_chunk;
+    options.cache_type = cache_type;
     options.allocator = allocator;
     return options;
   }

@@ -22,7 +22,7 @@ static inline simde__m512 pensee_cvtph_ps(simde__m256i halves) {
 }
 #  define _mm512_cvtph_ps(a) pensee_cvtph_ps(a)
 
-// Numbers without a sign, as wider ones.
+// Numbers as wider ones.
 #  define PENSEE_WIDEN(name, vector, narrow, wide)         \
     static inline simde__m512i name(vector numbers) {      \
       narrow from[sizeof(vector) / sizeof(narrow)];        \
@@ -38,11 +38,15 @@ PENSEE_WIDEN(pensee_cvtepu8_epi32, simde__m128i, uint8_t, uint32_t)
 PENSEE_WIDEN(pensee_cvtepu8_epi64, simde__m128i, uint8_t, uint64_t)
 PENSEE_WIDEN(pensee_cvtepu16_epi32, simde__m256i, uint16_t, uint32_t)
 PENSEE_WIDEN(pensee_cvtepu16_epi64, simde__m128i, uint16_t, uint64_t)
+PENSEE_WIDEN(pensee_cvtepi8_epi32, simde__m128i, int8_t, int32_t)
+#  define _mm512_cvtepi8_epi32(a) pensee_cvtepi8_epi32(a)
 #  define _mm512_cvtepu8_epi16(a) pensee_cvtepu8_epi16(a)
 #  define _mm512_cvtepu8_epi32(a) pensee_cvtepu8_epi32(a)
 #  define _mm512_cvtepu8_epi64(a) pensee_cvtepu8_epi64(a)
 #  define _mm512_cvtepu16_epi32(a) pensee_cvtepu16_epi32(a)
 #  define _mm512_cvtepu16_epi64(a) pensee_cvtepu16_epi64(a)
+
+#  define _mm512_shuffle_f32x4(a, b, control) simde_mm512_shuffle_f32x4(a, b, control)
 
 static inline simde__mmask32 pensee_cmpeq_epi16_mask(simde__m512i a, simde__m512i b) {
   uint16_t x[32];
@@ -64,6 +68,23 @@ static inline simde__m512 pensee_cvtepi32_ps(simde__m512i words) {
   return simde_mm512_loadu_ps(to);
 }
 #  define _mm512_cvtepi32_ps(a) pensee_cvtepi32_ps(a)
+
+// 32 numbers as bfloat16, rounded to nearest, ties to even; NaN stays NaN.
+static inline simde__m512bh pensee_cvtne2ps_pbh(simde__m512 upper, simde__m512 lower) {
+  uint32_t from[32];
+  uint16_t to[32];
+  simde__m512bh result;
+  memcpy(from, &lower, sizeof lower);
+  memcpy(from + 16, &upper, sizeof upper);
+  for (int i = 0; i < 32; ++i) {
+    const uint32_t is_nan = (from[i] & 0x7fffffffU) > 0x7f800000U;
+    const uint32_t rounded = from[i] + 0x7fffU + ((from[i] >> 16) & 1U);
+    to[i] = (uint16_t)(is_nan ? (from[i] >> 16) | 0x40U : rounded >> 16);
+  }
+  memcpy(&result, to, sizeof result);
+  return result;
+}
+#  define _mm512_cvtne2ps_pbh(a, b) pensee_cvtne2ps_pbh(a, b)
 
 #  define avx512 avx512_emulated
 

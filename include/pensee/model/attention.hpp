@@ -1,0 +1,305 @@
+// Attention of new tokens over the cache, for every kind of model and of cache.
+//
+// Cached tokens are packed, a tile at a time, into operands of small matrix products; the softmax
+// is kept up from tile to tile, so that no buffer grows with the context (FlashAttention,
+// arXiv:2205.14135). Long contexts are cut into splits, whose results are joined in order: the work
+// can be shared by all threads, and their number changes no bit.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+#include "pensee/base/arena.hpp"
+#include "pensee/base/tensor_view.hpp"
+#include "pensee/base/threads.hpp"
+#include "pensee/kernels/table.hpp"
+#include "pensee/model/kv_cache.hpp"
+#include "pensee/model/linear.hpp"
+
+namespace pensee {
+
+inline constexpr int64_t kTileTokens = 128;  // cached tokens packed at a time
+inline constexpr int64_t kSplitTokens =
+    1024;                                  // and those whose results are summed apart: whole tiles
+inline constexpr int64_t kScoreRows = 16;  // queries that meet a tile together
+
+// `streams` of queries, each with its own cached rows; in a stream every new token has `per_token`
+// queries, side by side. Query r of token i in stream s is at
+// q + i * q_token + s * q_stream + r * key_size, its result likewise.
+struct AttentionCall {
+  const AttentionKernels* math;
+  int64_t streams;
+  int64_t per_token;
+  int64_t key_size;    // numbers
+  int64_t value_size;  // numbers
+  int64_t begin;       // position of the first new token
+  int64_t n;           // new tokens; each sees those before it and itself
+  float scale;         // of the scores
+  const float* q;
+  int64_t q_token;
+  int64_t q_stream;
+  float* out;
+  int64_t out_token;
+  int64_t out_stream;
+
+  [[nodiscard]] int64_t rows() const noexcept { return n * per_token; }
+  // Cached tokens that query `row` of a stream sees.
+  [[nodiscard]] int64_t limit(int64_t row) const noexcept { return begin + row / per_token + 1; }
+};
+
+// The sizes of the buffers.
+struct AttentionShape {
+  int64_t key_size = 0;
+  int64_t value_size = 0;
+  int64_t block_rows = 0;     // queries of a stream that one task takes
+  int64_t loader_floats = 0;  // thread scratch of what packs the tiles
+
+  [[nodiscard]] static int64_t columns(int64_t n) noexcept {
+    return ceil_div(n, int64_t{kAttentionColumns}) * kAttentionColumns;
+  }
+  [[nodiscard]] int64_t state_floats() const noexcept {
+    return (2 + columns(value_size)) * block_rows;
+  }
+  [[nodiscard]] AttentionState state(float* floats) const noexcept {
+    const int64_t ld = columns(value_size);
+    return {floats + ld * block_rows, floats + (ld + 1) * block_rows, floats, ld};
+  }
+};
+
+// The buffers of one task. Words are as large as floats, so float32 operands take the most.
+struct AttentionBuffers {
+  uint32_t* q = nullptr;        // left (block_rows, key_size)
+  uint32_t* keys = nullptr;     // right (key_size, kTileTokens)
+  uint32_t* values = nullptr;   // right (kTileTokens, value_size)
+  float* scores = nullptr;      // (kScoreRows, kTileTokens)
+  uint32_t* weights = nullptr;  // left (kScoreRows, kTileTokens)
+  float* loader = nullptr;      // (loader_floats)
+  float* state = nullptr;       // (state_floats): the splits so far
+  float* split = nullptr;       // (state_floats): one more
+  int64_t floats = 0;
+
+  static AttentionBuffers layout(float* scratch, const AttentionShape& shape) {
+    AttentionBuffers b;
+    const auto take = [&](int64_t n) {
+      constexpr int64_t kAligned = 16;
+      float* taken = scratch == nullptr ? nullptr : scratch + b.floats;
+      b.floats += ceil_div(n, kAligned) * kAligned;
+      return taken;
+    };
+    const auto words = [&](int64_t n) { return reinterpret_cast<uint32_t*>(take(n)); };
+    b.q = words(shape.block_rows * shape.key_size);
+    b.keys = words(shape.key_size * kTileTokens);
+    b.values = words(kTileTokens * AttentionShape::columns(shape.value_size));
+    b.scores = take(kScoreRows * kTileTokens);
+    b.weights = words(kScoreRows * kTileTokens);
+    b.loader = take(shape.loader_floats);
+    b.state = take(shape.state_floats());
+    b.split = take(shape.state_floats());
+    return b;
+  }
+};
+
+// Where splits are shared by threads, their results wait here.
+struct AttentionSplits {
+  float* states = nullptr;  // (count, state_floats)
+  int64_t count = 0;
+
+  static constexpr int64_t kTasksAThread = 4;
+
+  static AttentionSplits layout(Arena& arena, const AttentionShape& shape, int64_t capacity,
+                                int threads) {
+    AttentionSplits s;
+    if (threads == 1 || capacity <= kSplitTokens) return s;
+    s.count = 2 * kTasksAThread * threads;
+    s.states = arena.take<float>(s.count * shape.state_floats());
+    return s;
+  }
+};
+
+namespace attention_detail {
+
+inline constexpr float kNothing = -std::numeric_limits<float>::infinity();
+
+inline void clear(const AttentionState& state, int64_t rows) {
+  std::fill_n(state.max, rows, kNothing);
+  std::fill_n(state.sum, rows, 0.0F);
+  std::fill_n(state.out, rows * state.ld, 0.0F);
+}
+
+// state += split: what both have seen.
+inline void join(const AttentionState& state, const AttentionState& split, int64_t rows) {
+  for (int64_t r = 0; r < rows; ++r) {
+    if (split.max[r] == kNothing && split.sum[r] == 0.0F) continue;  // it saw no token
+    const float max = std::max(state.max[r], split.max[r]);
+    const float a = std::exp(state.max[r] - max);
+    const float b = std::exp(split.max[r] - max);
+    state.max[r] = max;
+    state.sum[r] = a * state.sum[r] + b * split.sum[r];
+    float* out = state.out + r * state.ld;
+    const float* more = split.out + r * state.ld;
+    for (int64_t c = 0; c < state.ld; ++c) out[c] = a * out[c] + b * more[c];
+  }
+}
+
+// Queries [row_begin, row_end) of a stream.
+struct Block {
+  int64_t stream;
+  int64_t row_begin;
+  int64_t row_end;
+  [[nodiscard]] int64_t rows() const noexcept { return row_end - row_begin; }
+};
+
+inline void pack_queries(const AttentionCall& a, const Block& block, uint32_t* q) {
+  const int64_t ld = ceil_div(a.key_size, a.math->pair);
+  for (int64_t r = block.row_begin; r < block.row_end; ++r) {
+    const float* from = a.q + r / a.per_token * a.q_token + block.stream * a.q_stream +
+                        r % a.per_token * a.key_size;
+    a.math->pack_left(from, a.key_size, 1, a.key_size, a.scale, q + (r - block.row_begin) * ld, ld);
+  }
+}
+
+// One tile of n tokens from t on, packed in b.keys and b.values.
+inline void attend_tile(const AttentionCall& a, const Block& block, int64_t t, int64_t n,
+                        const AttentionBuffers& b, const AttentionState& state) {
+  const int64_t columns = AttentionShape::columns(n);
+  const int64_t ldq = ceil_div(a.key_size, a.math->pair);
+  const int64_t ldw = kTileTokens / a.math->pair;
+  for (int64_t r = block.row_begin; r < block.row_end; r += kScoreRows) {
+    const int64_t rows = std::min(kScoreRows, block.row_end - r);
+    int64_t visible[kScoreRows];
+    for (int64_t i = 0; i < rows; ++i) visible[i] = std::clamp<int64_t>(a.limit(r + i) - t, 0, n);
+    if (visible[rows - 1] == 0) continue;
+    const int64_t first = r - block.row_begin;
+    const AttentionState part{state.max + first, state.sum + first, state.out + first * state.ld,
+                              state.ld};
+    a.math->multiply(rows, columns, a.key_size, b.q + first * ldq, ldq, b.keys, kTileTokens,
+                     b.scores, kTileTokens, 0);
+    a.math->soften(rows, columns, b.scores, kTileTokens, visible, &part, b.weights, ldw);
+    a.math->multiply(rows, state.ld, n, b.weights, ldw, b.values, state.ld, part.out, state.ld, 1);
+  }
+}
+
+// Tokens [begin, end) of the cache, into an empty state.
+template <class Loader>
+void attend_split(const AttentionCall& a, const Loader& loader, const Block& block, int64_t begin,
+                  int64_t end, const AttentionBuffers& b, const AttentionState& state) {
+  clear(state, block.rows());
+  for (int64_t t = begin; t < end; t += kTileTokens) {
+    const int64_t n = std::min(kTileTokens, end - t);
+    loader.load(block.stream, t, n, b.loader, b.keys, b.values);
+    attend_tile(a, block, t, n, b, state);
+  }
+}
+
+inline void finish(const AttentionCall& a, const Block& block, const AttentionState& state) {
+  for (int64_t r = block.row_begin; r < block.row_end; ++r) {
+    const int64_t i = r - block.row_begin;
+    float* to = a.out + r / a.per_token * a.out_token + block.stream * a.out_stream +
+                r % a.per_token * a.value_size;
+    const float inverse = 1.0F / state.sum[i];
+    const float* from = state.out + i * state.ld;
+    for (int64_t c = 0; c < a.value_size; ++c) to[c] = from[c] * inverse;
+  }
+}
+
+}  // namespace attention_detail
+
+// The arithmetic that is as exact as a cache.
+[[nodiscard]] inline const AttentionKernels& attention_kernels(const KernelTable& kernels,
+                                                               CacheType type) noexcept {
+  return type == CacheType::kF32 ? kernels.attention_f32 : kernels.attention;
+}
+
+// Tiles as the cache holds them: a plane is a stream, a row begins with the key.
+struct CacheLoader {
+  const AttentionKernels& math;
+  const KvCache& cache;
+  const std::byte* rows;  // of one layer
+  int64_t value;          // the number of a row with which the value begins
+  const AttentionShape& shape;
+
+  void prepare(int64_t /*stream*/, float* /*scratch*/) const {}
+  void load(int64_t stream, int64_t t, int64_t n, float* /*scratch*/, uint32_t* keys,
+            uint32_t* values) const {
+    const auto type = static_cast<size_t>(cache.type);
+    const KernelMatrix k = cache.matrix(rows, stream, 0, shape.key_size);
+    const KernelMatrix v = cache.matrix(rows, stream, value, shape.value_size);
+    math.pack_transposed[type](&k, t, t + n, keys, kTileTokens);
+    math.pack_right[type](&v, t, t + n, values, AttentionShape::columns(shape.value_size));
+  }
+};
+
+// out = softmax(scale * q . keys) * values. The loader packs the cached rows:
+//   prepare(stream, scratch): called by a task before it loads tiles of a stream;
+//   load(stream, t, n, scratch, keys, values): right operands of tokens [t, t + n), which are
+//   (key_size, n) with kTileTokens words between rows, and (n, value_size) with as many as
+//   value_size has when it is rounded up to whole kAttentionColumns.
+template <class Loader>
+void attend(const Compute& compute, const AttentionShape& shape, const AttentionSplits& waiting,
+            const AttentionCall& a, const Loader& loader) {
+  namespace detail = attention_detail;
+  ThreadPool& pool = *compute.pool;
+  const int64_t blocks = ceil_div(a.rows(), shape.block_rows);
+  const int64_t units = a.streams * blocks;
+  const auto block_of = [&](int64_t unit) {
+    const int64_t begin = unit % blocks * shape.block_rows;
+    return detail::Block{unit / blocks, begin, std::min(begin + shape.block_rows, a.rows())};
+  };
+  const auto buffers_of = [&](int thread) {
+    return AttentionBuffers::layout(compute.thread_scratch(thread), shape);
+  };
+  const int64_t splits = ceil_div(a.begin + a.n, kSplitTokens);
+  const auto split_end = [&](const detail::Block& block, int64_t split) {
+    return std::min((split + 1) * kSplitTokens, a.limit(block.row_end - 1));
+  };
+  const auto prepare = [&](const detail::Block& block, const AttentionBuffers& b) {
+    detail::pack_queries(a, block, b.q);
+    loader.prepare(block.stream, b.loader);
+  };
+
+  if (splits == 1 || waiting.count == 0 || units >= 2 * pool.size()) {
+    pool.parallel_for(units, [&](int64_t unit, int thread) {
+      const detail::Block block = block_of(unit);
+      const AttentionBuffers b = buffers_of(thread);
+      const AttentionState state = shape.state(b.state);
+      prepare(block, b);
+      detail::attend_split(a, loader, block, 0, split_end(block, 0), b, state);
+      for (int64_t split = 1; split < splits; ++split) {
+        const AttentionState more = shape.state(b.split);
+        detail::attend_split(a, loader, block, split * kSplitTokens, split_end(block, split), b,
+                             more);
+        detail::join(state, more, block.rows());
+      }
+      detail::finish(a, block, state);
+    });
+    return;
+  }
+  // The first states are those of the units, the others wait to be joined to them.
+  const int64_t wave = std::min(waiting.count / units - 1, splits);
+  const auto state_of = [&](int64_t unit, int64_t slot) {
+    return shape.state(waiting.states + (slot * units + unit) * shape.state_floats());
+  };
+  for (int64_t first = 0; first < splits; first += wave) {
+    const int64_t count = std::min(wave, splits - first);
+    pool.parallel_for(count * units, [&](int64_t task, int thread) {
+      const int64_t split = first + task / units;
+      const detail::Block block = block_of(task % units);
+      const AttentionBuffers b = buffers_of(thread);
+      prepare(block, b);
+      detail::attend_split(a, loader, block, split * kSplitTokens, split_end(block, split), b,
+                           state_of(task % units, split == 0 ? 0 : 1 + split - first));
+    });
+    pool.parallel_for(units, [&](int64_t unit, int /*thread*/) {
+      const detail::Block block = block_of(unit);
+      for (int64_t split = std::max<int64_t>(first, 1); split < first + count; ++split) {
+        detail::join(state_of(unit, 0), state_of(unit, 1 + split - first), block.rows());
+      }
+      if (first + count == splits) detail::finish(a, block, state_of(unit, 0));
+    });
+  }
+}
+
+}  // namespace pensee
