@@ -38,7 +38,8 @@ std::vector<float> attend(const Config& c, const GqaWeights& w, const Workbench&
     for (int64_t i = 0; i < rows; ++i) rotary.angles(begin + i, angles.data() + i * c.rope_dim());
     const GqaCall call{bench.compute(), c,     w,    scratch,         cache, cache.layer(0),
                        angles.data(),   begin, rows, softmax_scale(c)};
-    gqa_project(call, rotary, x.data() + begin * c.hidden_size);
+    gqa_project(call.compute, c, call.w, call.s, call.n, x.data() + begin * c.hidden_size);
+    gqa_store(call, rotary);
     gqa_attend(call);
     multiply(bench.compute(),
              std::array{Product{&w.o_proj, scratch.heads, w.o_proj.cols, rows,

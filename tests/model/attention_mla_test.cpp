@@ -54,7 +54,8 @@ std::vector<float> attend(const LoadedWeights& model, const KernelTable& kernels
     for (int64_t i = 0; i < rows; ++i) rotary.angles(begin + i, angles.data() + i * c.rope_dim());
     const MlaCall call{bench.compute(), c,     w,    scratch,         cache, cache.layer(0),
                        angles.data(),   begin, rows, softmax_scale(c)};
-    mla_project(call, rotary, x.data() + begin * c.hidden_size);
+    mla_project(call.compute, c, call.w, call.s, call.n, x.data() + begin * c.hidden_size);
+    mla_store(call, rotary);
     if (form == MlaForm::kAbsorbed) {
       mla_absorbed(call);
     } else {

@@ -111,6 +111,18 @@ class TokenFeed {
   // for push().
   [[nodiscard]] bool foresees(int32_t token) const noexcept { return sequence_.foresees(token); }
 
+  // Prepares for the newest token being read from outside, in a pass shared with other feeds:
+  // whether logits() would read it now, and has none of it from a draft. Once its sequence has read
+  // it, logits() reads nothing.
+  [[nodiscard]] bool wants_read() noexcept {
+    if (tokens_.empty() || is_full() || has_logits()) return false;
+    if (logits_are_due_) sequence_.truncate(length() - 1);
+    logits_are_due_ = false;
+    return !sequence_.foresees(tokens_.back());
+  }
+  // The sequence, for such a pass.
+  [[nodiscard]] S& sequence() noexcept { return sequence_; }
+
   // Whether logits() can still be had.
   [[nodiscard]] bool is_full() const noexcept { return length() > capacity(); }
 

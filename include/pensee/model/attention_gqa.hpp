@@ -41,6 +41,17 @@ struct GqaScratch {
     s.splits = AttentionSplits::layout(arena, s.shape, capacity, threads);
     return s;
   }
+  // For a sequence whose rows of a pass of several begin with row `first`: the rows of that pass,
+  // and the rest its own.
+  [[nodiscard]] GqaScratch with_rows_of(const GqaScratch& pass, const Config& c,
+                                        int64_t first) const noexcept {
+    GqaScratch s = *this;
+    s.q = pass.q + first * c.n_heads * c.head_dim;
+    s.keys = pass.keys + first * c.n_kv_heads * c.head_dim;
+    s.values = pass.values + first * c.n_kv_heads * c.head_dim;
+    s.heads = pass.heads + first * c.n_heads * c.head_dim;
+    return s;
+  }
   // Floats of thread scratch that attention needs.
   [[nodiscard]] int64_t thread_scratch() const noexcept {
     return AttentionBuffers::layout(nullptr, shape).floats;
@@ -76,16 +87,23 @@ inline void finish_heads(const GqaCall& a, const RotaryTable& rotary, const floa
   }
 }
 
-// Queries of x (n, hidden) into s.q; keys and values into the cache.
-inline void gqa_project(const GqaCall& a, const RotaryTable& rotary, const float* x) {
+// Queries, keys and values of x (n, hidden), as the weights give them, into s.
+inline void gqa_project(const Compute& compute, const Config& c, const GqaWeights& w,
+                        const GqaScratch& s, int64_t n, const float* x) {
+  const int64_t ldq = c.n_heads * c.head_dim;
+  const int64_t ldkv = c.n_kv_heads * c.head_dim;
+  multiply(compute, std::array{Product{&w.q_proj, x, c.hidden_size, n, s.q, ldq},
+                               Product{&w.k_proj, x, c.hidden_size, n, s.keys, ldkv},
+                               Product{&w.v_proj, x, c.hidden_size, n, s.values, ldkv}});
+}
+
+// Finishes what gqa_project() left: the queries in s.q, the keys and values into the cache.
+inline void gqa_store(const GqaCall& a, const RotaryTable& rotary) {
   const Config& c = a.config;
   const GqaWeights& w = a.w;
   const int64_t size = c.head_dim;
   const int64_t ldq = c.n_heads * size;
   const int64_t ldkv = c.n_kv_heads * size;
-  multiply(a.compute, std::array{Product{&w.q_proj, x, c.hidden_size, a.n, a.s.q, ldq},
-                                 Product{&w.k_proj, x, c.hidden_size, a.n, a.s.keys, ldkv},
-                                 Product{&w.v_proj, x, c.hidden_size, a.n, a.s.values, ldkv}});
   for_each_row(a.compute, a.n, ldq, [&](int64_t i) {
     const float* angles = a.angles + i * size;
     float* keys = a.s.keys + i * ldkv;

@@ -93,6 +93,16 @@ struct MlaScratch {
     s.expanded_splits = AttentionSplits::layout(arena, s.expanded, cache.capacity, threads);
     return s;
   }
+  // For a sequence whose rows of a pass of several begin with row `first`: the rows of that pass,
+  // and the rest its own.
+  [[nodiscard]] MlaScratch with_rows_of(const MlaScratch& pass, const Config& c,
+                                        int64_t first) const noexcept {
+    MlaScratch s = *this;
+    s.q = pass.q + first * c.n_heads * c.qk_head_dim();
+    s.kv_a = pass.kv_a + first * (c.kv_lora_rank + c.qk_rope_head_dim);
+    s.heads = pass.heads + first * c.n_heads * c.v_head_dim;
+    return s;
+  }
   // Floats of thread scratch that attention needs.
   [[nodiscard]] int64_t thread_scratch() const noexcept {
     return std::max(AttentionBuffers::layout(nullptr, absorbed).floats,
@@ -310,32 +320,38 @@ inline void mla_expanded(const MlaCall& a) {
          ExpandLoader(a, math));
 }
 
-// Queries of x into s.q, rotated; latents and rotated keys into the cache.
-inline void mla_project(const MlaCall& a, const RotaryTable& rotary, const float* x) {
+// Queries, latents and keys of x (n, hidden), as the weights give them, into s.
+inline void mla_project(const Compute& compute, const Config& c, const MlaWeights& w,
+                        const MlaScratch& s, int64_t n, const float* x) {
+  const int64_t ldq = c.n_heads * c.qk_head_dim();
+  const int64_t row = c.kv_lora_rank + c.qk_rope_head_dim;
+  const Product kv_a{&w.kv_a_proj_with_mqa, x, c.hidden_size, n, s.kv_a, row};
+  if (c.q_lora_rank == 0) {
+    multiply(compute, std::array{Product{&w.q_proj, x, c.hidden_size, n, s.q, ldq}, kv_a});
+    return;
+  }
+  const int64_t rank = c.q_lora_rank;
+  multiply(compute, std::array{Product{&w.q_a_proj, x, c.hidden_size, n, s.q_a, rank}, kv_a});
+  for (int64_t i = 0; i < n; ++i) {
+    float* q_a = s.q_a + i * rank;
+    compute.kernels->rms_norm(q_a, w.q_a_layernorm.data(), kLatentNormEps, rank, q_a);
+  }
+  multiply(compute, std::array{Product{&w.q_b_proj, s.q_a, rank, n, s.q, ldq}});
+}
+
+// Finishes what mla_project() left: the queries in s.q, rotated; latents and rotated keys into the
+// cache.
+inline void mla_store(const MlaCall& a, const RotaryTable& rotary) {
   const Config& c = a.config;
   const MlaScratch& s = a.s;
-  const MlaWeights& w = a.w;
   const int64_t rope = c.qk_rope_head_dim;
   const int64_t q_size = c.qk_head_dim();
   const int64_t ldq = c.n_heads * q_size;
   const int64_t row = c.kv_lora_rank + rope;
-  const Product kv_a{&w.kv_a_proj_with_mqa, x, c.hidden_size, a.n, s.kv_a, row};
-  const float eps = kLatentNormEps;
-  if (c.q_lora_rank > 0) {
-    const int64_t rank = c.q_lora_rank;
-    multiply(a.compute, std::array{Product{&w.q_a_proj, x, c.hidden_size, a.n, s.q_a, rank}, kv_a});
-    for (int64_t i = 0; i < a.n; ++i) {
-      float* q_a = s.q_a + i * rank;
-      a.compute.kernels->rms_norm(q_a, w.q_a_layernorm.data(), eps, rank, q_a);
-    }
-    multiply(a.compute, std::array{Product{&w.q_b_proj, s.q_a, rank, a.n, s.q, ldq}});
-  } else {
-    multiply(a.compute, std::array{Product{&w.q_proj, x, c.hidden_size, a.n, s.q, ldq}, kv_a});
-  }
   for_each_row(a.compute, a.n, ldq, [&](int64_t i) {
     const float* angles = a.angles + i * rope;
     float* kv = s.kv_a + i * row;
-    a.compute.kernels->rms_norm(kv, w.kv_a_layernorm.data(), eps, c.kv_lora_rank, kv);
+    a.compute.kernels->rms_norm(kv, a.w.kv_a_layernorm.data(), kLatentNormEps, c.kv_lora_rank, kv);
     rotary.rotate(angles, kv + c.kv_lora_rank);
     a.cache.store(*a.compute.kernels, a.rows, 0, a.begin + i, 0, kv, c.kv_lora_rank);
     a.cache.store(*a.compute.kernels, a.rows, 0, a.begin + i, a.cache.second, kv + c.kv_lora_rank,

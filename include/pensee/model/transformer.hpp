@@ -106,6 +106,18 @@ struct SequenceOptions {
 // computes for each of them, bit for bit, what a pass of one token does.
 inline constexpr int64_t kMaxDraft = std::min({int64_t{8}, kGemmRows - 2, kAbsorbedTokens - 2});
 
+// Sequences that one pass of Sequence::decode_together() reads a token for at most: from kGemmRows
+// tokens on products are computed in another way, and differ in their last digits.
+inline constexpr int64_t kMaxTogether = kGemmRows - 1;
+
+class Sequence;
+
+// What decode_together() reads.
+struct NextToken {
+  Sequence* sequence;
+  int32_t token;
+};
+
 // False cancels. Called after every chunk.
 using PrefillProgress = std::function<bool(int64_t done, int64_t total)>;
 // Logits (n, vocab_size) of n consecutive tokens, the first at `position`; valid during the call.
@@ -242,12 +254,36 @@ class Sequence {
     return std::clamp<int64_t>(room, 0, kMaxDraft);
   }
 
+  // decode() of each sequence's token, in passes of up to kMaxTogether sequences, which read the
+  // weights once for all. To each of them all is as after its own decode(), to the bit. Errors:
+  // those of decode(), and nothing is appended then, but for kOutOfMemory: what is done stays.
+  // Precondition: sequences of one model, each there once.
+  static Result<void> decode_together(std::span<const NextToken> next) {
+    for (const NextToken& n : next) PENSEE_RETURN_IF_ERROR(n.sequence->check({&n.token, 1}));
+    while (!next.empty()) {
+      Sequence& lead = *next.front().sequence;
+      const auto left = static_cast<int64_t>(next.size());
+      const int64_t passes = ceil_div(left, std::min(kMaxTogether, lead.options_.chunk));
+      const auto n = static_cast<size_t>(ceil_div(left, passes));
+      PENSEE_RETURN_IF_ERROR(lead.decode_pass(next.first(n)));
+      next = next.subspan(n);
+    }
+    return {};
+  }
+
   // Whether decode(token) would find its result among those of the last draft.
   [[nodiscard]] bool foresees(int32_t token) const noexcept {
     return ahead_.used < ahead_.n && ahead_.tokens[static_cast<size_t>(ahead_.used)] == token;
   }
 
  private:
+  // Consecutive rows of a pass that belong to one sequence.
+  struct Part {
+    Sequence* sequence = nullptr;
+    int64_t first = 0;
+    int64_t n = 0;
+  };
+
   // The tokens of the last draft: their rows of the cache and of logit_rows are there.
   struct Ahead {
     std::array<int32_t, kMaxDraft> tokens{};
@@ -399,26 +435,63 @@ class Sequence {
     std::copy_n(buffers_.logit_rows + ahead_.used * vocab, vocab, buffers_.logits);
   }
 
+  // Appends a token to each of several sequences, of which this one is the first, in the buffers
+  // of this one.
+  Result<void> decode_pass(std::span<const NextToken> next) {
+    std::array<int32_t, kMaxTogether> tokens{};
+    std::array<Part, kMaxTogether> parts{};
+    const size_t n = next.size();
+    for (size_t i = 0; i < n; ++i) {
+      tokens[i] = next[i].token;
+      parts[i] = {next[i].sequence, static_cast<int64_t>(i), 1};
+      next[i].sequence->ahead_.clear();
+    }
+    forward({tokens.data(), n}, {parts.data(), n});
+    compute_logits(0, static_cast<int64_t>(n), buffers_.logit_rows);
+    const Result<void> done = finish_pass(1);
+    const int64_t vocab = model_->config().vocab_size;
+    for (const Part& part : std::span(parts.data(), n)) {
+      Sequence& sequence = *part.sequence;
+      if (!done && &sequence != this) --sequence.length_;
+      if (done)
+        std::copy_n(buffers_.logit_rows + part.first * vocab, vocab, sequence.buffers_.logits);
+    }
+    return done;
+  }
+
   // The forward pass: n tokens through all layers. Afterwards buffers_.x (n, hidden) is the
   // residual stream after the last layer.
   void forward(std::span<const int32_t> tokens) {
+    const Part all{this, 0, static_cast<int64_t>(tokens.size())};
+    forward(tokens, {&all, 1});
+  }
+
+  // The same for tokens of several sequences, in the buffers of this one.
+  void forward(std::span<const int32_t> tokens, std::span<const Part> parts) {
     const Weights& w = model_->weights();
     const Compute c = compute();
     const auto n = static_cast<int64_t>(tokens.size());
     embed(tokens);
-    for (int64_t i = 0; i < n; ++i) {
-      model_->rotary().angles(length_ + i, buffers_.angles + i * model_->config().rope_dim());
+    for (const Part& part : parts) {
+      for (int64_t i = 0; i < part.n; ++i) {
+        model_->rotary().angles(part.sequence->length_ + i, angles(part.first + i));
+      }
     }
     for (size_t l = 0; l < w.layers.size(); ++l) {
       const LayerWeights& layer = w.layers[l];
       norm(c, layer.input_layernorm, n);
-      attention(c, layer, buffers_.cache.layer(static_cast<int64_t>(l)), n);
+      attention(c, layer, static_cast<int64_t>(l), parts, n);
       add_delta(c, n);
       norm(c, layer.post_attention_layernorm, n);
       feed_forward(c, layer, n);
       add_delta(c, n);
     }
-    length_ += n;
+    for (const Part& part : parts) part.sequence->length_ += part.n;
+  }
+
+  // Of row i of the pass: (2, rope_dim / 2).
+  [[nodiscard]] float* angles(int64_t i) const noexcept {
+    return buffers_.angles + i * model_->config().rope_dim();
   }
 
   [[nodiscard]] Compute compute() const noexcept {
@@ -454,46 +527,68 @@ class Sequence {
     });
   }
 
-  // delta = attention(normed); the layer's cache gets the new rows.
-  void attention(const Compute& c, const LayerWeights& layer, std::byte* rows, int64_t n) const {
+  // delta = attention(normed); the caches of the parts get the new rows of layer l.
+  void attention(const Compute& c, const LayerWeights& layer, int64_t l,
+                 std::span<const Part> parts, int64_t n) const {
     const Config& config = model_->config();
+    const float* heads = nullptr;
+    const Matrix* o_proj = nullptr;
     if (config.has_mla()) {
-      latent_attention(c, layer.mla, rows, n);
+      mla_project(c, config, layer.mla, buffers_.mla, n, buffers_.normed);
+      for (const Part& part : parts) latent_attention(layer.mla, l, part);
+      heads = buffers_.mla.heads;
+      o_proj = &layer.mla.o_proj;
     } else {
-      const GqaCall call{c,
-                         config,
-                         layer.gqa,
-                         buffers_.gqa,
-                         buffers_.cache,
-                         rows,
-                         buffers_.angles,
-                         length_,
-                         n,
-                         model_->softmax_scale_of_scores()};
-      gqa_project(call, model_->rotary(), buffers_.normed);
-      gqa_attend(call);
+      gqa_project(c, config, layer.gqa, buffers_.gqa, n, buffers_.normed);
+      for (const Part& part : parts) grouped_attention(layer.gqa, l, part);
+      heads = buffers_.gqa.heads;
+      o_proj = &layer.gqa.o_proj;
     }
-    const Matrix& o_proj = config.has_mla() ? layer.mla.o_proj : layer.gqa.o_proj;
-    const float* heads = config.has_mla() ? buffers_.mla.heads : buffers_.gqa.heads;
     multiply(
-        c, std::array{Product{&o_proj, heads, o_proj.cols, n, buffers_.delta, config.hidden_size}});
+        c, std::array{Product{o_proj, heads, o_proj->cols, n, buffers_.delta, config.hidden_size}});
   }
 
-  void latent_attention(const Compute& c, const MlaWeights& w, std::byte* rows, int64_t n) const {
+  // A part's sequence has the threads' scratch that its own context needs.
+  void grouped_attention(const GqaWeights& w, int64_t l, const Part& part) const {
+    const Sequence& s = *part.sequence;
+    Compute c = s.compute();
+    c.failed = failed_.get();
+    const GqaScratch scratch =
+        s.buffers_.gqa.with_rows_of(buffers_.gqa, model_->config(), part.first);
+    const GqaCall call{c,
+                       model_->config(),
+                       w,
+                       scratch,
+                       s.buffers_.cache,
+                       s.buffers_.cache.layer(l),
+                       angles(part.first),
+                       s.length_,
+                       part.n,
+                       model_->softmax_scale_of_scores()};
+    gqa_store(call, model_->rotary());
+    gqa_attend(call);
+  }
+
+  void latent_attention(const MlaWeights& w, int64_t l, const Part& part) const {
+    const Sequence& s = *part.sequence;
     const Config& config = model_->config();
+    Compute c = s.compute();
+    c.failed = failed_.get();
+    const MlaScratch scratch = s.buffers_.mla.with_rows_of(buffers_.mla, config, part.first);
     const MlaCall call{c,
                        config,
                        w,
-                       buffers_.mla,
-                       buffers_.cache,
-                       rows,
-                       buffers_.angles,
-                       length_,
-                       n,
+                       scratch,
+                       s.buffers_.cache,
+                       s.buffers_.cache.layer(l),
+                       angles(part.first),
+                       s.length_,
+                       part.n,
                        model_->softmax_scale_of_scores()};
-    mla_project(call, model_->rotary(), buffers_.normed);
-    const MlaForm form =
-        options_.mla == MlaForm::kAuto ? choose_mla_form(config, length_, n) : options_.mla;
+    mla_store(call, model_->rotary());
+    const MlaForm form = s.options_.mla == MlaForm::kAuto
+                             ? choose_mla_form(config, s.length_, part.n)
+                             : s.options_.mla;
     if (form == MlaForm::kAbsorbed) {
       mla_absorbed(call);
     } else {

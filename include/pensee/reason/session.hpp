@@ -30,6 +30,9 @@ namespace pensee {
 namespace saved_session_detail {
 class Access;
 }
+namespace step_many_detail {
+class Access;
+}
 
 // The shortest use:          Reply reply = session->ask("What is 7 * 8?").value();
 // Thought and answer apart:  add_message(), start(), think(), answer(), reply()
@@ -275,6 +278,7 @@ class Session {
 
  private:
   friend class saved_session_detail::Access;  // for save() and restore()
+  friend class step_many_detail::Access;
 
   struct Prompt {
     std::vector<int32_t> tokens;
@@ -359,18 +363,31 @@ class Session {
     return rules;
   }
 
+  // The token that step() would have to read now, and only that one: there is no prompt to read,
+  // and the reply goes on.
+  [[nodiscard]] std::optional<NextToken> next_read() {
+    if (!is_replying_ || controller_->has_event() || !prompt_.empty()) return std::nullopt;
+    if (cancel_.load(std::memory_order_relaxed) || feed_.is_full()) return std::nullopt;
+    if (controller_->next().kind == PhaseController::ActionKind::kDone) return std::nullopt;
+    if (!feed_.wants_read()) return std::nullopt;
+    return NextToken{&feed_.sequence(), feed_.tokens().back()};
+  }
+
+  // What the work of the phase under way has taken.
+  [[nodiscard]] double& seconds() {
+    Usage& usage = controller_->usage();
+    if (!prompt_.empty()) return usage.prefill_seconds;
+    const bool thinks = controller_->phase() == Phase::kThought;
+    return thinks ? usage.thought_seconds : usage.answer_seconds;
+  }
+
   // Reads the prompt, or writes one token. Every way out of the reply leads through the controller,
   // which then has events; but an error ends it at once.
   Result<void> advance() {
     const auto begin = std::chrono::steady_clock::now();
-    Usage& usage = controller_->usage();
-    double* seconds = &usage.prefill_seconds;
-    if (prompt_.empty()) {
-      const bool thinks = controller_->phase() == Phase::kThought;
-      seconds = thinks ? &usage.thought_seconds : &usage.answer_seconds;
-    }
+    double& time = seconds();
     Result<void> done = prompt_.empty() ? write_token() : read_prompt();
-    *seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    time += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     if (!done) is_replying_ = false;
     return done;
   }

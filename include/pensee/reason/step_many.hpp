@@ -1,7 +1,8 @@
-// step_many(): one step of many sessions of one model.
+// step_many(): one step of many sessions of one model, which read their tokens together.
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <optional>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "pensee/base/result.hpp"
+#include "pensee/model/transformer.hpp"
 #include "pensee/reason/event.hpp"
 #include "pensee/reason/session.hpp"
 
@@ -38,12 +40,38 @@ inline std::optional<Error> find_fault(std::span<Session* const> sessions) {
                           "the session is in the list twice");
 }
 
+class Access {
+ public:
+  // Reads the tokens that the sessions wait for, where there are several, so that their steps find
+  // the logits ready. The time counts for each, as each waited for it. After an error their steps
+  // read alone, and say what is wrong.
+  static void read_together(std::span<Session* const> sessions) {
+    std::vector<NextToken> next;
+    std::vector<Session*> readers;
+    next.reserve(sessions.size());
+    readers.reserve(sessions.size());
+    for (Session* session : sessions) {
+      const std::optional<NextToken> token = session->next_read();
+      if (!token) continue;
+      next.push_back(*token);
+      readers.push_back(session);
+    }
+    if (next.size() < 2) return;
+    const auto begin = std::chrono::steady_clock::now();
+    const Result<void> read = Sequence::decode_together(next);
+    if (!read) return;
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    for (Session* session : readers) session->seconds() += seconds.count();
+  }
+};
+
 }  // namespace step_many_detail
 
 // The next event of every session, in their order. Each result equals what Session::step() of that
-// session alone would give, errors included; one session's error does not hold up the others. If
-// the list itself is wrong (a null, a session twice, sessions of different models), nothing is
-// stepped and every result is that kInvalidArgument.
+// session alone would give, errors included; one session's error does not hold up the others.
+// Tokens that several sessions wait for are read in one pass, for which the weights are read once;
+// prompts are read one after the other. If the list itself is wrong (a null, a session twice,
+// sessions of different models), nothing is stepped and every result is that kInvalidArgument.
 //
 // Thread rule: as if the calling thread used all the sessions; cancel() and end_thinking() may come
 // from any thread.
@@ -53,6 +81,7 @@ inline std::optional<Error> find_fault(std::span<Session* const> sessions) {
   }
   std::vector<Result<Event>> events;
   events.reserve(sessions.size());
+  step_many_detail::Access::read_together(sessions);
   for (Session* session : sessions) events.push_back(session->step());
   return events;
 }
