@@ -1,9 +1,13 @@
 // bench: the machine's limits, and how near the model comes to them.
 #include <algorithm>
+#include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdlib>
 #include <fstream>
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -15,13 +19,15 @@
 #include "cpus.hpp"
 #include "load.hpp"
 #include "machine_limits.hpp"
-#include "pensee/reason/model.hpp"
+#include "pensee/reason/session.hpp"
+#include "pensee/reason/step_many.hpp"
 #include "terminal.hpp"
 
 namespace pensee::cli {
 namespace {
 
 constexpr size_t kTextBytes = 4'000'000;  // to tokenize, at least
+constexpr int64_t kSessionPrompt = 16;    // tokens
 
 // Knuth's MMIX generator: the upper half of its state.
 uint32_t next_random(uint64_t& state) {
@@ -41,7 +47,7 @@ std::vector<int32_t> some_tokens(int64_t n, int64_t vocab) {
 
 // Lengths and depths that suit what is measured, where none are given.
 void choose_defaults(BenchOptions& options) {
-  if (!options.prefill.empty() || !options.depth.empty()) return;
+  if (!options.prefill.empty() || !options.depth.empty() || !options.sessions.empty()) return;
   if (options.layer == "moe") {
     options.prefill = {1, 16, 512};
   } else if (options.layer == "mla") {
@@ -89,7 +95,8 @@ Result<void> measure_prefill(const Transformer& model, Sequence& sequence,
                              const BenchOptions& options, BenchReport& report) {
   for (const int64_t n : options.prefill) {
     const std::vector<int32_t> ids = some_tokens(n, model.config().vocab_size);
-    PassTime pass{n, 0, 0, work_of_pass(model, sequence.cache_type(), n, 0)};
+    const Work work = work_of(model, {n, 0, 1, report.cache_bytes_per_token});
+    PassTime pass{n, 0, 0, work};
     PENSEE_ASSIGN_OR_RETURN(pass.seconds, measure_seconds(options.repeats, [&] {
                               sequence.truncate(0);
                               return sequence.prefill(ids);
@@ -122,8 +129,8 @@ Result<void> measure_decode(const Transformer& model, Sequence& sequence,
       }
     });
     // The cache grows meanwhile: the middle is the mean.
-    PassTime step{1, depth, 0,
-                  work_of_pass(model, sequence.cache_type(), 1, depth + options.decode / 2)};
+    const int64_t cached = depth + options.decode / 2;
+    PassTime step{1, depth, 0, work_of(model, {1, cached, 1, report.cache_bytes_per_token})};
     PENSEE_ASSIGN_OR_RETURN(step.seconds, measure_seconds(options.repeats, [&] {
                               sequence.truncate(depth);
                               Result<void> result;
@@ -134,6 +141,60 @@ Result<void> measure_decode(const Transformer& model, Sequence& sequence,
                             }));
     step.seconds /= static_cast<double>(options.decode);
     report.decode.push_back(step);
+  }
+  return {};
+}
+
+// Seconds a token, of all sessions' greedy replies to prompts of their own, which are read before.
+Result<double> time_replies(std::span<Session* const> sessions, std::span<const int32_t> prompts,
+                            int64_t decode) {
+  ReplyOptions reply;
+  reply.max_tokens = decode;
+  reply.thought_sampler.temperature = 0;
+  for (Session* session : sessions) {
+    PENSEE_RETURN_IF_ERROR(session->start_prompt(prompts.first(size_t{kSessionPrompt}), reply));
+    PENSEE_RETURN_IF_ERROR(session->prefill());
+    prompts = prompts.subspan(size_t{kSessionPrompt});
+  }
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<Session*> busy(sessions.begin(), sessions.end());
+  int64_t tokens = 0;
+  while (!busy.empty()) {
+    for (const Result<Event>& event : step_many(busy)) {
+      if (!event) return event.error();
+      if (event->kind == EventKind::kToken) ++tokens;
+    }
+    std::erase_if(busy, [](const Session* session) { return !session->is_replying(); });
+  }
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  return seconds.count() / static_cast<double>(std::max<int64_t>(tokens, 1));
+}
+
+// Sessions that write together, with all that a step does: from reading the newest token to
+// choosing the next.
+Result<void> measure_sessions(const std::shared_ptr<const Model>& model,
+                              const BenchOptions& options, BenchReport& report) {
+  SessionOptions room;
+  room.context_length = kSessionPrompt + options.decode;
+  PENSEE_ASSIGN_OR_RETURN(room.cache_type, cache_type_from_name(options.model.cache_type));
+  for (const int64_t n : options.sessions) {
+    std::vector<std::unique_ptr<Session>> sessions;
+    std::vector<Session*> list;
+    for (int64_t i = 0; i < n; ++i) {
+      PENSEE_ASSIGN_OR_RETURN(auto session, Session::create(model, room));
+      list.push_back(session.get());
+      sessions.push_back(std::move(session));
+    }
+    const std::vector<int32_t> prompts =
+        some_tokens(n * kSessionPrompt, model->config().vocab_size);
+    std::vector<double> seconds;
+    for (int i = 0; i <= options.repeats; ++i) {
+      PENSEE_ASSIGN_OR_RETURN(const double each, time_replies(list, prompts, options.decode));
+      if (i > 0) seconds.push_back(each);
+    }
+    const int64_t cached = kSessionPrompt + options.decode / 2;
+    const Work work = work_of(*model->transformer(), {1, cached, n, report.cache_bytes_per_token});
+    report.sessions.push_back({n, kSessionPrompt, median(seconds) * static_cast<double>(n), work});
   }
   return {};
 }
@@ -159,7 +220,7 @@ Result<void> measure_tokenizer(const Tokenizer& tokenizer, int repeats, BenchRep
 // buffer would count.
 Result<void> measure_model(const Model& model, const BenchOptions& options, BenchReport& report) {
   const Transformer& transformer = *model.transformer();
-  int64_t tokens = 0;
+  int64_t tokens = 1;
   for (const int64_t n : options.prefill) tokens = std::max(tokens, n);
   for (const int64_t depth : options.depth) tokens = std::max(tokens, depth + options.decode);
   SequenceOptions sequence_options;
@@ -170,8 +231,8 @@ Result<void> measure_model(const Model& model, const BenchOptions& options, Benc
                           Sequence::create(model.transformer(), sequence_options));
   report.kernels = transformer.kernels().name;
   report.file_bytes = transformer.checkpoint().bytes();
-  report.cache_bytes =
-      static_cast<size_t>(work_of_pass(transformer, sequence.cache_type(), tokens, 0).cache_bytes);
+  report.cache_bytes_per_token = KvCache::token_bytes(transformer.config(), sequence.cache_type());
+  report.cache_bytes = static_cast<size_t>(tokens * report.cache_bytes_per_token);
   PENSEE_RETURN_IF_ERROR(measure_prefill(transformer, sequence, options, report));
   PENSEE_RETURN_IF_ERROR(measure_decode(transformer, sequence, options, report));
   PENSEE_ASSIGN_OR_RETURN(report.peak_bytes, peak_memory());
@@ -209,6 +270,7 @@ Result<int> run_bench(BenchOptions options) {
   PENSEE_ASSIGN_OR_RETURN(const auto model, measure_load(options, layer, report));
   if (report.pinned) PENSEE_RETURN_IF_ERROR(pin_threads(report.cpus));
   PENSEE_RETURN_IF_ERROR(measure_model(*model, options, report));
+  PENSEE_RETURN_IF_ERROR(measure_sessions(model, options, report));
   PENSEE_ASSIGN_OR_RETURN(report.machine, measure_machine(model->transformer()->pool()));
   PENSEE_RETURN_IF_ERROR(measure_tokenizer(model->tokenizer(), options.repeats, report));
   write_out(options.json ? to_json(report) : to_text(report));

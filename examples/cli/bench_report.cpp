@@ -116,6 +116,7 @@ std::string to_json(const BenchReport& report) {
                             {"load", {{"seconds", report.load_seconds}}},
                             {"prefill", json_of(report.prefill, m)},
                             {"decode", json_of(report.decode, m)},
+                            {"sessions", json_of(report.sessions, m)},
                             {"memory",
                              {{"peak_bytes", report.peak_bytes},
                               {"file_bytes", report.file_bytes},
@@ -143,6 +144,9 @@ std::string to_text(const BenchReport& report) {
   }
   for (const PassTime& pass : report.decode) {
     add_pass("decode at " + std::to_string(pass.depth), pass, m, text);
+  }
+  for (const PassTime& pass : report.sessions) {
+    add_pass(std::to_string(pass.tokens) + " sessions", pass, m, text);
   }
   char ratio[64];
   std::snprintf(ratio, sizeof ratio, "MB: %.3f x (file + cache)", memory_ratio(report));

@@ -35,11 +35,13 @@ struct BenchReport {
   int repeats = 0;
   size_t file_bytes = 0;
   double load_seconds = 0;
-  size_t peak_bytes = 0;   // that the process had in memory
+  size_t peak_bytes = 0;  // that the process had in memory
+  int64_t cache_bytes_per_token = 0;
   size_t cache_bytes = 0;  // of the most tokens that were in the cache
   MachineLimits machine;
   std::vector<PassTime> prefill;
   std::vector<PassTime> decode;
+  std::vector<PassTime> sessions;          // steps of so many together: a token of each
   std::optional<TokenizerRate> tokenizer;  // none for a file without vocabulary
 };
 

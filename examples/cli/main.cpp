@@ -123,6 +123,11 @@ void add_bench(CLI::App& app, Command& chosen) {
                    "Tokens in the cache before decoding, such as 0,8192; their rows are made up")
       ->delimiter(',')
       ->check(CLI::NonNegativeNumber);
+  command
+      ->add_option("--sessions", options->sessions,
+                   "Sessions that write tokens together, such as 1,4,8")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1024));
   command->add_option("--decode", options->decode, "Tokens to decode at each depth")
       ->check(CLI::PositiveNumber);
   command->add_option("--repeats", options->repeats, "Runs, of which the median is shown")

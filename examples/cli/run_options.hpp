@@ -67,9 +67,10 @@ struct LogitsOptions {
 
 struct BenchOptions {
   ModelOptions model;
-  std::vector<int64_t> prefill;  // prompt lengths, tokens; empty: a choice that suits the rest
-  std::vector<int64_t> depth;    // tokens that the cache holds before; empty: likewise
-  int64_t decode = 32;           // tokens
+  std::vector<int64_t> prefill;   // prompt lengths, tokens; empty: a choice that suits the rest
+  std::vector<int64_t> depth;     // tokens that the cache holds before; empty: likewise
+  std::vector<int64_t> sessions;  // that write tokens together; may be empty
+  int64_t decode = 32;            // tokens
   int repeats = 5;
   std::string cpus;   // "0-3,8"; empty: all, and threads are not pinned
   std::string layer;  // "moe", "mla": one layer instead of a model

@@ -72,13 +72,18 @@ double Work::compute_seconds(const MachineLimits& machine) const {
   return seconds;
 }
 
-Work work_of_pass(const Transformer& model, CacheType cache, int64_t n, int64_t cached) {
+Work work_of(const Transformer& model, const Pass& pass) {
   const Config& c = model.config();
   const Weights& w = model.weights();
-  const auto rows = static_cast<double>(n);
+  const auto sequences = static_cast<double>(pass.sequences);
+  const auto tokens = static_cast<double>(pass.tokens);
+  const auto cached = static_cast<double>(pass.cached);
+  const double rows = sequences * tokens;
   Work work;
   work.weight_bytes += rows * static_cast<double>(w.embed_tokens.row_bytes);
-  add_matrix(w.lm_head, 1, 1, work);
+  add_matrix(w.lm_head, 1, sequences, work);
+  work.cache_bytes =
+      sequences * (cached + tokens) * static_cast<double>(pass.cache_bytes_per_token);
   for (const LayerWeights& layer : w.layers) {
     const MlaWeights& mla = layer.mla;
     const GqaWeights& gqa = layer.gqa;
@@ -92,10 +97,8 @@ Work work_of_pass(const Transformer& model, CacheType cache, int64_t n, int64_t 
     } else {
       add_ffn(layer.mlp, 1, rows, work);
     }
-    work.bf16_operations +=
-        kMultiplyAdd * attention_multiply_adds(c, rows, static_cast<double>(cached));
+    work.bf16_operations += kMultiplyAdd * sequences * attention_multiply_adds(c, tokens, cached);
   }
-  work.cache_bytes = static_cast<double>((cached + n) * KvCache::token_bytes(c, cache));
   return work;
 }
 

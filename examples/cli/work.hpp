@@ -1,6 +1,8 @@
 // What a pass of tokens through a model costs at least: bytes to read and operations.
 #pragma once
 
+#include <cstdint>
+
 #include "machine_limits.hpp"
 #include "pensee/model/transformer.hpp"
 
@@ -21,10 +23,16 @@ struct Work {
   [[nodiscard]] double compute_seconds(const MachineLimits& machine) const;
 };
 
-// n tokens in one pass behind `cached` others, with logits of the last of them. Weights are read
-// once; of the embeddings one row a token; of an expert's weights as much as is expected where
-// tokens choose evenly. Norms, biases and the router's arithmetic are left out.
-[[nodiscard]] Work work_of_pass(const Transformer& model, CacheType cache, int64_t n,
-                                int64_t cached);
+struct Pass {
+  int64_t tokens = 0;     // of each sequence
+  int64_t cached = 0;     // tokens before them
+  int64_t sequences = 1;  // which the pass serves
+  int64_t cache_bytes_per_token = 0;
+};
+
+// The pass computes the logits of each sequence's last token. Weights are read once; of the
+// embeddings one row a token; of an expert's weights as much as is expected where tokens choose
+// evenly. Norms and biases are left out.
+[[nodiscard]] Work work_of(const Transformer& model, const Pass& pass);
 
 }  // namespace pensee::cli

@@ -164,6 +164,10 @@ has out "machine, 1 threads tied to CPUs $cpu"
 has out 'prefill 3'
 has out 'x (file + cache)'
 has_not out 'decode at'
+expect 0 bench $quick --sessions 1,3
+has out '3 sessions'
+has_not out 'prefill'
+expect 1 bench --sessions 0
 expect 0 bench $quick --layer mla --depth 5 --layer-type q8_0
 has out 'decode at 5'
 has out 'mla layer of DeepSeek-R1, q8_0'
