@@ -27,6 +27,14 @@ std::shared_ptr<const Checkpoint> large(const pensee_test::TempDir& dir) {
   return Checkpoint::open(dir.path()).value();
 }
 
+// A byte of every page. Not seen by sanitizers, whose own memory would take faults.
+__attribute__((no_sanitize("address", "thread", "undefined"))) int64_t touch(
+    const volatile std::byte* data, size_t bytes) {
+  int64_t sum = 0;
+  for (size_t i = 0; i < bytes; i += kPage) sum += static_cast<int64_t>(data[i]);
+  return sum;
+}
+
 int64_t faults() {
   struct rusage usage {};
   getrusage(RUSAGE_SELF, &usage);
@@ -54,9 +62,7 @@ TEST_CASE("all pages are there afterwards, and the progress can end it") {
   REQUIRE(read_ahead(*checkpoint, *pool, {}).ok());
   const TensorView a = checkpoint->require("a").value();
   const int64_t before = faults();
-  int64_t sum = 0;
-  for (size_t i = 0; i < a.bytes; i += kPage) sum += static_cast<int64_t>(a.data[i]);
-  CHECK(sum >= 0);
+  CHECK(touch(a.data, a.bytes) == 0);
   CHECK(faults() - before < 16);  // of 33,000 pages
 }
 
