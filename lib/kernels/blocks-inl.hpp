@@ -13,6 +13,7 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#include "matrix-inl.hpp"
 #include "pensee/kernels/block_grids.hpp"
 #include "pensee/kernels/table.hpp"
 
@@ -33,13 +34,6 @@ struct Decoder;
 
 constexpr int log2_of(int power) {
   return power <= 1 ? 0 : 1 + log2_of(power / 2);
-}
-
-// Asks for bytes that come soon, into the L1 cache.
-template <int kBytes>
-inline void prefetch(const char* w) {
-#pragma GCC unroll 16
-  for (int line = 0; line < kBytes; line += 64) _mm_prefetch(w + line, _MM_HINT_T0);
 }
 
 // The chunks that the next rows will need: those of `rows`, moved on by `bytes`. They are asked for

@@ -111,18 +111,26 @@ struct F8E4M3 {
   static constexpr bool kScaled = true;
   static constexpr float kFactor = 256.0F;
   static void decode(const char* p, __m512 (&out)[kStepVectors]) {
+    const __m512i codes = _mm512_or_si512(_mm512_loadu_si512(p), _mm512_set1_epi8(-128));
+    const bool has_nan = _mm512_cmpeq_epi8_mask(codes, _mm512_set1_epi8(-1)) != 0;
 #pragma GCC unroll 8
     for (unsigned v = 0; v < kStepVectors; v += 2) {
-      const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + v * 16));
+      const __m256i half_codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + v * 16));
       // Sign-extended and shifted, the sign is in bits 15 and 14, exponent and mantissa follow.
-      const __m512i moved = _mm512_slli_epi16(_mm512_cvtepi8_epi16(codes), 7);
-      const __m512i number = _mm512_and_si512(moved, _mm512_set1_epi16(~0x4000));
-      const __m512i magnitude = _mm512_and_si512(moved, _mm512_set1_epi16(0x3f80));
-      const __mmask32 is_nan = _mm512_cmpeq_epi16_mask(magnitude, _mm512_set1_epi16(0x3f80));
-      const __m512i half = _mm512_mask_mov_epi16(number, is_nan, _mm512_set1_epi16(0x7fff));
+      const __m512i moved = _mm512_slli_epi16(_mm512_cvtepi8_epi16(half_codes), 7);
+      __m512i half = _mm512_and_si512(moved, _mm512_set1_epi16(~0x4000));
+      if (__builtin_expect(has_nan, 0)) half = with_nans(half);
       out[v] = _mm512_cvtph_ps(_mm512_castsi512_si256(half));
       out[v + 1] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(half, 1));
     }
+  }
+
+ private:
+  // The largest magnitude stands for NaN.
+  static __m512i with_nans(__m512i halves) {
+    const __m512i magnitude = _mm512_and_si512(halves, _mm512_set1_epi16(0x3f80));
+    const __mmask32 is_nan = _mm512_cmpeq_epi16_mask(magnitude, _mm512_set1_epi16(0x3f80));
+    return _mm512_mask_mov_epi16(halves, is_nan, _mm512_set1_epi16(0x7fff));
   }
 };
 

@@ -21,6 +21,18 @@ constexpr int64_t kRowGroup = 4;
 template <class S>
 constexpr int64_t kStep = int64_t{kStepVectors} * S::kLanes;
 
+// How far ahead of a row's bytes memory is asked for.
+constexpr int64_t kStepAhead = 2048;
+
+// Asks for bytes that come soon, into the L1 cache.
+template <int64_t kBytes>
+inline void prefetch(const char* w) {
+#pragma GCC unroll 16
+  for (int64_t line = 0; line < kBytes; line += 64) {
+    __builtin_prefetch(w + line);
+  }
+}
+
 // The last elements of a row, fewer than a step, followed by zeros: their products add nothing.
 template <class T, uint64_t kCount>
 struct PaddedStep {
@@ -125,6 +137,11 @@ void dot_tile(const KernelMatrix* w, int64_t r0, const float* x, int64_t ldx, fl
       for (unsigned i = 0; i < X; ++i) acc[r][i] = S::zero();
     }
     for (; c + kStep<S> <= end; c += kStep<S>) {
+      // The rows that come next follow the last of these.
+      const bool in_row = c * E::kBytes + kStepAhead < w->row_bytes;
+      const int64_t ahead = kStepAhead + (in_row ? 0 : int64_t{R - 1} * w->row_bytes);
+#pragma GCC unroll 8
+      for (unsigned r = 0; r < R; ++r) prefetch<kStep<S> * E::kBytes>(rows[r] + ahead);
       dot_step<S, E, R, X>(rows, inputs, acc);
 #pragma GCC unroll 8
       for (unsigned r = 0; r < R; ++r) rows[r] += kStep<S> * E::kBytes;
