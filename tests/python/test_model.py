@@ -145,7 +145,7 @@ def test_logits_are_arrays_that_live_by_themselves() -> None:
     assert logits.dtype == numpy.float32
     row = logits[-1]
     expected = row.copy()
-    session = model.session()
+    session = model.session(cache_type="f32")
     session.start_tokens(tokens)
     session.prefill()
     newest = session.logits()

@@ -62,12 +62,21 @@ class Session:
         *,
         context_length: int = 0,
         prefill_chunk: int = 0,
+        speculation: Speculation = "off",
         cache_type: CacheType = "bf16",
     ) -> None:
         """`context_length` in tokens, 0: the model's, at most 32,768. `prefill_chunk`: tokens of a
-        prompt that are read together, 0: the library's choice. `cache_type`: how the cache holds
-        numbers, "f32" being exact and "q8" taking half the memory of "bf16"."""
-        self._core = _core.Session(model._core, context_length, prefill_chunk, cache_type)
+        prompt that are read together, 0: the library's choice. `speculation`: where guesses at coming
+        tokens are taken from, which are read together with the newest one; they change no reply, but
+        the time it takes. `cache_type`: how the cache holds numbers, "f32" being exact and "q8" taking
+        about half the memory of "bf16"."""
+        self._core = _core.Session(
+            model._core,
+            context_length,
+            prefill_chunk,
+            speculation_code(speculation),
+            cache_type_code(cache_type),
+        )
         self._model = model
 
     @classmethod
