@@ -92,7 +92,7 @@ std::unique_ptr<Session> mixed(size_t i) {
   auto session = Session::create(tiny(), room).value();
   const std::string question = "What is " + std::to_string(3 * i) + " + " + std::to_string(i) + "?";
   REQUIRE(session->add_message(Role::kUser, question).ok());
-  ReplyOptions options = {.max_tokens = 24 + 4 * static_cast<int64_t>(i)};
+  ReplyOptions options = {.max_tokens = 20 + static_cast<int64_t>(i)};
   options.thought_sampler = {.temperature = i % 2 == 0 ? 0.0F : 1.0F, .seed = i};
   if (i % 3 == 1) options.thinking = Thinking::kOff;
   if (i % 3 == 2) options.thinking_token_budget = 10;

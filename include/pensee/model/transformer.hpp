@@ -452,9 +452,11 @@ class Sequence {
     const int64_t vocab = model_->config().vocab_size;
     for (const Part& part : std::span(parts.data(), n)) {
       Sequence& sequence = *part.sequence;
-      if (!done && &sequence != this) --sequence.length_;
-      if (done)
+      if (done) {
         std::copy_n(buffers_.logit_rows + part.first * vocab, vocab, sequence.buffers_.logits);
+      } else if (&sequence != this) {
+        --sequence.length_;
+      }
     }
     return done;
   }
