@@ -66,6 +66,7 @@ struct MlaScratch {
   AttentionShape expanded;
   AttentionSplits absorbed_splits;
   AttentionSplits expanded_splits;
+  int64_t quantized_floats = 0;  // for the inputs of one head's part of kv_b_proj
 
   // The queries of a task: so many that what it packs costs little beside their products.
   static constexpr int64_t kAbsorbedRows = 128;
@@ -88,6 +89,8 @@ struct MlaScratch {
     s.expanded = {.key_size = c.qk_nope_head_dim + rope,
                   .value_size = c.v_head_dim,
                   .block_rows = std::min(chunk, kExpandedRows)};
+    s.quantized_floats = tokens * q8_chunks(std::max(c.kv_lora_rank, c.qk_nope_head_dim)) *
+                         static_cast<int64_t>(sizeof(Q8Chunk) / sizeof(float));
     s.expanded.loader_floats = ExpandBuffers::layout(nullptr, c, cache).floats;
     s.absorbed_splits = AttentionSplits::layout(arena, s.absorbed, cache.capacity, threads);
     s.expanded_splits = AttentionSplits::layout(arena, s.expanded, cache.capacity, threads);
@@ -105,8 +108,8 @@ struct MlaScratch {
   }
   // Floats of thread scratch that attention needs.
   [[nodiscard]] int64_t thread_scratch() const noexcept {
-    return std::max(AttentionBuffers::layout(nullptr, absorbed).floats,
-                    AttentionBuffers::layout(nullptr, expanded).floats);
+    return std::max({AttentionBuffers::layout(nullptr, absorbed).floats,
+                     AttentionBuffers::layout(nullptr, expanded).floats, quantized_floats});
   }
 };
 
@@ -149,10 +152,26 @@ struct MlaPart {
   return {&a.w.kv_b_proj, h * (a.config.qk_nope_head_dim + v) + a.config.qk_nope_head_dim};
 }
 
-// q_latent = [q_nope * W_UK | q_pe] of head h of n tokens, q (n, n_heads, nope + rope).
-inline void absorb_query(const MlaCall& a, const float* q, int64_t n, int64_t h) {
-  const Config& c = a.config;
+// y (n, rows) = x (n, w.cols) * the transpose of `rows` rows of w from `first` on, by one thread.
+inline void multiply_part(const MlaCall& a, const Matrix& w, int64_t first, int64_t rows,
+                          const float* x, int64_t ldx, int64_t n, float* y, int64_t ldy,
+                          int thread) {
   const KernelTable& kernels = *a.compute.kernels;
+  const KernelMatrix view = kernel_matrix(w);
+  const auto type = static_cast<size_t>(w.dtype);
+  if (!is_block_type(w.dtype)) {
+    kernels.dot_rows[type](&view, first, first + rows, x, ldx, n, y, ldy);
+    return;
+  }
+  auto* q8 = reinterpret_cast<Q8Chunk*>(a.compute.thread_scratch(thread));
+  const int64_t chunks = q8_chunks(w.cols);
+  for (int64_t i = 0; i < n; ++i) kernels.quantize_q8(x + i * ldx, w.cols, q8 + i * chunks);
+  kernels.dot_rows_q8[type](&view, first, first + rows, q8, chunks, n, y, ldy);
+}
+
+// q_latent = [q_nope * W_UK | q_pe] of head h of n tokens, q (n, n_heads, nope + rope).
+inline void absorb_query(const MlaCall& a, const float* q, int64_t n, int64_t h, int thread) {
+  const Config& c = a.config;
   const int64_t nope = c.qk_nope_head_dim;
   const int64_t q_size = nope + c.qk_rope_head_dim;
   const int64_t latent = c.kv_lora_rank;
@@ -163,27 +182,24 @@ inline void absorb_query(const MlaCall& a, const float* q, int64_t n, int64_t h)
     std::copy_n(q + (i * c.n_heads + h) * q_size + nope, c.qk_rope_head_dim, out + a.cache.second);
   }
   if (a.w.is_split()) {
-    const KernelMatrix k_b = kernel_matrix(a.w.k_b_proj);
-    kernels.dot_rows[static_cast<size_t>(a.w.k_b_proj.dtype)](
-        &k_b, h * latent, (h + 1) * latent, q + h * q_size, c.n_heads * q_size, n,
-        a.s.q_latent + h * row, c.n_heads * row);
+    multiply_part(a, a.w.k_b_proj, h * latent, latent, q + h * q_size, c.n_heads * q_size, n,
+                  a.s.q_latent + h * row, c.n_heads * row, thread);
   } else {
     const KernelMatrix kv_b = kernel_matrix(a.w.kv_b_proj);
     const int64_t w_uk = h * (nope + c.v_head_dim);
-    kernels.add_rows[static_cast<size_t>(a.w.kv_b_proj.dtype)](
+    a.compute.kernels->add_rows[static_cast<size_t>(a.w.kv_b_proj.dtype)](
         &kv_b, w_uk, w_uk + nope, q + h * q_size, c.n_heads * q_size, n, a.s.q_latent + h * row,
         c.n_heads * row);
   }
 }
 
 // heads = o_latent * W_UV of head h of n tokens, heads (n, n_heads, v).
-inline void unabsorb_value(const MlaCall& a, int64_t n, int64_t h, float* heads) {
+inline void unabsorb_value(const MlaCall& a, int64_t n, int64_t h, float* heads, int thread) {
   const Config& c = a.config;
   const MlaPart part = value_part(a, h);
-  const KernelMatrix w_uv = kernel_matrix(*part.w);
-  a.compute.kernels->dot_rows[static_cast<size_t>(part.w->dtype)](
-      &w_uv, part.first_row, part.first_row + c.v_head_dim, a.s.o_latent + h * c.kv_lora_rank,
-      c.n_heads * c.kv_lora_rank, n, heads + h * c.v_head_dim, c.n_heads * c.v_head_dim);
+  multiply_part(a, *part.w, part.first_row, c.v_head_dim, a.s.o_latent + h * c.kv_lora_rank,
+                c.n_heads * c.kv_lora_rank, n, heads + h * c.v_head_dim, c.n_heads * c.v_head_dim,
+                thread);
 }
 
 inline void mla_absorbed(const MlaCall& a) {
@@ -197,7 +213,7 @@ inline void mla_absorbed(const MlaCall& a) {
     const float* q = a.s.q + t0 * c.n_heads * c.qk_head_dim();
     float* heads = a.s.heads + t0 * c.n_heads * c.v_head_dim;
     a.compute.pool->parallel_for(c.n_heads,
-                                 [&](int64_t h, int /*thread*/) { absorb_query(a, q, n, h); });
+                                 [&](int64_t h, int thread) { absorb_query(a, q, n, h, thread); });
     attend(a.compute, a.s.absorbed, a.s.absorbed_splits,
            {.math = &math,
             .streams = 1,
@@ -215,7 +231,7 @@ inline void mla_absorbed(const MlaCall& a) {
             .out_stream = 0},
            loader);
     a.compute.pool->parallel_for(
-        c.n_heads, [&](int64_t h, int /*thread*/) { unabsorb_value(a, n, h, heads); });
+        c.n_heads, [&](int64_t h, int thread) { unabsorb_value(a, n, h, heads, thread); });
   }
 }
 
