@@ -11,6 +11,7 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -27,6 +28,7 @@
 #include "pensee/model/kv_cache.hpp"
 #include "pensee/model/linear.hpp"
 #include "pensee/model/moe.hpp"
+#include "pensee/model/mtp.hpp"
 #include "pensee/model/rope.hpp"
 #include "pensee/model/weights.hpp"
 
@@ -99,6 +101,7 @@ struct SequenceOptions {
   int64_t chunk = 512;           // tokens of a prompt that go through the layers together
   MlaForm mla = MlaForm::kAuto;  // other than kAuto only to compare the forms
   CacheType cache_type = CacheType::kBF16;
+  bool mtp = false;          // with guess_logits()
   Allocator allocator = {};  // of cache and buffers; must live as long as the sequence
 };
 
@@ -126,10 +129,14 @@ using LogitsSink = std::function<void(int64_t position, int64_t n, std::span<con
 // Thread rule: one thread at a time; any number of sequences of one model side by side.
 class Sequence {
  public:
-  // Errors: kInvalidArgument (options out of range), kOutOfMemory.
+  // Errors: kInvalidArgument (options out of range), kOutOfMemory, kUnsupported (mtp with a model
+  // that has no such layer).
   static Result<Sequence> create(std::shared_ptr<const Transformer> model,
                                  const SequenceOptions& options = {}) {
     const Config& config = model->config();
+    if (options.mtp && model->weights().mtp == nullptr) {
+      return unsupported("mtp: this model has no layer of multi-token prediction");
+    }
     PENSEE_ASSIGN_OR_RETURN(const SequenceOptions checked, check(config, options));
     PENSEE_ASSIGN_OR_RETURN(const size_t bytes,
                             estimate_memory(config, checked, model->pool().size()));
@@ -143,7 +150,8 @@ class Sequence {
     return sequence;
   }
 
-  // An independent sequence with the same options, tokens and logits. Copies the cache of the
+  // An independent sequence with the same options, tokens and logits; its layer of multi-token
+  // prediction begins anew. Copies the cache of the
   // tokens there are, not its whole room. No other thread may use the source meanwhile. Errors:
   // kOutOfMemory.
   [[nodiscard]] Result<Sequence> clone() const {
@@ -154,6 +162,7 @@ class Sequence {
     }
     std::copy_n(buffers_.logits, model_->config().vocab_size, copy.buffers_.logits);
     copy.length_ = length_;
+    copy.mtp_.next = length_;
     return copy;
   }
 
@@ -197,6 +206,7 @@ class Sequence {
     assert(length >= 0 && length <= capacity());
     length_ = length;
     ahead_.clear();
+    mtp_ = {.next = length};
     const auto bytes = static_cast<size_t>(length * cache_row_bytes());
     if (bytes == 0) return;
     for (int64_t p = 0; p < cache_planes(); ++p) {
@@ -215,6 +225,7 @@ class Sequence {
     if (length >= length_) return;
     length_ = length;
     ahead_.clear();
+    mtp_.truncate(length);
   }
 
   // Appends tokens in chunks; logits() then belongs to the last. Errors: kInvalidArgument (a token
@@ -247,6 +258,24 @@ class Sequence {
     std::copy_n(draft.begin(), n, tokens.begin() + 1);
     return read_ahead({tokens.data(), static_cast<size_t>(n + 1)});
   }
+
+  // What the layer of multi-token prediction says of the token after `token`, should decode() read
+  // that next: logits (vocab_size), valid until the next call. None where the layer has no state to
+  // go by. The next pass then finds the layer's work done. Errors: kInvalidArgument (a token
+  // outside the vocabulary). Precondition: SequenceOptions::mtp.
+  Result<std::optional<std::span<const float>>> guess_logits(int32_t token) {
+    PENSEE_RETURN_IF_ERROR(check({&token, 1}));
+    ahead_.clear();
+    const int64_t n = mtp_catch_up(token);
+    if (n == 0) return std::optional<std::span<const float>>();
+    const MtpWeights& w = *model_->weights().mtp;
+    head(w.norm, w.head, n - 1, 1, buffers_.logit_rows);
+    return std::optional(std::span<const float>(buffers_.logit_rows,
+                                                static_cast<size_t>(model_->config().vocab_size)));
+  }
+  // While it rests, the layer of multi-token prediction costs nothing. It will know nothing of the
+  // tokens read meanwhile.
+  void rest_mtp(bool rests) noexcept { mtp_rests_ = rests; }
 
   // Tokens of a draft that decode() reads.
   [[nodiscard]] int64_t draft_room() const noexcept {
@@ -282,6 +311,7 @@ class Sequence {
     Sequence* sequence = nullptr;
     int64_t first = 0;
     int64_t n = 0;
+    int64_t begin = 0;  // the place of the first in the sequence's cache
   };
 
   // The tokens of the last draft: their rows of the cache and of logit_rows are there.
@@ -309,6 +339,7 @@ class Sequence {
     GqaScratch gqa;
     float* ffn = nullptr;  // (chunk, intermediate): inside a dense layer
     MoeScratch moe;
+    MtpScratch mtp;
     float* thread_scratch = nullptr;  // (threads, scratch_size)
     int64_t scratch_size = 0;
     PlannedProduct* plan = nullptr;  // (max_products)
@@ -320,7 +351,9 @@ class Sequence {
                           int threads) {
       const int64_t chunk = options.chunk;
       Buffers b;
-      b.cache = KvCache::layout(arena, c, options.context_length, options.cache_type);
+      Config cached = c;  // the layer of multi-token prediction comes after the others
+      cached.n_layers += options.mtp ? 1 : 0;
+      b.cache = KvCache::layout(arena, cached, options.context_length, options.cache_type);
       b.angles = arena.take<float>(chunk * c.rope_dim());
       b.x = arena.take<float>(chunk * c.hidden_size);
       b.normed = arena.take<float>(chunk * c.hidden_size);
@@ -334,11 +367,12 @@ class Sequence {
       }
       b.ffn = arena.take<float>(chunk * c.intermediate_size);
       if (c.has_moe()) b.moe = MoeScratch::layout(arena, c, chunk);
+      if (options.mtp) b.mtp = MtpScratch::layout(arena, c, chunk);
       b.max_products = std::max<int64_t>(3, c.has_moe() ? MoeScratch::max_products(c) : 0);
       b.plan = arena.take<PlannedProduct>(b.max_products);
-      const int64_t widest =
-          std::max({c.hidden_size, c.intermediate_size, c.q_lora_rank, c.attention_size(),
-                    c.moe_intermediate_size * std::max<int64_t>(1, c.n_shared_experts)});
+      const int64_t widest = std::max(
+          {options.mtp ? 2 * c.hidden_size : c.hidden_size, c.intermediate_size, c.q_lora_rank,
+           c.attention_size(), c.moe_intermediate_size * std::max<int64_t>(1, c.n_shared_experts)});
       b.max_q8 = chunk * q8_chunks(widest);
       if (c.has_moe()) b.max_q8 = std::max(b.max_q8, MoeScratch::max_q8(c, chunk));
       b.q8 = arena.take<Q8Chunk>(b.max_q8);
@@ -389,6 +423,7 @@ class Sequence {
   Result<void> finish_pass(int64_t n) {
     if (!failed_->exchange(false)) return {};
     length_ -= n;
+    mtp_.truncate(length_);
     return Error{Status::kOutOfMemory, "no memory for the workspace of oneDNN"};
   }
 
@@ -443,7 +478,7 @@ class Sequence {
     const size_t n = next.size();
     for (size_t i = 0; i < n; ++i) {
       tokens[i] = next[i].token;
-      parts[i] = {next[i].sequence, static_cast<int64_t>(i), 1};
+      parts[i] = {next[i].sequence, static_cast<int64_t>(i), 1, next[i].sequence->length_};
       next[i].sequence->ahead_.clear();
     }
     forward({tokens.data(), n}, {parts.data(), n});
@@ -455,7 +490,7 @@ class Sequence {
       if (done) {
         std::copy_n(buffers_.logit_rows + part.first * vocab, vocab, sequence.buffers_.logits);
       } else if (&sequence != this) {
-        --sequence.length_;
+        sequence.truncate(sequence.length_ - 1);
       }
     }
     return done;
@@ -464,7 +499,7 @@ class Sequence {
   // The forward pass: n tokens through all layers. Afterwards buffers_.x (n, hidden) is the
   // residual stream after the last layer.
   void forward(std::span<const int32_t> tokens) {
-    const Part all{this, 0, static_cast<int64_t>(tokens.size())};
+    const Part all{this, 0, static_cast<int64_t>(tokens.size()), length_};
     forward(tokens, {&all, 1});
   }
 
@@ -473,24 +508,88 @@ class Sequence {
     const Weights& w = model_->weights();
     const Compute c = compute();
     const auto n = static_cast<int64_t>(tokens.size());
-    embed(tokens);
     for (const Part& part : parts) {
-      for (int64_t i = 0; i < part.n; ++i) {
-        model_->rotary().angles(part.sequence->length_ + i, angles(part.first + i));
-      }
+      Sequence& sequence = *part.sequence;
+      if (!sequence.mtp_rests_)
+        (void)sequence.mtp_catch_up(tokens[static_cast<size_t>(part.first)]);
     }
+    embed(w.embed_tokens, tokens, buffers_.x);
+    set_angles(parts);
     for (size_t l = 0; l < w.layers.size(); ++l) {
-      const LayerWeights& layer = w.layers[l];
-      norm(c, layer.input_layernorm, n);
-      attention(c, layer, static_cast<int64_t>(l), parts, n);
-      add_delta(c, n);
-      norm(c, layer.post_attention_layernorm, n);
-      feed_forward(c, layer, n);
-      add_delta(c, n);
+      layer(c, w.layers[l], static_cast<int64_t>(l), parts, n);
     }
-    for (const Part& part : parts) part.sequence->length_ += part.n;
+    for (const Part& part : parts) {
+      part.sequence->keep_states(
+          c, tokens.subspan(static_cast<size_t>(part.first), static_cast<size_t>(part.n)),
+          buffers_.x + part.first * model_->config().hidden_size);
+      part.sequence->length_ += part.n;
+    }
   }
 
+  // x (n, hidden) after layer l.
+  void layer(const Compute& c, const LayerWeights& w, int64_t l, std::span<const Part> parts,
+             int64_t n) const {
+    norm(c, w.input_layernorm, n);
+    attention(c, w, l, parts, n);
+    add_delta(c, n);
+    norm(c, w.post_attention_layernorm, n);
+    feed_forward(c, w, n);
+    add_delta(c, n);
+  }
+
+  // Puts the tokens whose states are there, and which the layer of multi-token prediction has not
+  // seen, through that layer; `token` follows the newest. Returns how many rows of x they are.
+  int64_t mtp_catch_up(int32_t token) {
+    const int64_t first = std::max(mtp_.next, mtp_.first);
+    const int64_t n = std::max<int64_t>(0, std::min(length_, mtp_.first + mtp_.n_states) - first);
+    mtp_.next = length_;
+    if (n == 0) return 0;
+    const MtpWeights& w = *model_->weights().mtp;
+    const Compute c = compute();
+    const int64_t hidden = model_->config().hidden_size;
+    const auto eps = static_cast<float>(model_->config().rms_norm_eps);
+    int32_t* tokens = buffers_.mtp.tokens + (first - mtp_.first);
+    std::shift_left(tokens, tokens + n, 1);
+    tokens[n - 1] = token;
+    embed(w.embed_tokens, {tokens, static_cast<size_t>(n)}, buffers_.x);
+    for_each_row(c, n, 2 * hidden, [&](int64_t i) {
+      float* joined = buffers_.mtp.joined + i * 2 * hidden;
+      const float* state = buffers_.mtp.states + (first - mtp_.first + i) * hidden;
+      c.kernels->rms_norm(buffers_.x + i * hidden, w.enorm.data(), eps, hidden, joined);
+      c.kernels->rms_norm(state, w.hnorm.data(), eps, hidden, joined + hidden);
+    });
+    multiply(
+        c, std::array{Product{&w.eh_proj, buffers_.mtp.joined, 2 * hidden, n, buffers_.x, hidden}});
+    const Part all{this, 0, n, mtp_.rows};
+    set_angles({&all, 1});
+    layer(c, w.layer, model_->config().n_layers, {&all, 1}, n);
+    mtp_.rows += n;
+    return n;
+  }
+
+  // Keeps what the layer of multi-token prediction, if it is wanted, will need of the pass just
+  // computed: the tokens and x (tokens, hidden) after the last layer.
+  void keep_states(const Compute& c, std::span<const int32_t> tokens, const float* x) {
+    if (!options_.mtp) return;
+    const int64_t hidden = model_->config().hidden_size;
+    const auto eps = static_cast<float>(model_->config().rms_norm_eps);
+    mtp_.first = length_;
+    mtp_.n_states = static_cast<int64_t>(tokens.size());
+    std::ranges::copy(tokens, buffers_.mtp.tokens);
+    for_each_row(c, mtp_.n_states, hidden, [&](int64_t i) {
+      c.kernels->rms_norm(x + i * hidden, model_->weights().norm.data(), eps, hidden,
+                          buffers_.mtp.states + i * hidden);
+    });
+  }
+
+  // The angles of all places of a pass.
+  void set_angles(std::span<const Part> parts) const {
+    for (const Part& part : parts) {
+      for (int64_t i = 0; i < part.n; ++i) {
+        model_->rotary().angles(part.begin + i, angles(part.first + i));
+      }
+    }
+  }
   // Of row i of the pass: (2, rope_dim / 2).
   [[nodiscard]] float* angles(int64_t i) const noexcept {
     return buffers_.angles + i * model_->config().rope_dim();
@@ -508,14 +607,12 @@ class Sequence {
             .failed = failed_.get()};
   }
 
-  // x = rows of embed_tokens.
-  void embed(std::span<const int32_t> tokens) const {
-    const Matrix& table = model_->weights().embed_tokens;
+  // x (tokens, hidden) = rows of the table.
+  void embed(const Matrix& table, std::span<const int32_t> tokens, float* x) const {
     const KernelMatrix rows = kernel_matrix(table);
     for (size_t i = 0; i < tokens.size(); ++i) {
       model_->kernels().unpack_rows[static_cast<size_t>(table.dtype)](
-          &rows, tokens[i], tokens[i] + 1, buffers_.x + static_cast<int64_t>(i) * table.cols,
-          table.cols);
+          &rows, tokens[i], tokens[i] + 1, x + static_cast<int64_t>(i) * table.cols, table.cols);
     }
   }
 
@@ -564,7 +661,7 @@ class Sequence {
                        s.buffers_.cache,
                        s.buffers_.cache.layer(l),
                        angles(part.first),
-                       s.length_,
+                       part.begin,
                        part.n,
                        model_->softmax_scale_of_scores()};
     gqa_store(call, model_->rotary());
@@ -584,12 +681,12 @@ class Sequence {
                        s.buffers_.cache,
                        s.buffers_.cache.layer(l),
                        angles(part.first),
-                       s.length_,
+                       part.begin,
                        part.n,
                        model_->softmax_scale_of_scores()};
     mla_store(call, model_->rotary());
     const MlaForm form = s.options_.mla == MlaForm::kAuto
-                             ? choose_mla_form(config, s.length_, part.n)
+                             ? choose_mla_form(config, part.begin, part.n)
                              : s.options_.mla;
     if (form == MlaForm::kAbsorbed) {
       mla_absorbed(call);
@@ -619,17 +716,21 @@ class Sequence {
 
   // out (n, vocab_size) = lm_head(RMSNorm(x)) of rows [first, first + n) of the last chunk.
   void compute_logits(int64_t first, int64_t n, float* out) const {
+    head(model_->weights().norm, model_->weights().lm_head, first, n, out);
+  }
+
+  // The same with the norm and the head given.
+  void head(const std::vector<float>& norm, const Matrix& lm_head, int64_t first, int64_t n,
+            float* out) const {
     const Config& config = model_->config();
-    const Weights& w = model_->weights();
     const int64_t hidden = config.hidden_size;
     const Compute c = compute();
     for (int64_t i = 0; i < n; ++i) {
-      c.kernels->rms_norm(buffers_.x + (first + i) * hidden, w.norm.data(),
+      c.kernels->rms_norm(buffers_.x + (first + i) * hidden, norm.data(),
                           static_cast<float>(config.rms_norm_eps), hidden,
                           buffers_.normed + i * hidden);
     }
-    multiply(c,
-             std::array{Product{&w.lm_head, buffers_.normed, hidden, n, out, config.vocab_size}});
+    multiply(c, std::array{Product{&lm_head, buffers_.normed, hidden, n, out, config.vocab_size}});
   }
 
   // Hands over the logits of the chunk of n tokens just computed.
@@ -649,6 +750,8 @@ class Sequence {
   std::unique_ptr<std::atomic<bool>> failed_;
   int64_t length_ = 0;
   Ahead ahead_;
+  MtpProgress mtp_;
+  bool mtp_rests_ = false;
 };
 
 }  // namespace pensee

@@ -70,6 +70,18 @@ struct LayerWeights {
   FfnWeights mlp;                               // of intermediate_size; dense layers only
 };
 
+// The multi-token-prediction layer (DeepSeek-V3, arXiv:2412.19437, section 2.2): from the main
+// model's state of one token and from the next token it predicts the one after.
+struct MtpWeights {
+  Matrix embed_tokens;       // (vocab_size, hidden)
+  std::vector<float> enorm;  // (hidden): of the embedding
+  std::vector<float> hnorm;  // (hidden): of the state
+  Matrix eh_proj;            // (hidden, 2 * hidden): of the embedding, then the state
+  LayerWeights layer;
+  std::vector<float> norm;  // (hidden): shared_head.norm
+  Matrix head;              // (vocab_size, hidden): shared_head.head
+};
+
 struct Weights {
   Matrix embed_tokens;      // (vocab_size, hidden)
   std::vector<float> norm;  // (hidden)
@@ -78,6 +90,7 @@ struct Weights {
   // files of Llama 3 do.
   std::vector<float> rope_freqs;
   std::vector<LayerWeights> layers;
+  std::unique_ptr<MtpWeights> mtp;  // null if the checkpoint has none
 
   // Scales and realigned tensors that the matrices point to; everything else stays in the mapped
   // file.
@@ -232,6 +245,24 @@ class WeightReader {
     return moe(c, *out.moe);
   }
 
+  // The layer of multi-token prediction, at the index after the last one. Where it has no embedding
+  // or head of its own, those of the model are its own.
+  Result<void> mtp(const Config& c, MtpWeights& out) {
+    PENSEE_RETURN_IF_ERROR(layer(c, c.n_layers, out.layer));
+    PENSEE_RETURN_IF_ERROR(vector("enorm.weight", c.hidden_size, out.enorm));
+    PENSEE_RETURN_IF_ERROR(vector("hnorm.weight", c.hidden_size, out.hnorm));
+    PENSEE_RETURN_IF_ERROR(matrix("eh_proj.weight", c.hidden_size, 2 * c.hidden_size, out.eh_proj));
+    PENSEE_RETURN_IF_ERROR(vector("shared_head.norm.weight", c.hidden_size, out.norm));
+    out.embed_tokens = weights_.embed_tokens;
+    if (has("embed_tokens.weight")) {
+      PENSEE_RETURN_IF_ERROR(
+          matrix("embed_tokens.weight", c.vocab_size, c.hidden_size, out.embed_tokens));
+    }
+    out.head = weights_.lm_head;
+    if (!has("shared_head.head.weight")) return {};
+    return matrix("shared_head.head.weight", c.vocab_size, c.hidden_size, out.head);
+  }
+
  private:
   // One matrix of every expert: each in its own tensor, as in Hugging Face's files and old GGUF
   // files, or all in one.
@@ -317,8 +348,10 @@ class WeightReader {
   int64_t layer_ = -1;  // none yet
 };
 
-// Every tensor of the model that the configuration asks for; others (such as the multi-token
-// prediction layer) are left alone. Errors: kNotFound, kCorruptFile, kCancelled.
+// Every tensor of the model that the configuration asks for; others are left alone. The layer of
+// multi-token prediction may be missing, as it often is in converted files, and is read as a whole
+// where it is not; and if it alone had experts, nobody would have checked their numbers. Errors:
+// kNotFound, kCorruptFile, kCancelled.
 inline Result<Weights> Weights::load(const Checkpoint& checkpoint, const Config& config,
                                      const LoadProgress& progress) {
   Weights weights;
@@ -342,6 +375,12 @@ inline Result<Weights> Weights::load(const Checkpoint& checkpoint, const Config&
       return Error{Status::kCancelled, checkpoint.source() + ": loading was cancelled"};
     }
     PENSEE_RETURN_IF_ERROR(reader.layer(config, i, weights.layers.emplace_back()));
+  }
+  reader.enter_layer(config.n_layers);
+  const bool is_checked = config.has_moe() || !config.is_moe_layer(config.n_layers);
+  if (config.num_nextn_predict_layers > 0 && is_checked && reader.has("eh_proj.weight")) {
+    weights.mtp = std::make_unique<MtpWeights>();
+    PENSEE_RETURN_IF_ERROR(reader.mtp(config, *weights.mtp));
   }
   return weights;
 }
