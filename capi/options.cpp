@@ -89,10 +89,9 @@ Result<SessionOptions> session_options(const pensee_session_options* given) {
   PENSEE_ASSIGN_OR_RETURN(const pensee_session_options options,
                           read_struct(given, default_session_options()));
   if (options.speculation < PENSEE_SPECULATION_OFF ||
-      options.speculation > PENSEE_SPECULATION_PROMPT_LOOKUP) {
-    return invalid_argument(
-        "speculation: expected PENSEE_SPECULATION_OFF or PROMPT_LOOKUP, found " +
-        std::to_string(options.speculation));
+      options.speculation > PENSEE_SPECULATION_AUTO) {
+    return invalid_argument("speculation: expected a value of PENSEE_SPECULATION_..., found " +
+                            std::to_string(options.speculation));
   }
   if (options.cache_type < PENSEE_CACHE_BF16 || options.cache_type > PENSEE_CACHE_Q8) {
     return invalid_argument("cache_type: expected PENSEE_CACHE_BF16, F32 or Q8, found " +

@@ -26,10 +26,12 @@ static_assert(static_cast<int>(Thinking::kAuto) == PENSEE_THINKING_AUTO);
 static_assert(static_cast<int>(Thinking::kOn) == PENSEE_THINKING_ON);
 static_assert(static_cast<int>(Thinking::kOff) == PENSEE_THINKING_OFF);
 #define PENSEE_X(...) +1
-static_assert(0 PENSEE_SPECULATION_LIST(PENSEE_X) == 2);
+static_assert(0 PENSEE_SPECULATION_LIST(PENSEE_X) == 4);
 #undef PENSEE_X
 static_assert(static_cast<int>(Speculation::kOff) == PENSEE_SPECULATION_OFF);
 static_assert(static_cast<int>(Speculation::kPromptLookup) == PENSEE_SPECULATION_PROMPT_LOOKUP);
+static_assert(static_cast<int>(Speculation::kMtp) == PENSEE_SPECULATION_MTP);
+static_assert(static_cast<int>(Speculation::kAuto) == PENSEE_SPECULATION_AUTO);
 static_assert(kNoCap == PENSEE_NO_CAP);
 
 }  // namespace

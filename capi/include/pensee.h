@@ -238,8 +238,15 @@ typedef struct pensee_session pensee_session;
 
 /* Where guesses at coming tokens are taken from, which are read together with the newest one. They
  * change no reply, but the time it takes. PROMPT_LOOKUP: an earlier place of the prompt or the
- * reply at which the same tokens stood. */
-enum { PENSEE_SPECULATION_OFF = 0, PENSEE_SPECULATION_PROMPT_LOOKUP = 1 };
+ * reply at which the same tokens stood. MTP: the model's own layer of multi-token prediction, as
+ * DeepSeek-V3 and R1 have; PENSEE_ERROR_UNSUPPORTED without one. AUTO: prompt lookup; where that
+ * has no guess, the model's layer, if it has one. */
+enum {
+  PENSEE_SPECULATION_OFF = 0,
+  PENSEE_SPECULATION_PROMPT_LOOKUP = 1,
+  PENSEE_SPECULATION_MTP = 2,
+  PENSEE_SPECULATION_AUTO = 3
+};
 
 /* How a cache holds its numbers: in 16 bits, in 32 and so exactly, or in 8 with a scale for every
  * 32 numbers. */

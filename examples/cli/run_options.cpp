@@ -43,7 +43,7 @@ void add_ask_options(CLI::App& command, AskOptions& options) {
       .add_option("--speculation", options.speculation,
                   "Where guesses at coming tokens are from; they change the time, not the reply")
       ->transform(CLI::CheckedTransformer(kSpeculation))
-      ->option_text("{off,prompt_lookup}");
+      ->option_text("{off,prompt_lookup,mtp,auto}");
   command.add_option("--temp", options.temperature, "Temperature; 0: greedy");
   command.add_option("--top-p", options.top_p, "Keep the most probable tokens of this sum");
   command.add_option("--top-k", options.top_k, "Keep this many most probable tokens; 0: all");

@@ -282,27 +282,29 @@ static void speculation(const pensee_model* model) {
   pensee_sampler_options sampler;
   const pensee_reply_options reply = greedy(&sampler, 60);
   pensee_usage usage;
-  pensee_session* sessions[2] = {NULL, NULL};
-  size_t n[2];
-  const int32_t* tokens[2];
+  pensee_session* sessions[4] = {NULL, NULL, NULL, NULL};
+  size_t n[4];
+  const int32_t* tokens[4];
   int k;
   CHECK(pensee_session_options_init(&options, sizeof options, PENSEE_VERSION) == PENSEE_OK);
   CHECK(options.speculation == PENSEE_SPECULATION_OFF);
   CHECK(pensee_usage_init(&usage, sizeof usage, PENSEE_VERSION) == PENSEE_OK);
-  for (k = 0; k < 2; ++k) {
+  for (k = 0; k < 4; ++k) {
     options.speculation = k;
     MUST(pensee_session_create(model, &options, &sessions[k], &error));
     MUST(pensee_session_ask(sessions[k], kQuestion, PENSEE_NUL_TERMINATED, &reply, &error));
     tokens[k] = pensee_session_tokens(sessions[k], &n[k]);
     MUST(pensee_session_get_usage(sessions[k], &usage, &error));
-    CHECK(usage.accepted_tokens <= usage.draft_tokens && (k == 1 || usage.draft_tokens == 0));
+    CHECK(usage.accepted_tokens <= usage.draft_tokens && (k > 0 || usage.draft_tokens == 0));
   }
-  CHECK(n[0] == n[1] && memcmp(tokens[0], tokens[1], n[0] * sizeof *tokens[0]) == 0);
-  for (k = 0; k < 2; ++k) pensee_session_destroy(sessions[k]);
+  for (k = 1; k < 4; ++k) {
+    CHECK(n[0] == n[k] && memcmp(tokens[0], tokens[k], n[0] * sizeof *tokens[0]) == 0);
+  }
+  for (k = 0; k < 4; ++k) pensee_session_destroy(sessions[k]);
   sessions[0] = NULL;
   options.speculation = -1;
   EXPECT(INVALID, "speculation", pensee_session_create(model, &options, &sessions[0], &error));
-  options.speculation = 2;
+  options.speculation = 4;
   EXPECT(INVALID, "speculation", pensee_session_create(model, &options, &sessions[0], &error));
 }
 

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace pensee {
@@ -127,9 +128,41 @@ TEST_CASE("a rate forgets slowly what is long ago") {
   CHECK(rate.value() < 0.2);
 }
 
+TEST_CASE("guesses that cost something rest after a trial that failed, longer each time") {
+  CostlyGuesses guesses(0.5);
+  std::vector<int64_t> rests;
+  int64_t rest = 0;
+  int64_t made = 0;
+  for (int pass = 0; pass < 20000; ++pass) {
+    if (!guesses.is_due()) {
+      ++rest;
+      continue;
+    }
+    if (rest > 0) rests.push_back(std::exchange(rest, 0));
+    ++made;
+    CHECK(guesses.make(7).front() == 7);
+    guesses.settle(8);
+  }
+  CHECK(made < 160);
+  REQUIRE(rests.size() >= 3);
+  for (size_t i = 1; i < rests.size(); ++i) CHECK(rests[i] >= rests[i - 1]);
+}
+
+TEST_CASE("guesses that come true go on, and only what they were about counts") {
+  CostlyGuesses guesses(0.75);
+  for (int pass = 0; pass < 1000; ++pass) {
+    REQUIRE(guesses.is_due());
+    guesses.make(pass);
+    guesses.settle(pass % 10 == 9 ? -2 : pass);
+    guesses.settle(-3);  // a token that nobody guessed
+  }
+}
+
 TEST_CASE("names") {
   CHECK(std::string(name_of(Speculation::kOff)) == "off");
   CHECK(std::string(name_of(Speculation::kPromptLookup)) == "prompt_lookup");
+  CHECK(std::string(name_of(Speculation::kMtp)) == "mtp");
+  CHECK(std::string(name_of(Speculation::kAuto)) == "auto");
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ const Case kCases[] = {{"mla_yarn_f32", "mla_yarn_f32"},
                        {"gguf/v3_nextn.gguf", "v3_mtp_bf16"}};
 
 Sequence with_mtp(const std::shared_ptr<const Transformer>& model, int64_t chunk = 512) {
-  auto sequence = Sequence::create(model, {.chunk = chunk, .mtp = true});
+  auto sequence = Sequence::create(model, {.chunk = chunk, .cache_type = kExact, .mtp = true});
   REQUIRE_MESSAGE(sequence.ok(), sequence.error().message);
   return std::move(sequence).value();
 }
@@ -47,7 +47,7 @@ TEST_CASE("the layer agrees with the reference, token by token and after drafts 
       const auto expected = golden::read_model(kModels + "/" + test.expected);
       const auto model = load_transformer(kModels + "/" + test.checkpoint, *kernels, 2);
       const std::vector<int32_t> tokens = expected.tokens();
-      Sequence plain = Sequence::create(model).value();
+      Sequence plain = Sequence::create(model, {.cache_type = kExact}).value();
       Sequence sequence = with_mtp(model);
       REQUIRE(plain.decode(tokens[0]).ok());
       REQUIRE(sequence.decode(tokens[0]).ok());

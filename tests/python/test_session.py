@@ -382,13 +382,15 @@ def test_sizes_of_a_session(model: pensee.Model) -> None:
 def test_guesses_change_no_reply(model: pensee.Model) -> None:
     plain = model.session()
     guessing = model.session(speculation="prompt_lookup")
-    for session in (plain, guessing):
+    by_layer = model.session(speculation="mtp")
+    for session in (plain, guessing, by_layer):
         session.ask("What is 34 + 57?", temperature=0)
         # The same once more, after a whole reply to it.
         tokens = [*session.tokens, *session.tokens[: session.reply.usage.prompt_tokens]]
         session.start_tokens(tokens, temperature=0, max_tokens=100)
         session.answer()
-    assert list(guessing.tokens) == list(plain.tokens)
+    assert list(guessing.tokens) == list(plain.tokens) == list(by_layer.tokens)
+    assert by_layer.reply.usage.draft_tokens > 0
     assert plain.reply.usage.draft_tokens == 0
     assert 0 < guessing.reply.usage.accepted_tokens <= guessing.reply.usage.draft_tokens
     restored = model.restore(guessing.save(), speculation="prompt_lookup")

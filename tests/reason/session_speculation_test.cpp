@@ -96,13 +96,28 @@ int64_t expect_same_replies(Session& guessing, Session& plain, const std::vector
 
 TEST_CASE("replies are the same event for event, greedy and sampled, and need fewer passes") {
   const std::vector<int32_t> prompt = prompt_with_a_reply();
-  auto plain = session_with(Speculation::kOff);
-  auto guessing = session_with(Speculation::kPromptLookup);
-  int64_t accepted = 0;
-  for (const ReplyOptions& options : many_options()) {
-    accepted += expect_same_replies(*guessing, *plain, prompt, options);
+  for (const auto speculation :
+       {Speculation::kPromptLookup, Speculation::kMtp, Speculation::kAuto}) {
+    CAPTURE(std::string(name_of(speculation)));
+    auto plain = session_with(Speculation::kOff);
+    auto guessing = session_with(speculation);
+    int64_t accepted = 0;
+    for (const ReplyOptions& options : many_options()) {
+      accepted += expect_same_replies(*guessing, *plain, prompt, options);
+    }
+    CHECK(accepted > (speculation == Speculation::kMtp ? 20 : 200));
   }
-  CHECK(accepted > 200);
+}
+
+TEST_CASE("a model without the layer is kUnsupported where it is asked for, and has the rest") {
+  const auto model =
+      must(Model::load(std::string(PENSEE_TEST_DATA) + "/models/gguf/v3_split_kv_b.gguf",
+                       {.kernels = &best_kernels()}));
+  const auto refused = Session::create(model, {.speculation = Speculation::kMtp});
+  REQUIRE(!refused.ok());
+  CHECK(refused.error().status == Status::kUnsupported);
+  CHECK(refused.error().message.find("speculation") == 0);
+  CHECK(Session::create(model, {.speculation = Speculation::kAuto}).ok());
 }
 
 TEST_CASE("passes of few tokens bound the guesses") {
@@ -119,7 +134,7 @@ TEST_CASE("a fork amid guesses, and a session saved amid them, go on as without"
   const std::vector<int32_t> prompt = prompt_with_a_reply();
   const ReplyOptions options = many_options()[6];
   auto plain = session_with(Speculation::kOff);
-  auto source = session_with(Speculation::kPromptLookup);
+  auto source = session_with(Speculation::kAuto);
   CHECK(expect_same_replies(*source, *plain, prompt, options) > 10);
   const auto expected = run_prompt(*plain, prompt, options);
   REQUIRE(source->start_prompt(prompt, options).ok());
@@ -154,6 +169,7 @@ TEST_CASE("a conversation with messages, rewound and cancelled, is the same") {
   std::vector<std::unique_ptr<Session>> sessions;
   sessions.push_back(session_with(Speculation::kOff));
   sessions.push_back(session_with(Speculation::kPromptLookup));
+  sessions.push_back(session_with(Speculation::kMtp));
   std::vector<std::vector<Event>> events(sessions.size());
   std::vector<std::vector<int32_t>> tokens(sessions.size());
   for (size_t k = 0; k < sessions.size(); ++k) {
@@ -174,8 +190,10 @@ TEST_CASE("a conversation with messages, rewound and cancelled, is the same") {
     REQUIRE(s.rewind(2).ok());
     ask("What is 12 + 30?", -10);
   }
-  expect_same(events[1], events[0]);
-  CHECK(tokens[1] == tokens[0]);
+  for (size_t k = 1; k < sessions.size(); ++k) {
+    expect_same(events[k], events[0]);
+    CHECK(tokens[k] == tokens[0]);
+  }
 }
 
 TEST_CASE("what the engine writes is read in few passes, guesses or not") {

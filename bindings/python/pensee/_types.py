@@ -17,8 +17,10 @@ Prompt = str | Sequence[Mapping[str, str]]
 """A user's text, or messages with `role` (system, user, assistant) and `content`. Thoughts of former
 replies (`reasoning_content`) are left out, as R1 wants it."""
 
-Speculation = Literal["off", "prompt_lookup"]
-"""prompt_lookup: an earlier place of the prompt or the reply at which the same tokens stood."""
+Speculation = Literal["off", "prompt_lookup", "mtp", "auto"]
+"""prompt_lookup: an earlier place of the prompt or the reply at which the same tokens stood. mtp: the
+model's own layer of multi-token prediction, as DeepSeek-V3 and R1 have. auto: prompt lookup; where that
+has no guess, the model's layer, if it has one."""
 
 
 CacheType = Literal["bf16", "f32", "q8"]

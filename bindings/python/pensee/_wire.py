@@ -8,7 +8,7 @@ from typing import Any, cast
 from ._errors import InvalidArgumentError
 
 _TYPES = {"enabled": True, "disabled": False}
-_SPECULATIONS = {"off": 0, "prompt_lookup": 1}  # at the numbers of the C interface
+_SPECULATIONS = {"off": 0, "prompt_lookup": 1, "mtp": 2, "auto": 3}  # at the numbers of the C interface
 _CACHE_TYPES = {"bf16": 0, "f32": 1, "q8": 2}  # likewise
 # Thought tokens, as Google's servers take these words; "none" is no thought.
 _EFFORTS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -100,6 +101,13 @@ class TokenFeed {
     }
     return sequence_.logits();
   }
+
+  // What Sequence::guess_logits() says of the newest token. Precondition: draft_room() > 0.
+  Result<std::optional<std::span<const float>>> guess_logits() {
+    if (logits_are_due_) return std::optional<std::span<const float>>();
+    return sequence_.guess_logits(tokens_.back());
+  }
+  void rest_mtp(bool rests) noexcept { sequence_.rest_mtp(rests); }
 
   // Tokens that logits() would read ahead: none if it has nothing to compute. Precondition: as for
   // logits().

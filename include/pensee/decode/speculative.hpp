@@ -15,9 +15,13 @@ namespace pensee {
 // X(enumerator, value, name): where guesses come from.
 //   kOff           no guesses
 //   kPromptLookup  an earlier place of the prompt or the reply at which the same tokens stood
-#define PENSEE_SPECULATION_LIST(X) \
-  X(kOff, 0, "off")                \
-  X(kPromptLookup, 1, "prompt_lookup")
+//   kMtp           the model's own layer of multi-token prediction, as DeepSeek-V3 and R1 have
+//   kAuto          prompt lookup; where that has no guess, the model's layer, if it has one
+#define PENSEE_SPECULATION_LIST(X)     \
+  X(kOff, 0, "off")                    \
+  X(kPromptLookup, 1, "prompt_lookup") \
+  X(kMtp, 2, "mtp")                    \
+  X(kAuto, 3, "auto")
 
 #define PENSEE_X(enumerator, value, name) enumerator = value,
 enum class Speculation : int { PENSEE_SPECULATION_LIST(PENSEE_X) };
@@ -51,6 +55,51 @@ class HitRate {
   static constexpr int32_t kRemembered = 64;
   int32_t guesses_ = 0;
   int32_t hits_ = 0;
+};
+
+// Decides whether guesses that cost something are made: while enough of them come true. Otherwise
+// they rest, for longer each time, so that their cost vanishes.
+class CostlyGuesses {
+ public:
+  // `worth` as for PromptLookup.
+  explicit CostlyGuesses(double worth) noexcept : worth_(worth) {}
+
+  // Called once for each pass that might begin with a guess.
+  [[nodiscard]] bool is_due() noexcept {
+    if (rest_ == 0) return true;
+    --rest_;
+    return false;
+  }
+
+  // A guess was made; valid until the next one.
+  std::span<const int32_t> make(int32_t token) noexcept {
+    token_ = token;
+    return {&token_, 1};
+  }
+  // A token was chosen, and is what the last guess, if any is open, was about.
+  void settle(int32_t token) noexcept {
+    if (token_ == kNone) return;
+    rate_.add(token == token_);
+    token_ = kNone;
+    if (++made_ < kTrial || rate_.value() >= worth_) return;
+    rest_ = next_rest_;
+    next_rest_ = std::min(2 * next_rest_, kLongestRest);
+    rate_ = {};
+    made_ = 0;
+  }
+
+ private:
+  static constexpr int32_t kNone = -1;
+  static constexpr int64_t kTrial = 16;
+  static constexpr int64_t kFirstRest = 128;  // passes
+  static constexpr int64_t kLongestRest = 8192;
+
+  double worth_;
+  HitRate rate_;
+  int32_t token_ = kNone;
+  int64_t made_ = 0;
+  int64_t rest_ = 0;
+  int64_t next_rest_ = kFirstRest;
 };
 
 // Prompt lookup: where the newest tokens stood before, what followed them then is the guess.

@@ -101,8 +101,10 @@ class Model {
       const auto elements = blocks * static_cast<size_t>(dtype_block_elements(tensor.dtype));
       estimate.converted_bytes += elements * sizeof(float);
     }
-    PENSEE_ASSIGN_OR_RETURN(estimate.session_bytes,
-                            Sequence::estimate_memory(config, session.sequence_options(), threads));
+    const bool has_mtp = config.num_nextn_predict_layers > 0;
+    PENSEE_ASSIGN_OR_RETURN(
+        estimate.session_bytes,
+        Sequence::estimate_memory(config, session.sequence_options(has_mtp), threads));
     return estimate;
   }
 

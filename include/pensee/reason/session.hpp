@@ -1,6 +1,7 @@
 // Session: one conversation with a model; thoughts and answers come apart.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -51,17 +52,24 @@ class Access;
 // from signal handlers.
 class Session {
  public:
-  // Errors: those of Sequence::create.
+  // Errors: those of Sequence::create; kUnsupported if the model has no layer for the speculation.
   static Result<std::unique_ptr<Session>> create(std::shared_ptr<const Model> model,
                                                  const SessionOptions& options = {}) {
-    PENSEE_ASSIGN_OR_RETURN(Sequence sequence,
-                            Sequence::create(model->transformer(), options.sequence_options()));
+    const bool has_mtp = model->transformer()->weights().mtp != nullptr;
+    if (options.speculation == Speculation::kMtp && !has_mtp) {
+      return unsupported("speculation: this model has no layer of multi-token prediction");
+    }
+    const SequenceOptions settings = options.sequence_options(has_mtp);
+    PENSEE_ASSIGN_OR_RETURN(Sequence sequence, Sequence::create(model->transformer(), settings));
     PENSEE_ASSIGN_OR_RETURN(Sampler sampler,
                             Sampler::create(static_cast<int32_t>(model->config().vocab_size), {}));
     std::unique_ptr<Session> session(
         new Session(std::move(model), TokenFeed(std::move(sequence)), std::move(sampler)));
-    if (options.speculation != Speculation::kOff) {
-      session->lookup_.emplace(price_of_a_guess(session->model_->config()));
+    const double price = price_of_a_guess(session->model_->config());
+    if (settings.mtp) session->mtp_.emplace(price);
+    if (options.speculation == Speculation::kPromptLookup ||
+        options.speculation == Speculation::kAuto) {
+      session->lookup_.emplace(price);
     }
     return session;
   }
@@ -88,6 +96,7 @@ class Session {
     copy->thought_ended_ = thought_ended_;
     copy->sampled_phase_ = sampled_phase_;
     copy->lookup_ = lookup_;
+    copy->mtp_ = mtp_;
     return copy;
   }
 
@@ -422,7 +431,8 @@ class Session {
     const PhaseController::Action action = controller_->next();
     if (action.kind == PhaseController::ActionKind::kDone) return {};
     const bool forced = action.kind == PhaseController::ActionKind::kForce;
-    PENSEE_ASSIGN_OR_RETURN(const std::span<const float> logits, feed_.logits(draft()));
+    PENSEE_ASSIGN_OR_RETURN(const std::span<const int32_t> ahead, draft());
+    PENSEE_ASSIGN_OR_RETURN(const std::span<const float> logits, feed_.logits(ahead));
     Sample sample;
     if (forced) {
       sample = {action.token, log_prob(logits, action.token)};
@@ -431,6 +441,7 @@ class Session {
       PENSEE_ASSIGN_OR_RETURN(sample, sampler_.sample(logits));
     }
     if (!forced && feed_.foresees(sample.token)) ++controller_->usage().accepted_tokens;
+    if (mtp_) mtp_->settle(sample.token);
     feed_.push(sample.token);
     const size_t refused = controller_->accept(sample.token, sample.log_prob, forced);
     feed_.pop(refused);
@@ -445,13 +456,26 @@ class Session {
   }
 
   // What a pass is worth reading beside the newest token: what will be forced after it, or guesses.
-  [[nodiscard]] std::span<const int32_t> draft() {
+  Result<std::span<const int32_t>> draft() {
     const int64_t room = feed_.draft_room();
     if (room == 0 || !controller_->forced().empty()) return controller_->forced();
-    if (!lookup_) return {};
-    const std::span<const int32_t> guesses = lookup_->guess(feed_.tokens(), room);
+    std::span<const int32_t> guesses;
+    if (lookup_) guesses = lookup_->guess(feed_.tokens(), room);
+    if (mtp_ && guesses.empty()) {
+      PENSEE_ASSIGN_OR_RETURN(guesses, guess_by_mtp());
+    }
     controller_->usage().draft_tokens += static_cast<int64_t>(guesses.size());
     return guesses;
+  }
+
+  Result<std::span<const int32_t>> guess_by_mtp() {
+    const bool is_due = mtp_->is_due();
+    feed_.rest_mtp(!is_due);
+    if (!is_due) return std::span<const int32_t>();
+    PENSEE_ASSIGN_OR_RETURN(const auto logits, feed_.guess_logits());
+    if (!logits) return std::span<const int32_t>();
+    const auto best = std::max_element(logits->begin(), logits->end());
+    return mtp_->make(static_cast<int32_t>(best - logits->begin()));
   }
 
   // What a pass costs more for each further token, as a share of its cost for one, was measured as
@@ -487,6 +511,7 @@ class Session {
   TokenFeed<Sequence> feed_;
   Sampler sampler_;
   std::optional<PromptLookup> lookup_;  // with speculation
+  std::optional<CostlyGuesses> mtp_;    // where the model's own layer guesses
   std::vector<Message> messages_;
   std::atomic<bool> cancel_{false};
   std::atomic<bool> end_thinking_{false};

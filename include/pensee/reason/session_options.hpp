@@ -23,8 +23,11 @@ struct SessionOptions {
   // session and its forks, and allow calls from every thread that creates or destroys one.
   Allocator allocator = {};
 
-  [[nodiscard]] SequenceOptions sequence_options() const noexcept {
+  // `has_mtp`: whether the model has a layer of multi-token prediction.
+  [[nodiscard]] SequenceOptions sequence_options(bool has_mtp = false) const noexcept {
     SequenceOptions options;
+    options.mtp =
+        speculation == Speculation::kMtp || (speculation == Speculation::kAuto && has_mtp);
     options.context_length = context_length;
     options.chunk = prefill_chunk;
     options.cache_type = cache_type;
