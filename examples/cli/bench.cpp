@@ -93,13 +93,17 @@ Result<std::shared_ptr<const Model>> measure_load(const BenchOptions& options,
 
 Result<void> measure_prefill(const Transformer& model, Sequence& sequence,
                              const BenchOptions& options, BenchReport& report) {
+  // A single layer is to do all its work, so the logits of all tokens are asked for.
+  const bool all_rows = !options.layer.empty();
   for (const int64_t n : options.prefill) {
     const std::vector<int32_t> ids = some_tokens(n, model.config().vocab_size);
-    const Work work = work_of(model, {n, 0, 1, report.cache_bytes_per_token});
+    const Work work = work_of(model, {n, 0, 1, report.cache_bytes_per_token, all_rows});
     PassTime pass{n, 0, 0, work};
     PENSEE_ASSIGN_OR_RETURN(pass.seconds, measure_seconds(options.repeats, [&] {
                               sequence.truncate(0);
-                              return sequence.prefill(ids);
+                              if (!all_rows) return sequence.prefill(ids);
+                              return sequence.prefill_with_logits(
+                                  ids, [](int64_t, int64_t, std::span<const float>) {});
                             }));
     report.prefill.push_back(pass);
   }

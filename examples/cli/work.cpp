@@ -81,21 +81,26 @@ Work work_of(const Transformer& model, const Pass& pass) {
   const double rows = sequences * tokens;
   Work work;
   work.weight_bytes += rows * static_cast<double>(w.embed_tokens.row_bytes);
-  add_matrix(w.lm_head, 1, sequences, work);
+  const double last_rows = pass.all_rows ? rows : sequences;
+  add_matrix(w.lm_head, 1, last_rows, work);
   work.cache_bytes =
       sequences * (cached + tokens) * static_cast<double>(pass.cache_bytes_per_token);
   for (const LayerWeights& layer : w.layers) {
     const MlaWeights& mla = layer.mla;
     const GqaWeights& gqa = layer.gqa;
-    for (const Matrix* matrix : {&mla.q_proj, &mla.q_a_proj, &mla.q_b_proj, &mla.kv_a_proj_with_mqa,
-                                 &mla.kv_b_proj, &mla.k_b_proj, &mla.v_b_proj, &mla.o_proj,
-                                 &gqa.q_proj, &gqa.k_proj, &gqa.v_proj, &gqa.o_proj}) {
+    for (const Matrix* matrix :
+         {&mla.q_proj, &mla.q_a_proj, &mla.q_b_proj, &mla.kv_a_proj_with_mqa, &mla.kv_b_proj,
+          &mla.k_b_proj, &mla.v_b_proj, &gqa.q_proj, &gqa.k_proj, &gqa.v_proj}) {
       add_matrix(*matrix, 1, rows, work);
     }
+    // Behind its attention, the last layer goes on with the rows whose logits are wanted.
+    const double left = &layer == &w.layers.back() ? last_rows : rows;
+    add_matrix(mla.o_proj, 1, left, work);
+    add_matrix(gqa.o_proj, 1, left, work);
     if (layer.moe != nullptr) {
-      add_moe(c, *layer.moe, rows, work);
+      add_moe(c, *layer.moe, left, work);
     } else {
-      add_ffn(layer.mlp, 1, rows, work);
+      add_ffn(layer.mlp, 1, left, work);
     }
     work.bf16_operations += kMultiplyAdd * sequences * attention_multiply_adds(c, tokens, cached);
   }

@@ -28,10 +28,11 @@ struct Pass {
   int64_t cached = 0;     // tokens before them
   int64_t sequences = 1;  // which the pass serves
   int64_t cache_bytes_per_token = 0;
+  bool all_rows = false;  // the last layer computes more than each sequence's last token
 };
 
-// The pass computes the logits of each sequence's last token. Weights are read once; of the
-// embeddings one row a token; of an expert's weights as much as is expected where tokens choose
+// The pass computes the logits of each sequence's last token, or of all. Weights are read once; of
+// the embeddings one row a token; of an expert's weights as much as is expected where tokens choose
 // evenly. Norms and biases are left out.
 [[nodiscard]] Work work_of(const Transformer& model, const Pass& pass);
 

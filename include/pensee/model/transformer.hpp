@@ -126,6 +126,14 @@ using PrefillProgress = std::function<bool(int64_t done, int64_t total)>;
 // Logits (n, vocab_size) of n consecutive tokens, the first at `position`; valid during the call.
 using LogitsSink = std::function<void(int64_t position, int64_t n, std::span<const float> logits)>;
 
+// Which rows the last layer works out behind its attention: those from `apart` on, and those before
+// it only if all are wanted, and then in products of their own, so that the others come out to the
+// same bits.
+struct WantedRows {
+  int64_t apart = 0;
+  bool all = true;
+};
+
 // Thread rule: one thread at a time; any number of sequences of one model side by side.
 class Sequence {
  public:
@@ -434,7 +442,8 @@ class Sequence {
     const auto total = static_cast<int64_t>(tokens.size());
     for (int64_t done = 0; done < total;) {
       const int64_t n = std::min(options_.chunk, total - done);
-      forward(tokens.subspan(static_cast<size_t>(done), static_cast<size_t>(n)));
+      forward(tokens.subspan(static_cast<size_t>(done), static_cast<size_t>(n)),
+              {.apart = n - 1, .all = sink || options_.mtp});
       done += n;
       if (sink) logits_to(sink, n);
       if (done == total) compute_logits(n - 1, 1, buffers_.logits);
@@ -496,15 +505,16 @@ class Sequence {
     return done;
   }
 
-  // The forward pass: n tokens through all layers. Afterwards buffers_.x (n, hidden) is the
-  // residual stream after the last layer.
-  void forward(std::span<const int32_t> tokens) {
+  // The forward pass: n tokens through all layers. Afterwards the wanted rows of buffers_.x (n,
+  // hidden) are the residual stream after the last layer.
+  void forward(std::span<const int32_t> tokens, const WantedRows& wanted = {}) {
     const Part all{this, 0, static_cast<int64_t>(tokens.size()), length_};
-    forward(tokens, {&all, 1});
+    forward(tokens, {&all, 1}, wanted);
   }
 
   // The same for tokens of several sequences, in the buffers of this one.
-  void forward(std::span<const int32_t> tokens, std::span<const Part> parts) {
+  void forward(std::span<const int32_t> tokens, std::span<const Part> parts,
+               const WantedRows& wanted = {}) {
     const Weights& w = model_->weights();
     const Compute c = compute();
     const auto n = static_cast<int64_t>(tokens.size());
@@ -516,7 +526,8 @@ class Sequence {
     embed(w.embed_tokens, tokens, buffers_.x);
     set_angles(parts);
     for (size_t l = 0; l < w.layers.size(); ++l) {
-      layer(c, w.layers[l], static_cast<int64_t>(l), parts, n);
+      const bool is_last = l + 1 == w.layers.size();
+      layer(c, w.layers[l], static_cast<int64_t>(l), parts, n, is_last ? wanted : WantedRows{});
     }
     for (const Part& part : parts) {
       part.sequence->keep_states(
@@ -528,13 +539,20 @@ class Sequence {
 
   // x (n, hidden) after layer l.
   void layer(const Compute& c, const LayerWeights& w, int64_t l, std::span<const Part> parts,
-             int64_t n) const {
-    norm(c, w.input_layernorm, n);
+             int64_t n, const WantedRows& wanted = {}) const {
+    norm(c, w.input_layernorm, 0, n);
     attention(c, w, l, parts, n);
-    add_delta(c, n);
-    norm(c, w.post_attention_layernorm, n);
-    feed_forward(c, w, n);
-    add_delta(c, n);
+    if (wanted.all && wanted.apart > 0) finish_rows(c, w, 0, wanted.apart);
+    finish_rows(c, w, wanted.apart, n);
+  }
+
+  // Rows [first, end) of x behind the attention of a layer.
+  void finish_rows(const Compute& c, const LayerWeights& w, int64_t first, int64_t end) const {
+    project_heads(c, w, first, end);
+    add_delta(c, first, end);
+    norm(c, w.post_attention_layernorm, first, end);
+    feed_forward(c, w, first, end);
+    add_delta(c, first, end);
   }
 
   // Puts the tokens whose states are there, and which the layer of multi-token prediction has not
@@ -617,34 +635,37 @@ class Sequence {
   }
 
   // normed = RMSNorm(x), row by row.
-  void norm(const Compute& c, const std::vector<float>& weight, int64_t n) const {
+  void norm(const Compute& c, const std::vector<float>& weight, int64_t first, int64_t n) const {
     const int64_t hidden = model_->config().hidden_size;
     const auto eps = static_cast<float>(model_->config().rms_norm_eps);
-    for_each_row(c, n, hidden, [&](int64_t i) {
+    for_each_row(c, n - first, hidden, [&](int64_t row) {
+      const int64_t i = first + row;
       c.kernels->rms_norm(buffers_.x + i * hidden, weight.data(), eps, hidden,
                           buffers_.normed + i * hidden);
     });
   }
 
-  // delta = attention(normed); the caches of the parts get the new rows of layer l.
+  // The heads of attention(normed); the caches of the parts get the new rows of layer l.
   void attention(const Compute& c, const LayerWeights& layer, int64_t l,
                  std::span<const Part> parts, int64_t n) const {
     const Config& config = model_->config();
-    const float* heads = nullptr;
-    const Matrix* o_proj = nullptr;
     if (config.has_mla()) {
       mla_project(c, config, layer.mla, buffers_.mla, n, buffers_.normed);
       for (const Part& part : parts) latent_attention(layer.mla, l, part);
-      heads = buffers_.mla.heads;
-      o_proj = &layer.mla.o_proj;
     } else {
       gqa_project(c, config, layer.gqa, buffers_.gqa, n, buffers_.normed);
       for (const Part& part : parts) grouped_attention(layer.gqa, l, part);
-      heads = buffers_.gqa.heads;
-      o_proj = &layer.gqa.o_proj;
     }
-    multiply(
-        c, std::array{Product{o_proj, heads, o_proj->cols, n, buffers_.delta, config.hidden_size}});
+  }
+
+  // delta = o_proj of the heads, rows [first, end).
+  void project_heads(const Compute& c, const LayerWeights& layer, int64_t first,
+                     int64_t end) const {
+    const bool has_mla = model_->config().has_mla();
+    const Matrix& w = has_mla ? layer.mla.o_proj : layer.gqa.o_proj;
+    const float* heads = has_mla ? buffers_.mla.heads : buffers_.gqa.heads;
+    multiply(c, std::array{Product{&w, heads + first * w.cols, w.cols, end - first,
+                                   buffers_.delta + first * w.rows, w.rows}});
   }
 
   // A part's sequence has the threads' scratch that its own context needs.
@@ -696,18 +717,21 @@ class Sequence {
   }
 
   // delta = the layer's experts or its dense feed-forward network on normed.
-  void feed_forward(const Compute& c, const LayerWeights& layer, int64_t n) const {
+  void feed_forward(const Compute& c, const LayerWeights& layer, int64_t first, int64_t n) const {
+    const float* x = buffers_.normed + first * model_->config().hidden_size;
+    float* out = buffers_.delta + first * model_->config().hidden_size;
     if (layer.moe != nullptr) {
-      moe(c, model_->config(), *layer.moe, buffers_.moe, n, buffers_.normed, buffers_.delta);
+      moe(c, model_->config(), *layer.moe, buffers_.moe, n - first, x, out);
     } else {
-      ffn(c, layer.mlp, buffers_.ffn, n, buffers_.normed, buffers_.delta);
+      ffn(c, layer.mlp, buffers_.ffn, n - first, x, out);
     }
   }
 
   // x += delta.
-  void add_delta(const Compute& c, int64_t n) const {
+  void add_delta(const Compute& c, int64_t first, int64_t n) const {
     const int64_t hidden = model_->config().hidden_size;
-    for_each_row(c, n, hidden, [&](int64_t i) {
+    for_each_row(c, n - first, hidden, [&](int64_t row) {
+      const int64_t i = first + row;
       float* x = buffers_.x + i * hidden;
       const float* delta = buffers_.delta + i * hidden;
       for (int64_t d = 0; d < hidden; ++d) x[d] += delta[d];
