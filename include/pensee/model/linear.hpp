@@ -64,6 +64,10 @@ inline constexpr int64_t kGemmRows = 16;
 // Weight rows in one task of each way. A panel of the widest matrices stays inside the L2 cache
 // for the vector kernels; a GEMM wants wide panels.
 inline constexpr int64_t kVectorPanel = 64;
+// Short rows go together in tasks of about as many bytes: what a kernel asks for ahead at the end
+// of a task is another thread's.
+inline constexpr int64_t kVectorBytes = 256 * 1024;
+inline constexpr int64_t kMaxVectorPanel = 256;
 inline constexpr int64_t kGemmPanel = 128;
 // Below this many multiply-adds waking another thread costs more than it saves.
 inline constexpr int64_t kSerialWork = int64_t{1} << 16;
@@ -71,7 +75,10 @@ inline constexpr int64_t kSerialWork = int64_t{1} << 16;
 inline constexpr int64_t kQuantizeCost = 2;
 
 [[nodiscard]] inline int64_t panel_rows(const Product& p) noexcept {
-  return p.n >= kGemmRows ? kGemmPanel : kVectorPanel;
+  if (p.n >= kGemmRows) return kGemmPanel;
+  // The second result of a task has room for kGemmPanel rows.
+  const int64_t most = p.up != nullptr ? kGemmPanel : kMaxVectorPanel;
+  return std::clamp(kVectorBytes / std::max<int64_t>(1, p.w->row_bytes), kVectorPanel, most);
 }
 
 // f(row) for every row in [0, n), in parallel when a row's cost (in simple operations) is worth it.
