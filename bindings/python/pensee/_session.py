@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from . import _core
 from ._errors import InvalidArgumentError
@@ -252,6 +252,12 @@ class Session:
     def reseed(self, seed: int) -> None:
         """Gives the sampler a new random stream from the next token on."""
         self._core.reseed(seed)
+
+    @overload
+    def save(self, path: None = None) -> bytes: ...
+
+    @overload
+    def save(self, path: str | os.PathLike[str]) -> None: ...
 
     def save(self, path: str | os.PathLike[str] | None = None) -> bytes | None:
         """Messages, tokens and cache, with a checksum, for `Model.restore()`: into a file, which
