@@ -1,4 +1,4 @@
-// What attention-inl.hpp needs of AVX2: transposes, and the numbers of caches as float32.
+// What attention-inl.hpp needs of AVX2: the numbers of caches as float32.
 #pragma once
 
 #include <immintrin.h>
@@ -6,28 +6,6 @@
 
 namespace pensee {
 namespace {
-
-[[gnu::always_inline]] inline void transpose_8(__m256 (&v)[8]) {
-  __m256 pairs[8];
-  __m256 fours[8];
-#pragma GCC unroll 8
-  for (unsigned i = 0; i < 8; i += 2) {
-    pairs[i] = _mm256_unpacklo_ps(v[i], v[i + 1]);
-    pairs[i + 1] = _mm256_unpackhi_ps(v[i], v[i + 1]);
-  }
-#pragma GCC unroll 8
-  for (unsigned i = 0; i < 8; i += 4) {
-    fours[i] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0x44);
-    fours[i + 1] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0xee);
-    fours[i + 2] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0x44);
-    fours[i + 3] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0xee);
-  }
-#pragma GCC unroll 4
-  for (unsigned i = 0; i < 4; ++i) {
-    v[i] = _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x20);
-    v[i + 4] = _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x31);
-  }
-}
 
 struct CacheF32 {
   static constexpr int kBytes = 4;

@@ -1,5 +1,5 @@
-// What attention-inl.hpp needs of AVX-512: transposes, the numbers of caches as float32 and as
-// bfloat16, and arithmetic in bfloat16.
+// What attention-inl.hpp needs of AVX-512: the numbers of caches as float32 and as bfloat16, and
+// arithmetic in bfloat16.
 #pragma once
 
 #include <immintrin.h>
@@ -7,35 +7,6 @@
 
 namespace pensee {
 namespace {
-
-[[gnu::always_inline]] inline void transpose_16(__m512 (&v)[16]) {
-  __m512 w[16];
-#pragma GCC unroll 8
-  for (unsigned i = 0; i < 16; i += 2) {
-    w[i] = _mm512_unpacklo_ps(v[i], v[i + 1]);
-    w[i + 1] = _mm512_unpackhi_ps(v[i], v[i + 1]);
-  }
-#pragma GCC unroll 4
-  for (unsigned i = 0; i < 16; i += 4) {
-    v[i] = _mm512_shuffle_ps(w[i], w[i + 2], 0x44);
-    v[i + 1] = _mm512_shuffle_ps(w[i], w[i + 2], 0xee);
-    v[i + 2] = _mm512_shuffle_ps(w[i + 1], w[i + 3], 0x44);
-    v[i + 3] = _mm512_shuffle_ps(w[i + 1], w[i + 3], 0xee);
-  }
-#pragma GCC unroll 2
-  for (unsigned i = 0; i < 16; i += 8) {
-#pragma GCC unroll 4
-    for (unsigned j = i; j < i + 4; ++j) {
-      w[j] = _mm512_shuffle_f32x4(v[j], v[j + 4], 0x88);
-      w[j + 4] = _mm512_shuffle_f32x4(v[j], v[j + 4], 0xdd);
-    }
-  }
-#pragma GCC unroll 8
-  for (unsigned i = 0; i < 8; ++i) {
-    v[i] = _mm512_shuffle_f32x4(w[i], w[i + 8], 0x88);
-    v[i + 8] = _mm512_shuffle_f32x4(w[i], w[i + 8], 0xdd);
-  }
-}
 
 struct CacheF32 {
   static constexpr int kBytes = 4;

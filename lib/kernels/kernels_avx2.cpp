@@ -57,7 +57,14 @@ struct Simd {
     return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
   }
 
-  static void transpose(Vec (&v)[kLanes]) { transpose_8(v); }
+  static void transpose(Vec (&v)[kLanes]) {
+    __m256i words[kLanes];
+#pragma GCC unroll 16
+    for (unsigned i = 0; i < kLanes; ++i) words[i] = _mm256_castps_si256(v[i]);
+    pensee::transpose(words);
+#pragma GCC unroll 16
+    for (unsigned i = 0; i < kLanes; ++i) v[i] = _mm256_castsi256_ps(words[i]);
+  }
 
   // v * 2^k for whole k in [-152, 130], with denormal and infinite results: in two factors, as 2^k
   // itself need not be a normal number.

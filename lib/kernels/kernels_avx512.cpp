@@ -63,8 +63,17 @@ struct Simd {
     m = _mm_max_ps(m, _mm_movehl_ps(m, m));
     return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
   }
-  static void transpose(Vec (&v)[kLanes]) { transpose_16(v); }
-  static Vec scale_by_power_of_two(Vec v, Vec k) { return _mm512_scalef_ps(v, k); }
+  static void transpose(Vec (&v)[kLanes]) {
+    __m512i words[kLanes];
+#pragma GCC unroll 16
+    for (unsigned i = 0; i < kLanes; ++i) words[i] = _mm512_castps_si512(v[i]);
+    pensee::transpose(words);
+#pragma GCC unroll 16
+    for (unsigned i = 0; i < kLanes; ++i) v[i] = _mm512_castsi512_ps(words[i]);
+  }
+  static Vec scale_by_power_of_two(Vec v, Vec k) {
+    return _mm512_scalef_ps(v, k);
+  }
 };
 
 struct F32 {

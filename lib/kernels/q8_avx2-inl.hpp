@@ -115,7 +115,7 @@ struct NarrowRows {
 };
 
 // Transposes 8 x 8 words.
-inline void transpose(__m256i (&rows)[8]) {
+[[gnu::always_inline]] inline void transpose(__m256i (&rows)[8]) {
   __m256i t[8];
 #pragma GCC unroll 8
   for (unsigned i = 0; i < 8; i += 2) {

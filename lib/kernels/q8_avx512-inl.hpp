@@ -168,7 +168,7 @@ struct WideRows<E, 1, X, 16> {
 };
 
 // Transposes 16 x 16 words.
-inline void transpose(__m512i (&rows)[16]) {
+[[gnu::always_inline]] inline void transpose(__m512i (&rows)[16]) {
   __m512i t[16];
 #pragma GCC unroll 16
   for (unsigned i = 0; i < 16; i += 2) {

@@ -69,6 +69,23 @@ struct AttentionShape {
   }
 };
 
+// Hands out parts of a thread's scratch, each at a multiple of 64 bytes; without scratch it only
+// counts.
+struct ThreadScratch {
+  float* scratch;
+  int64_t& floats;  // handed out so far
+
+  [[nodiscard]] float* take(int64_t n) const noexcept {
+    constexpr int64_t kAligned = 16;
+    float* taken = scratch == nullptr ? nullptr : scratch + floats;
+    floats += ceil_div(n, kAligned) * kAligned;
+    return taken;
+  }
+  [[nodiscard]] uint32_t* words(int64_t n) const noexcept {
+    return reinterpret_cast<uint32_t*>(take(n));
+  }
+};
+
 // The buffers of one task. Words are as large as floats, so float32 operands take the most.
 struct AttentionBuffers {
   uint32_t* q = nullptr;        // left (block_rows, key_size)
@@ -83,21 +100,15 @@ struct AttentionBuffers {
 
   static AttentionBuffers layout(float* scratch, const AttentionShape& shape) {
     AttentionBuffers b;
-    const auto take = [&](int64_t n) {
-      constexpr int64_t kAligned = 16;
-      float* taken = scratch == nullptr ? nullptr : scratch + b.floats;
-      b.floats += ceil_div(n, kAligned) * kAligned;
-      return taken;
-    };
-    const auto words = [&](int64_t n) { return reinterpret_cast<uint32_t*>(take(n)); };
-    b.q = words(shape.block_rows * shape.key_size);
-    b.keys = words(shape.key_size * kTileTokens);
-    b.values = words(kTileTokens * AttentionShape::columns(shape.value_size));
-    b.scores = take(kScoreRows * kTileTokens);
-    b.weights = words(kScoreRows * kTileTokens);
-    b.loader = take(shape.loader_floats);
-    b.state = take(shape.state_floats());
-    b.split = take(shape.state_floats());
+    const ThreadScratch room{scratch, b.floats};
+    b.q = room.words(shape.block_rows * shape.key_size);
+    b.keys = room.words(shape.key_size * kTileTokens);
+    b.values = room.words(kTileTokens * AttentionShape::columns(shape.value_size));
+    b.scores = room.take(kScoreRows * kTileTokens);
+    b.weights = room.words(kScoreRows * kTileTokens);
+    b.loader = room.take(shape.loader_floats);
+    b.state = room.take(shape.state_floats());
+    b.split = room.take(shape.state_floats());
     return b;
   }
 };

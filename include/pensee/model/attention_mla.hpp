@@ -36,21 +36,15 @@ struct ExpandBuffers {
 
   static ExpandBuffers layout(float* scratch, const Config& c, const KvCache& cache) {
     ExpandBuffers b;
-    const auto take = [&](int64_t n) {
-      constexpr int64_t kAligned = 16;
-      float* taken = scratch == nullptr ? nullptr : scratch + b.floats;
-      b.floats += ceil_div(n, kAligned) * kAligned;
-      return taken;
-    };
-    const auto words = [&](int64_t n) { return reinterpret_cast<uint32_t*>(take(n)); };
+    const ThreadScratch room{scratch, b.floats};
     const int64_t latent = c.kv_lora_rank;
     const int64_t v_columns = AttentionShape::columns(c.v_head_dim);
-    b.w_uk = words(c.qk_nope_head_dim * latent);
-    b.w_uv = words(latent * v_columns);
-    b.latents = words(latent * kTileTokens);
-    b.rows = take(
+    b.w_uk = room.words(c.qk_nope_head_dim * latent);
+    b.w_uv = room.words(latent * v_columns);
+    b.latents = room.words(latent * kTileTokens);
+    b.rows = room.take(
         std::max(kTileTokens * cache.second, std::max(c.qk_nope_head_dim, c.v_head_dim) * latent));
-    b.product = take(std::max(c.qk_nope_head_dim, v_columns) * kTileTokens);
+    b.product = room.take(std::max(c.qk_nope_head_dim, v_columns) * kTileTokens);
     return b;
   }
 };

@@ -64,11 +64,11 @@ inline constexpr int64_t kGemmRows = 16;
 // Weight rows in one task of each way. A panel of the widest matrices stays inside the L2 cache
 // for the vector kernels; a GEMM wants wide panels.
 inline constexpr int64_t kVectorPanel = 64;
+inline constexpr int64_t kGemmPanel = 128;
 // Short rows go together in tasks of about as many bytes: what a kernel asks for ahead at the end
 // of a task is another thread's.
 inline constexpr int64_t kVectorBytes = 256 * 1024;
 inline constexpr int64_t kMaxVectorPanel = 256;
-inline constexpr int64_t kGemmPanel = 128;
 // Below this many multiply-adds waking another thread costs more than it saves.
 inline constexpr int64_t kSerialWork = int64_t{1} << 16;
 // A rough price of quantising one number, in multiply-adds.
