@@ -86,19 +86,62 @@ inline void quantize_group(const float* x, int64_t count, Q8Chunk& out, int64_t 
   out.sums_32[g] = out.sums_16[2 * g] + out.sums_16[2 * g + 1];
 }
 
-inline void quantize_q8(const float* x, int64_t cols, Q8Chunk* out) {
-  const int64_t padded = (cols + kQ8Columns - 1) / kQ8Columns * kQ8Columns;
-  for (int64_t c = 0; c < padded; c += 32) {
-    const int64_t count = std::clamp<int64_t>(cols - c, 0, 32);
-    quantize_group(x + std::min(c, cols), count, out[c / kQ8Columns], c % kQ8Columns / 32);
+// The unit of which the largest magnitude among `count` values is `levels` times, and its inverse.
+struct FixedPoint {
+  float unit = 0.0F;
+  float inverse = 0.0F;
+
+  FixedPoint(const float* values, int64_t count, float levels) {
+    float largest = 0.0F;
+    for (int64_t k = 0; k < count; ++k) {
+      if (!std::isfinite(values[k])) unit = std::numeric_limits<float>::quiet_NaN();
+      largest = std::fmax(largest, std::fabs(values[k]));
+    }
+    if (largest < 1e-30F || std::isnan(unit)) return;
+    unit = largest / levels;
+    inverse = levels / largest;
+  }
+
+  // Of a value times a factor, which has `inverse` in it.
+  [[nodiscard]] int16_t level(float value, float factor) const {
+    return inverse == 0.0F ? int16_t{0} : static_cast<int16_t>(std::nearbyint(value * factor));
+  }
+};
+
+// What a chunk says in fixed point.
+inline void find_levels(Q8Chunk& chunk) {
+  const FixedPoint scales(chunk.scales, 8, kQ8ScaleLevels);
+  chunk.scale_unit = scales.unit;
+  for (int64_t g = 0; g < 8; ++g)
+    chunk.scale_levels[g] = scales.level(chunk.scales[g], scales.inverse);
+  float sums[16];
+  for (int64_t g = 0; g < 16; ++g) {
+    sums[g] = static_cast<float>(chunk.sums_16[g]) * chunk.scales[g / 2];
+  }
+  const FixedPoint fixed(sums, 16, kQ8SumLevels);
+  chunk.sum_unit = fixed.unit;
+  for (int64_t g = 0; g < 16; ++g) chunk.sum_levels_16[g] = fixed.level(sums[g], fixed.inverse);
+  for (int64_t g = 0; g < 8; ++g) {
+    const auto sum = static_cast<float>(chunk.sums_32[g]);
+    chunk.sum_levels_32[g] = fixed.level(sum, chunk.scales[g] * fixed.inverse);
   }
 }
 
+inline void quantize_q8(const float* x, int64_t cols, Q8Chunk* out, int64_t ldo) {
+  const int64_t padded = (cols + kQ8Columns - 1) / kQ8Columns * kQ8Columns;
+  for (int64_t c = 0; c < padded; c += 32) {
+    const int64_t count = std::clamp<int64_t>(cols - c, 0, 32);
+    quantize_group(x + std::min(c, cols), count, out[c / kQ8Columns * ldo], c % kQ8Columns / 32);
+  }
+  for (int64_t c = 0; c < padded; c += kQ8Columns) find_levels(out[c / kQ8Columns * ldo]);
+}
+
 // A block times the columns [c, c + elements) of an input.
-inline float dot_block(const blocks::Codes& block, int64_t elements, const Q8Chunk* x, int64_t c) {
+inline float dot_block(const blocks::Codes& block, int64_t elements, const Q8Chunk* x, int64_t ldx,
+                       int64_t c) {
   float sum = 0.0F;
   for (int64_t e = 0; e < elements; e += blocks::kGroup) {
-    const Q8Chunk& chunk = x[(c + e) / kQ8Columns];
+    const Q8Chunk& chunk = x[(c + e) / kQ8Columns * ldx];
     const int64_t first = (c + e) % kQ8Columns;
     int32_t dot = 0;
     for (int64_t k = 0; k < blocks::kGroup; ++k) {
@@ -125,7 +168,7 @@ void dot_rows_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, cons
       std::fill(std::begin(block.mins), std::end(block.mins), 0.0F);
       blocks::Decoder<kType>::decode(reinterpret_cast<const uint8_t*>(row), block);
       for (int64_t i = 0; i < n; ++i) {
-        y[i * ldy + (r - row_begin)] += dot_block(block, kElements, x + i * ldx, c);
+        y[i * ldy + (r - row_begin)] += dot_block(block, kElements, x + i, ldx, c);
       }
       row += dtype_block_bytes(static_cast<DType>(kType));
     }
