@@ -23,8 +23,9 @@ namespace {
 constexpr unsigned kTilePanels = 2;  // of 16 rows; 2 x 4 sums, the products of two groups of each
 constexpr unsigned kTileInputs = 4;  // of them, two of weights and an input fill 32 registers
 constexpr int64_t kGemmPanels = 8;  // that are made before inputs meet them: a part of the L2 cache
-constexpr int kWeightLevels = 32767;  // of scales
-constexpr int kMinLevels = 8191;      // with kQ8SumLevels, sums of 16 products fit 32 bits
+// The largest levels: sums of 16 products of two such with their inputs' fit 32 bits.
+constexpr int kScaleLevels = 32767;
+constexpr int kMinLevels = 8191;
 
 // How far the sum of a group's products is shifted to the right to fit 16 bits.
 constexpr int log2_narrowing(int64_t largest_sum) {
@@ -41,57 +42,70 @@ struct GemmType {
       log2_narrowing(int64_t{kQ8Columns / E::kGroups} * 127 * E::kLargest);
 };
 
-// A chunk of 16 rows. Scales are those of pairs of groups, 16 bits each.
+// A chunk of 16 rows. Scales and minimums are those of pairs of groups, 16 bits each, as multiples
+// of a unit that each row has.
 template <unsigned kGroups, bool kHasMin>
 struct GemmPanel {
   __m512i codes[kUnits];  // four columns of every row
   __m512i scales[kGroups / 2];
   __m512i mins[kHasMin ? kGroups / 2 : 1];
-  __m512 scale_unit;
-  __m512 min_unit;
+  __m512 unit;
 };
 
-// Numbers (groups, of 16 rows) as multiples of a unit that each row has: pairs of groups, and the
-// unit times `factor`.
+// The largest magnitudes of the groups' numbers; NaN where one is not finite.
 template <unsigned kGroups>
-[[gnu::always_inline]] inline void find_levels(const __m512i (&numbers)[16], unsigned first,
-                                               int most, float factor, __m512i* pairs,
-                                               __m512& unit) {
+[[gnu::always_inline]] inline __m512 largest_of(const __m512i* numbers) {
   __m512 largest = _mm512_setzero_ps();
-  __m512 no_number = _mm512_setzero_ps();  // NaN where a number is not finite
+  __m512 zero = _mm512_setzero_ps();
 #pragma GCC unroll 16
   for (unsigned g = 0; g < kGroups; ++g) {
-    const __m512 value = _mm512_castsi512_ps(numbers[first + g]);
+    const __m512 value = _mm512_castsi512_ps(numbers[g]);
     largest = _mm512_max_ps(largest, _mm512_abs_ps(value));
-    no_number = _mm512_fmadd_ps(value, _mm512_setzero_ps(), no_number);
+    zero = _mm512_fmadd_ps(value, _mm512_setzero_ps(), zero);
   }
-  const auto levels = static_cast<float>(most);
-  const __mmask16 is_some = _mm512_cmp_ps_mask(largest, _mm512_set1_ps(1e-30F), _CMP_GE_OQ);
-  const __m512 inverse = _mm512_maskz_div_ps(is_some, _mm512_set1_ps(levels), largest);
-  unit = _mm512_fmadd_ps(largest, _mm512_set1_ps(factor / levels), no_number);
+  return _mm512_add_ps(largest, zero);
+}
+
+template <unsigned kGroups>
+[[gnu::always_inline]] inline void find_levels(const __m512i* numbers, __m512 inverse,
+                                               __m512i* pairs) {
 #pragma GCC unroll 8
   for (unsigned g = 0; g < kGroups; g += 2) {
-    const __m512 even = _mm512_castsi512_ps(numbers[first + g]);
-    const __m512 odd = _mm512_castsi512_ps(numbers[first + g + 1]);
-    pairs[g / 2] = _mm512_mask_blend_epi16(
-        0xaaaaaaaa, _mm512_cvtps_epi32(_mm512_mul_ps(even, inverse)),
-        _mm512_slli_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(odd, inverse)), 16));
+    const __m512 even = _mm512_mul_ps(_mm512_castsi512_ps(numbers[g]), inverse);
+    const __m512 odd = _mm512_mul_ps(_mm512_castsi512_ps(numbers[g + 1]), inverse);
+    pairs[g / 2] = _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_cvtps_epi32(even),
+                                           _mm512_slli_epi32(_mm512_cvtps_epi32(odd), 16));
   }
 }
 
 template <class E>
 void fill_panel(const char* const* w, GemmPanel<E::kGroups, E::kHasMin>& panel) {
   constexpr unsigned kGroups = E::kGroups;
-  constexpr int kShift = GemmType<E>::kShift;
   // A scale's product with an input's is the upper 17 of 32 bits.
-  constexpr float kFactor = 32768.0F * static_cast<float>(1 << kShift);
+  constexpr float kProduct = 32768.0F * static_cast<float>(1 << GemmType<E>::kShift);
+  constexpr float kMinUnit = kProduct / static_cast<float>(kQ8SumUnit);
   transpose_codes<E>(w, panel.codes);
-  __m512i numbers[16];
-  transpose_scales<E>(w, numbers);
-  find_levels<kGroups>(numbers, 0, kWeightLevels, kFactor, panel.scales, panel.scale_unit);
+  __m512i scales[16];
+  __m512i second[16];
+  transpose_scales<E>(w, scales);
+  if (E::kHasMin && kGroups == 16) transpose_mins<E>(w, second);
+  const __m512i* mins = kGroups == 16 ? second : scales + 8;
+  // Of a scale.
+  __m512 unit = _mm512_mul_ps(largest_of<kGroups>(scales), _mm512_set1_ps(1.0F / kScaleLevels));
+  if (E::kHasMin) {
+    constexpr float kLargest = kMinLevels * kMinUnit;
+    const __m512 of_mins =
+        _mm512_mul_ps(largest_of<kGroups>(mins), _mm512_set1_ps(1.0F / kLargest));
+    unit = _mm512_max_ps(unit, of_mins);
+    unit = _mm512_fmadd_ps(of_mins, _mm512_setzero_ps(), unit);
+  }
+  const __mmask16 is_some = _mm512_cmp_ps_mask(unit, _mm512_set1_ps(1e-30F), _CMP_GE_OQ);
+  const __m512 inverse = _mm512_maskz_div_ps(is_some, _mm512_set1_ps(1.0F), unit);
+  panel.unit = _mm512_mul_ps(unit, _mm512_set1_ps(kProduct));
+  find_levels<kGroups>(scales, inverse, panel.scales);
   if (!E::kHasMin) return;
-  if (kGroups == 16) transpose_mins<E>(w, numbers);
-  find_levels<kGroups>(numbers, 16 - kGroups, kMinLevels, 1.0F, panel.mins, panel.min_unit);
+  const __m512 min_inverse = _mm512_mul_ps(inverse, _mm512_set1_ps(-1.0F / kMinUnit));
+  find_levels<kGroups>(mins, min_inverse, panel.mins);
 }
 
 // Where the products of X inputs' chunk start: minus what the offset of the weights adds, and half
@@ -160,6 +174,24 @@ template <class T, unsigned X>
   }
 }
 
+template <class T, unsigned X>
+[[gnu::always_inline]] inline void add_mins(
+    const GemmPanel<T::kGroups, T::kHasMin>* const (&panels)[kTilePanels],
+    const Q8Chunk* const (&x)[X], __m512i (&sums)[X][kTilePanels]) {
+#pragma GCC unroll 8
+  for (unsigned g = 0; g < T::kGroups; g += 2) {
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < X; ++i) {
+      const __m512i levels =
+          every_word((T::kGroups == 8 ? x[i]->sum_levels_32 : x[i]->sum_levels_16) + g);
+#pragma GCC unroll 2
+      for (unsigned p = 0; p < kTilePanels; ++p) {
+        sums[i][p] = _mm512_dpwssd_epi32(sums[i][p], panels[p]->mins[g / 2], levels);
+      }
+    }
+  }
+}
+
 // y[i * ldy + row] (+)= panels . (input i) in one chunk, for X inputs and 32 rows, of which `rows`
 // are written.
 template <class S, class T, unsigned X>
@@ -190,6 +222,7 @@ template <class S, class T, unsigned X>
       }
     }
   }
+  if (T::kHasMin) add_mins<T, X>(panels, inputs, sums);
 #pragma GCC unroll 4
   for (unsigned i = 0; i < X; ++i) {
 #pragma GCC unroll 2
@@ -197,23 +230,9 @@ template <class S, class T, unsigned X>
       const int64_t count = rows - 16 * int64_t{p};
       if (count <= 0) break;
       float* to = y + int64_t{i} * ldy + 16 * p;
-      __m512 out = is_first ? _mm512_setzero_ps() : load_lanes<S>(to, count, 0.0F);
-      const __m512 unit =
-          _mm512_mul_ps(panels[p]->scale_unit, _mm512_set1_ps(inputs[i]->scale_unit));
-      out = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[i][p]), unit, out);
-      if (T::kHasMin) {
-        const int16_t* levels =
-            T::kGroups == 8 ? inputs[i]->sum_levels_32 : inputs[i]->sum_levels_16;
-        __m512i min = _mm512_setzero_si512();
-#pragma GCC unroll 8
-        for (unsigned g = 0; g < T::kGroups; g += 2) {
-          min = _mm512_dpwssd_epi32(min, panels[p]->mins[g / 2], every_word(levels + g));
-        }
-        const __m512 min_unit =
-            _mm512_mul_ps(panels[p]->min_unit, _mm512_set1_ps(inputs[i]->sum_unit));
-        out = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(min), min_unit, out);
-      }
-      store_lanes<S>(to, count, out);
+      const __m512 before = is_first ? _mm512_setzero_ps() : load_lanes<S>(to, count, 0.0F);
+      const __m512 unit = _mm512_mul_ps(panels[p]->unit, _mm512_set1_ps(inputs[i]->scale_unit));
+      store_lanes<S>(to, count, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[i][p]), unit, before));
     }
   }
 }

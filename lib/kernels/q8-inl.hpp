@@ -307,68 +307,41 @@ inline void quantize_group(const float* x, Q8Chunk* out, int64_t g) {
   out->scales[g] = _mm256_cvtss_f32(scale);
 }
 
-// Numbers in fixed point: multiples of a unit of which the largest magnitude is `levels` times. No
-// levels where the unit is zero or not finite.
-struct FixedPoint {
-  __m256 unit;
-  __m256 inverse;
-
-  // `bits` are of the largest magnitude, in every lane.
-  FixedPoint(__m256i bits, float levels) {
-    const __m256 largest = _mm256_castsi256_ps(bits);
-    const __m256 is_zero = _mm256_cmp_ps(largest, _mm256_set1_ps(1e-30F), _CMP_LT_OQ);
-    const __m256 is_number = _mm256_cmp_ps(largest, _mm256_set1_ps(__FLT_MAX__), _CMP_LE_OQ);
-    unit = _mm256_div_ps(largest, _mm256_set1_ps(levels));
-    // Infinity times zero is a NaN, a NaN remains one.
-    unit = _mm256_add_ps(unit, _mm256_mul_ps(largest, _mm256_setzero_ps()));
-    unit = _mm256_andnot_ps(is_zero, unit);
-    inverse = _mm256_div_ps(_mm256_set1_ps(levels), largest);
-    inverse = _mm256_andnot_ps(is_zero, _mm256_and_ps(is_number, inverse));
-  }
-
-  // Of values times a factor, which has `inverse` in it.
-  [[nodiscard]] __m256i levels(__m256 values, __m256 factor) const {
-    const __m256 is_some = _mm256_cmp_ps(inverse, _mm256_setzero_ps(), _CMP_NEQ_OQ);
-    const __m256i numbers = _mm256_cvtps_epi32(_mm256_mul_ps(values, factor));
-    return _mm256_and_si256(numbers, _mm256_castps_si256(is_some));
-  }
-};
-
 // Two times eight numbers in 16 bits.
 inline __m256i narrow(__m256i low, __m256i high) {
   return _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
 }
 
+// What a chunk says in levels.
 inline void find_levels(Q8Chunk* chunk) {
-  const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
-  const auto floats = [](const int32_t* from) {
-    return _mm256_cvtepi32_ps(load_256(reinterpret_cast<const char*>(from)));
-  };
-  const auto bits_of = [magnitude](__m256 v) {
-    return _mm256_and_si256(_mm256_castps_si256(v), magnitude);
+  const __m256 scales = _mm256_loadu_ps(chunk->scales);
+  const __m256i magnitudes =
+      _mm256_and_si256(_mm256_castps_si256(scales), _mm256_set1_epi32(0x7fffffff));
+  const __m256 largest = _mm256_castsi256_ps(largest_lane(magnitudes));
+  // Also false for a NaN.
+  const __m256 is_some = _mm256_cmp_ps(largest, _mm256_set1_ps(1e-30F), _CMP_GE_OQ);
+  const __m256 is_zero = _mm256_cmp_ps(largest, _mm256_set1_ps(1e-30F), _CMP_LT_OQ);
+  const __m256 most = _mm256_set1_ps(static_cast<float>(kQ8ScaleLevels));
+  chunk->scale_unit = _mm256_cvtss_f32(_mm256_andnot_ps(is_zero, _mm256_div_ps(largest, most)));
+  const __m256 inverse = _mm256_div_ps(most, largest);
+  const __m256i levels = _mm256_and_si256(_mm256_cvtps_epi32(_mm256_mul_ps(scales, inverse)),
+                                          _mm256_castps_si256(is_some));
+  const __m256 in_units = _mm256_mul_ps(_mm256_cvtepi32_ps(levels),
+                                        _mm256_set1_ps(1.0F / static_cast<float>(kQ8SumUnit)));
+  const auto sum_levels = [](const int32_t* sums, __m256 factor) {
+    const __m256i numbers = load_256(reinterpret_cast<const char*>(sums));
+    return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(numbers), factor));
   };
   const auto store = [](int16_t* to, __m256i numbers) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), numbers);
   };
-  const __m256 scales = _mm256_loadu_ps(chunk->scales);
-  const FixedPoint scale(largest_lane(bits_of(scales)), kQ8ScaleLevels);
-  chunk->scale_unit = _mm256_cvtss_f32(scale.unit);
-
-  const __m256i doubled = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
-  const __m256 first =
-      _mm256_mul_ps(floats(chunk->sums_16), _mm256_permutevar8x32_ps(scales, doubled));
-  const __m256 second = _mm256_mul_ps(
-      floats(chunk->sums_16 + 8),
-      _mm256_permutevar8x32_ps(scales, _mm256_add_epi32(doubled, _mm256_set1_epi32(4))));
-  const FixedPoint sum(largest_lane(_mm256_max_epi32(bits_of(first), bits_of(second))),
-                       kQ8SumLevels);
-  chunk->sum_unit = _mm256_cvtss_f32(sum.unit);
-  store(chunk->sum_levels_16,
-        narrow(sum.levels(first, sum.inverse), sum.levels(second, sum.inverse)));
-  const __m256 sums_32 = floats(chunk->sums_32);
   static_assert(offsetof(Q8Chunk, sum_levels_32) == offsetof(Q8Chunk, scale_levels) + 16);
-  store(chunk->scale_levels, narrow(scale.levels(scales, scale.inverse),
-                                    sum.levels(sums_32, _mm256_mul_ps(scales, sum.inverse))));
+  store(chunk->scale_levels, narrow(levels, sum_levels(chunk->sums_32, in_units)));
+  const __m256i doubled = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
+  const __m256i second = _mm256_add_epi32(doubled, _mm256_set1_epi32(4));
+  store(chunk->sum_levels_16,
+        narrow(sum_levels(chunk->sums_16, _mm256_permutevar8x32_ps(in_units, doubled)),
+               sum_levels(chunk->sums_16 + 8, _mm256_permutevar8x32_ps(in_units, second))));
 }
 
 inline void quantize_q8(const float* x, int64_t cols, Q8Chunk* out, int64_t ldo) {

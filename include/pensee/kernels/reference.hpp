@@ -86,44 +86,28 @@ inline void quantize_group(const float* x, int64_t count, Q8Chunk& out, int64_t 
   out.sums_32[g] = out.sums_16[2 * g] + out.sums_16[2 * g + 1];
 }
 
-// The unit of which the largest magnitude among `count` values is `levels` times, and its inverse.
-struct FixedPoint {
-  float unit = 0.0F;
-  float inverse = 0.0F;
-
-  FixedPoint(const float* values, int64_t count, float levels) {
-    float largest = 0.0F;
-    for (int64_t k = 0; k < count; ++k) {
-      if (!std::isfinite(values[k])) unit = std::numeric_limits<float>::quiet_NaN();
-      largest = std::fmax(largest, std::fabs(values[k]));
-    }
-    if (largest < 1e-30F || std::isnan(unit)) return;
-    unit = largest / levels;
-    inverse = levels / largest;
-  }
-
-  // Of a value times a factor, which has `inverse` in it.
-  [[nodiscard]] int16_t level(float value, float factor) const {
-    return inverse == 0.0F ? int16_t{0} : static_cast<int16_t>(std::nearbyint(value * factor));
-  }
-};
-
-// What a chunk says in fixed point.
+// What a chunk says in levels.
 inline void find_levels(Q8Chunk& chunk) {
-  const FixedPoint scales(chunk.scales, 8, kQ8ScaleLevels);
-  chunk.scale_unit = scales.unit;
-  for (int64_t g = 0; g < 8; ++g)
-    chunk.scale_levels[g] = scales.level(chunk.scales[g], scales.inverse);
-  float sums[16];
-  for (int64_t g = 0; g < 16; ++g) {
-    sums[g] = static_cast<float>(chunk.sums_16[g]) * chunk.scales[g / 2];
+  float largest = 0.0F;
+  bool is_finite = true;
+  for (const float scale : chunk.scales) {
+    largest = std::fmax(largest, scale);
+    is_finite = is_finite && !std::isnan(scale);
   }
-  const FixedPoint fixed(sums, 16, kQ8SumLevels);
-  chunk.sum_unit = fixed.unit;
-  for (int64_t g = 0; g < 16; ++g) chunk.sum_levels_16[g] = fixed.level(sums[g], fixed.inverse);
+  const bool is_zero = largest < 1e-30F || !is_finite;
+  const float inverse = is_zero ? 0.0F : static_cast<float>(kQ8ScaleLevels) / largest;
+  chunk.scale_unit = !is_finite ? std::numeric_limits<float>::quiet_NaN()
+                     : is_zero  ? 0.0F
+                                : largest / static_cast<float>(kQ8ScaleLevels);
+  const auto rounded = [](float value) { return static_cast<int16_t>(std::nearbyint(value)); };
   for (int64_t g = 0; g < 8; ++g) {
-    const auto sum = static_cast<float>(chunk.sums_32[g]);
-    chunk.sum_levels_32[g] = fixed.level(sum, chunk.scales[g] * fixed.inverse);
+    const int16_t level = is_zero ? int16_t{0} : rounded(chunk.scales[g] * inverse);
+    const float in_units = static_cast<float>(level) * (1.0F / static_cast<float>(kQ8SumUnit));
+    chunk.scale_levels[g] = level;
+    chunk.sum_levels_32[g] = rounded(static_cast<float>(chunk.sums_32[g]) * in_units);
+    for (int64_t h = 2 * g; h < 2 * g + 2; ++h) {
+      chunk.sum_levels_16[h] = rounded(static_cast<float>(chunk.sums_16[h]) * in_units);
+    }
   }
 }
 

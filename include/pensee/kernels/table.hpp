@@ -59,16 +59,15 @@ struct Q8Chunk {
   float scales[8];
   int32_t sums_32[8];  /* of 32 codes each */
   int32_t sums_16[16]; /* of 16 codes each */
-  /* The scales, and the sums times their scale, in fixed point, for kernels that apply them in
-   * integers: multiples of a unit, the largest scale being kQ8ScaleLevels and the largest sum of 16
-   * codes kQ8SumLevels. Zero where the unit is zero or not finite. */
+  /* For kernels that apply scales in integers: scales[g] is about scale_levels[g] * scale_unit, the
+   * largest kQ8ScaleLevels; sums times their scale are about levels times kQ8SumUnit * scale_unit.
+   * All levels are zero where the unit is zero or not finite. */
   int16_t scale_levels[8];
   int16_t sum_levels_32[8];
   int16_t sum_levels_16[16];
   float scale_unit;
-  float sum_unit;
 };
-enum : int { kQ8ScaleLevels = 4095, kQ8SumLevels = 8191 };
+enum : int { kQ8ScaleLevels = 4095, kQ8SumUnit = 1024 };
 
 /* Quantises a row, chunk c to out[c * ldo]: of every 32 numbers the largest magnitude becomes 127,
  * magnitudes below 1e-30 count as zero, and one that is not finite makes the scale NaN. */
