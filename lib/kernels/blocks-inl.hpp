@@ -6,7 +6,6 @@
 //   kGroups    in a chunk that have a scale each: 8 of 32 columns or 16 of 16
 //   kHasMin    whether there are minimums; value = scale * (code - kOffset) - minimum
 //   kOffset    what is added to codes so that they are unsigned; 0 or a power of two
-//   kLargest   the largest magnitude of a code without the offset
 //   codes()    unsigned codes, 32 columns a vector
 //   scales()   scale and minimum of every group, as float32, with the reference's roundings
 #pragma once
@@ -126,7 +125,6 @@ struct Decoder<KernelType::kQ8_0> {
   static constexpr int kGroups = 8;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 128;
-  static constexpr int kLargest = 128;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
@@ -147,7 +145,6 @@ struct Legacy {
   static constexpr int kGroups = 8;
   static constexpr bool kHasMin = kMin;
   static constexpr int kOffset = kMin ? 0 : kFifthBit ? 16 : 8;
-  static constexpr int kLargest = kMin ? (kFifthBit ? 31 : 15) : kOffset;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
@@ -179,7 +176,6 @@ struct Decoder<KernelType::kQ2_K> {
   static constexpr int kGroups = 16;
   static constexpr bool kHasMin = true;
   static constexpr int kOffset = 0;
-  static constexpr int kLargest = 3;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 2
@@ -210,7 +206,6 @@ struct Decoder<KernelType::kQ3_K> {
   static constexpr int kGroups = 16;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 4;
-  static constexpr int kLargest = 4;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
     Decoder<KernelType::kQ2_K>::codes(w + 16, out);
@@ -263,7 +258,6 @@ struct Decoder<KernelType::kQ4_K> {
   static constexpr int kGroups = 8;
   static constexpr bool kHasMin = true;
   static constexpr int kOffset = 0;
-  static constexpr int kLargest = 15;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 4
@@ -284,7 +278,6 @@ struct Decoder<KernelType::kQ5_K> {
   static constexpr int kGroups = 8;
   static constexpr bool kHasMin = true;
   static constexpr int kOffset = 0;
-  static constexpr int kLargest = 31;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
     Decoder<KernelType::kQ4_K>::codes(w + 32, out);
@@ -307,7 +300,6 @@ struct Decoder<KernelType::kQ6_K> {
   static constexpr int kGroups = 16;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 32;
-  static constexpr int kLargest = 32;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 2
@@ -349,7 +341,6 @@ struct Decoder<KernelType::kIQ4_NL> {
   static constexpr int kGroups = 8;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 128;
-  static constexpr int kLargest = 127;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
@@ -366,7 +357,6 @@ struct Decoder<KernelType::kIQ4_XS> {
   static constexpr int kGroups = 8;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 128;
-  static constexpr int kLargest = 127;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
@@ -390,7 +380,6 @@ struct Decoder<KernelType::kMXFP4> {
   static constexpr int kGroups = 8;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 16;
-  static constexpr int kLargest = 12;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
@@ -494,7 +483,6 @@ struct Decoder<KernelType::kIQ2_XXS> {
   static constexpr int kGroups = 8;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 128;
-  static constexpr int kLargest = 43;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
@@ -535,7 +523,6 @@ struct Decoder<KernelType::kIQ2_XS> {
   static constexpr int kGroups = 16;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 128;
-  static constexpr int kLargest = 43;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
     const auto& grid = kIQ2XSGrid.at;
@@ -561,7 +548,6 @@ struct Decoder<KernelType::kIQ2_S> {
   static constexpr int kGroups = 16;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 128;
-  static constexpr int kLargest = 43;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
@@ -590,7 +576,6 @@ struct Decoder<KernelType::kIQ3_XXS> {
   static constexpr int kGroups = 8;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 128;
-  static constexpr int kLargest = 62;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
@@ -615,7 +600,6 @@ struct Decoder<KernelType::kIQ3_S> {
   static constexpr int kGroups = 8;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 128;
-  static constexpr int kLargest = 15;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
@@ -654,7 +638,6 @@ struct Decoder<KernelType::kIQ1_S> {
   static constexpr int kGroups = 8;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 16;
-  static constexpr int kLargest = 9;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
@@ -682,7 +665,6 @@ struct Decoder<KernelType::kIQ1_M> {
   static constexpr int kGroups = 16;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 16;
-  static constexpr int kLargest = 9;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
