@@ -6,6 +6,7 @@
 //   kGroups    in a chunk that have a scale each: 8 of 32 columns or 16 of 16
 //   kHasMin    whether there are minimums; value = scale * (code - kOffset) - minimum
 //   kOffset    what is added to codes so that they are unsigned; 0 or a power of two
+//   kLargest   the largest magnitude of a code without the offset
 //   codes()    unsigned codes, 32 columns a vector
 //   scales()   scale and minimum of every group, as float32, with the reference's roundings
 #pragma once
@@ -125,6 +126,7 @@ struct Decoder<KernelType::kQ8_0> {
   static constexpr int kGroups = 8;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 128;
+  static constexpr int kLargest = 128;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
@@ -145,6 +147,7 @@ struct Legacy {
   static constexpr int kGroups = 8;
   static constexpr bool kHasMin = kMin;
   static constexpr int kOffset = kMin ? 0 : kFifthBit ? 16 : 8;
+  static constexpr int kLargest = kMin ? (kFifthBit ? 31 : 15) : kOffset;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
@@ -176,6 +179,7 @@ struct Decoder<KernelType::kQ2_K> {
   static constexpr int kGroups = 16;
   static constexpr bool kHasMin = true;
   static constexpr int kOffset = 0;
+  static constexpr int kLargest = 3;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 2
@@ -206,6 +210,7 @@ struct Decoder<KernelType::kQ3_K> {
   static constexpr int kGroups = 16;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 4;
+  static constexpr int kLargest = 4;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
     Decoder<KernelType::kQ2_K>::codes(w + 16, out);
@@ -258,6 +263,7 @@ struct Decoder<KernelType::kQ4_K> {
   static constexpr int kGroups = 8;
   static constexpr bool kHasMin = true;
   static constexpr int kOffset = 0;
+  static constexpr int kLargest = 15;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 4
@@ -278,6 +284,7 @@ struct Decoder<KernelType::kQ5_K> {
   static constexpr int kGroups = 8;
   static constexpr bool kHasMin = true;
   static constexpr int kOffset = 0;
+  static constexpr int kLargest = 31;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
     Decoder<KernelType::kQ4_K>::codes(w + 32, out);
@@ -300,6 +307,7 @@ struct Decoder<KernelType::kQ6_K> {
   static constexpr int kGroups = 16;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 32;
+  static constexpr int kLargest = 32;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 2
@@ -341,6 +349,7 @@ struct Decoder<KernelType::kIQ4_NL> {
   static constexpr int kGroups = 8;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 128;
+  static constexpr int kLargest = 127;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
@@ -357,6 +366,7 @@ struct Decoder<KernelType::kIQ4_XS> {
   static constexpr int kGroups = 8;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 128;
+  static constexpr int kLargest = 127;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
@@ -380,6 +390,7 @@ struct Decoder<KernelType::kMXFP4> {
   static constexpr int kGroups = 8;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 16;
+  static constexpr int kLargest = 12;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
@@ -483,6 +494,7 @@ struct Decoder<KernelType::kIQ2_XXS> {
   static constexpr int kGroups = 8;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 128;
+  static constexpr int kLargest = 43;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
@@ -523,6 +535,7 @@ struct Decoder<KernelType::kIQ2_XS> {
   static constexpr int kGroups = 16;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 128;
+  static constexpr int kLargest = 43;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
     const auto& grid = kIQ2XSGrid.at;
@@ -548,6 +561,7 @@ struct Decoder<KernelType::kIQ2_S> {
   static constexpr int kGroups = 16;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 128;
+  static constexpr int kLargest = 43;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
@@ -576,6 +590,7 @@ struct Decoder<KernelType::kIQ3_XXS> {
   static constexpr int kGroups = 8;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 128;
+  static constexpr int kLargest = 62;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
@@ -600,6 +615,7 @@ struct Decoder<KernelType::kIQ3_S> {
   static constexpr int kGroups = 8;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 128;
+  static constexpr int kLargest = 15;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
@@ -638,6 +654,7 @@ struct Decoder<KernelType::kIQ1_S> {
   static constexpr int kGroups = 8;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 16;
+  static constexpr int kLargest = 9;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8
@@ -665,6 +682,7 @@ struct Decoder<KernelType::kIQ1_M> {
   static constexpr int kGroups = 16;
   static constexpr bool kHasMin = false;
   static constexpr int kOffset = 16;
+  static constexpr int kLargest = 9;
 
   [[gnu::always_inline]] static void codes(const char* w, __m256i (&out)[kChunkVectors]) {
 #pragma GCC unroll 8

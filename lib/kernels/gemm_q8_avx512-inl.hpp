@@ -1,5 +1,15 @@
 // Products of block-quantised weights with many inputs, for AVX-512 (VNNI): panels of transposed
-// weights are made once for all inputs, and the sums of a tile of inputs stay in registers.
+// weights are made once for all inputs.
+//
+// A group's product of codes needs two factors, its scale in the weights and in the input. Applied
+// in float32 they would keep the units busy that multiply the codes, for a quarter of the time. So
+// scales are integers here, multiples of a unit that a row (or an input) has for a chunk: the
+// products of two groups, narrowed to 16 bits, meet the products of their scales in one more
+// instruction, and a chunk's sum becomes a float once. The roundings are of 12 bits (scales) and 15
+// bits (products): far below those of the inputs' eight. They must not lean to one side, for the
+// errors of a row's groups would then add up: codes are centred around zero, so that the products
+// of the common types fit 16 bits as they are, and what is cut off elsewhere is rounded up at a tie
+// in every other group, down in the rest.
 #pragma once
 
 #include <immintrin.h>
@@ -13,122 +23,249 @@
 namespace pensee {
 namespace {
 
-constexpr int64_t kGemmChunks = 8;  // of columns in a panel
-constexpr int64_t kGemmPanels =
-    4;  // of 16 rows: with 8 chunks each they fit a part of the L2 cache
-constexpr unsigned kGemmInputs = 12;  // 24 sums, the weights and an input: 32 registers hold them
+constexpr unsigned kTilePanels = 2;  // of 16 rows; 2 x 4 sums, the products of two groups of each
+constexpr unsigned kTileInputs = 4;  // of them, two of weights and an input fill 32 registers
+constexpr int64_t kGemmPanels = 8;  // that are made before inputs meet them: a part of the L2 cache
+// The largest levels: sums of 16 products of two such with their inputs' fit 32 bits.
+constexpr int kScaleLevels = 32767;
+constexpr int kMinLevels = 8191;
 
-// What gemm_tile reads of X inputs' chunk beside their codes: -offset times the sum of each group,
-// where its product starts, and the sums times their scale, which minimums multiply.
-template <unsigned kGroups, bool kHasMin, unsigned X>
-struct InputSums {
-  alignas(64) int32_t start[X][16];
-  alignas(64) float sums[X][16];
-
-  void load(const Q8Chunk* const (&x)[X], int log2_offset) {
-    const __m512i doubled = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-    for (unsigned i = 0; i < X; ++i) {
-      const __m512i codes = kGroups == 8
-                                ? twice(load_256(reinterpret_cast<const char*>(x[i]->sums_32)))
-                                : load_512(x[i]->sums_16);
-      __m512i scales = twice(load_256(reinterpret_cast<const char*>(x[i]->scales)));
-      if (kGroups == 16) scales = _mm512_permutexvar_epi32(doubled, scales);
-      const __m512i offset = log2_offset < 0
-                                 ? _mm512_setzero_si512()
-                                 : _mm512_sll_epi32(codes, _mm_cvtsi32_si128(log2_offset));
-      _mm512_store_si512(start[i], _mm512_sub_epi32(_mm512_setzero_si512(), offset));
-      if (!kHasMin) continue;
-      _mm512_store_ps(sums[i],
-                      _mm512_mul_ps(_mm512_cvtepi32_ps(codes), _mm512_castsi512_ps(scales)));
-    }
-  }
-};
-
-// y[i * ldy + row] (+)= panels . (input i), for X inputs and 16 rows, of which `rows` are written.
-template <class S, unsigned kGroups, bool kHasMin, unsigned X>
-[[gnu::noinline]] void gemm_tile(const PanelNumbers<kGroups, kHasMin>* panels, int64_t chunks,
-                                 int log2_offset, const Q8Chunk* x, int64_t ldx, float* y,
-                                 int64_t ldy, int64_t rows, bool is_first) {
-  constexpr unsigned kGroupUnits = kUnits / kGroups;
-  __m512 out[X];
-#pragma GCC unroll 16
-  for (unsigned i = 0; i < X; ++i) {
-    out[i] = is_first ? _mm512_setzero_ps() : load_lanes<S>(y + int64_t{i} * ldy, rows, 0.0F);
-  }
-  for (int64_t c = 0; c < chunks; ++c) {
-    const Q8Chunk* inputs[X];
-#pragma GCC unroll 16
-    for (unsigned i = 0; i < X; ++i) inputs[i] = x + int64_t{i} * ldx + c;
-    InputSums<kGroups, kHasMin, X> in;
-    in.load(inputs, log2_offset);
-    const PanelNumbers<kGroups, kHasMin>& panel = panels[c];
-#pragma GCC unroll 1
-    for (unsigned g = 0; g < kGroups; ++g) {
-      __m512i dots[X];
-#pragma GCC unroll 16
-      for (unsigned i = 0; i < X; ++i) dots[i] = _mm512_set1_epi32(in.start[i][g]);
-#pragma GCC unroll 8
-      for (unsigned u = 0; u < kGroupUnits; ++u) {
-        const __m512i weights = panel.codes[kGroupUnits * g + u];
-#pragma GCC unroll 16
-        for (unsigned i = 0; i < X; ++i) {
-          const char* codes = reinterpret_cast<const char*>(inputs[i]->codes);
-          const auto four = load_word<int32_t>(codes + (kGroupUnits * g + u) * 4);
-          dots[i] = _mm512_dpbusd_epi32(dots[i], weights, _mm512_set1_epi32(four));
-        }
-      }
-#pragma GCC unroll 16
-      for (unsigned i = 0; i < X; ++i) {
-        const float x_scale = inputs[i]->scales[kGroups == 8 ? g : g / 2];
-        const __m512 dot = _mm512_mul_ps(_mm512_cvtepi32_ps(dots[i]), panel.scales[g]);
-        out[i] = _mm512_fmadd_ps(dot, _mm512_set1_ps(x_scale), out[i]);
-        if (kHasMin) {
-          out[i] = _mm512_fnmadd_ps(panel.mins[g], _mm512_set1_ps(in.sums[i][g]), out[i]);
-        }
-      }
-    }
-  }
-#pragma GCC unroll 16
-  for (unsigned i = 0; i < X; ++i) store_lanes<S>(y + int64_t{i} * ldy, rows, out[i]);
+// How far the sum of a group's products is shifted to the right to fit 16 bits.
+constexpr int log2_narrowing(int64_t largest_sum) {
+  return largest_sum <= 32767 ? 0 : 1 + log2_narrowing(largest_sum / 2);
 }
 
-// A part of the product: what gemm_tile is called with for every tile of inputs.
-template <class S, class E>
-struct GemmPart {
-  const WidePanel<E>* panels;  // (kGemmPanels, kGemmChunks)
-  int64_t rows;                // at most kGemmPanels * 16
-  int64_t chunks;              // at most kGemmChunks
-  bool is_first;
-  static constexpr int kLog2Offset = E::kOffset == 0 ? -1 : log2_of(E::kOffset);
+// What a tile needs to know of a type.
+template <class E>
+struct GemmType {
+  static constexpr unsigned kGroups = E::kGroups;
+  static constexpr bool kHasMin = E::kHasMin;
+  // Where there is a minimum, codes count from the middle of their range, for which the minimum
+  // makes up.
+  static constexpr int kCentre = E::kHasMin ? (E::kLargest + 1) / 2 : E::kOffset;
+  static constexpr int kMagnitude = E::kHasMin ? kCentre : E::kLargest;
+  static constexpr int kShift = log2_narrowing(int64_t{kQ8Columns / E::kGroups} * 127 * kMagnitude);
+};
 
-  template <unsigned X>
-  void add(const Q8Chunk* x, int64_t ldx, float* y, int64_t ldy) const {
-    for (int64_t r = 0; r < rows; r += 16) {
-      gemm_tile<S, E::kGroups, E::kHasMin, X>(panels + r / 16 * kGemmChunks, chunks, kLog2Offset, x,
-                                              ldx, y + r, ldy, rows - r, is_first);
+// A chunk of 16 rows. Scales and minimums are those of pairs of groups, 16 bits each, as multiples
+// of a unit that each row has.
+template <unsigned kGroups, bool kHasMin>
+struct GemmPanel {
+  __m512i codes[kUnits];  // four columns of every row
+  __m512i scales[kGroups / 2];
+  __m512i mins[kHasMin ? kGroups / 2 : 1];
+  __m512 unit;
+};
+
+// The largest magnitudes of the groups' numbers; NaN where one is not finite.
+template <unsigned kGroups>
+[[gnu::always_inline]] inline __m512 largest_of(const __m512i* numbers) {
+  __m512 largest = _mm512_setzero_ps();
+  __m512 zero = _mm512_setzero_ps();
+#pragma GCC unroll 16
+  for (unsigned g = 0; g < kGroups; ++g) {
+    const __m512 value = _mm512_castsi512_ps(numbers[g]);
+    largest = _mm512_max_ps(largest, _mm512_abs_ps(value));
+    zero = _mm512_fmadd_ps(value, _mm512_setzero_ps(), zero);
+  }
+  return _mm512_add_ps(largest, zero);
+}
+
+template <unsigned kGroups>
+[[gnu::always_inline]] inline void find_levels(const __m512i* numbers, __m512 inverse,
+                                               __m512i* pairs) {
+#pragma GCC unroll 8
+  for (unsigned g = 0; g < kGroups; g += 2) {
+    const __m512 even = _mm512_mul_ps(_mm512_castsi512_ps(numbers[g]), inverse);
+    const __m512 odd = _mm512_mul_ps(_mm512_castsi512_ps(numbers[g + 1]), inverse);
+    pairs[g / 2] = _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_cvtps_epi32(even),
+                                           _mm512_slli_epi32(_mm512_cvtps_epi32(odd), 16));
+  }
+}
+
+template <class E>
+void fill_panel(const char* const* w, GemmPanel<E::kGroups, E::kHasMin>& panel) {
+  constexpr unsigned kGroups = E::kGroups;
+  // A scale's product with an input's is the upper 17 of 32 bits.
+  constexpr float kProduct = 32768.0F * static_cast<float>(1 << GemmType<E>::kShift);
+  constexpr float kMinUnit = kProduct / static_cast<float>(kQ8SumUnit);
+  transpose_codes<E>(w, panel.codes);
+  __m512i scales[16];
+  __m512i second[16];
+  transpose_scales<E>(w, scales);
+  if (E::kHasMin && kGroups == 16) transpose_mins<E>(w, second);
+  __m512i* mins = kGroups == 16 ? second : scales + 8;
+#pragma GCC unroll 16
+  for (unsigned g = 0; E::kHasMin && g < kGroups; ++g) {
+    const __m512 centre = _mm512_set1_ps(static_cast<float>(GemmType<E>::kCentre));
+    mins[g] = _mm512_castps_si512(
+        _mm512_fnmadd_ps(_mm512_castsi512_ps(scales[g]), centre, _mm512_castsi512_ps(mins[g])));
+  }
+  // Of a scale.
+  __m512 unit = _mm512_mul_ps(largest_of<kGroups>(scales), _mm512_set1_ps(1.0F / kScaleLevels));
+  if (E::kHasMin) {
+    constexpr float kLargest = kMinLevels * kMinUnit;
+    const __m512 of_mins =
+        _mm512_mul_ps(largest_of<kGroups>(mins), _mm512_set1_ps(1.0F / kLargest));
+    unit = _mm512_max_ps(unit, of_mins);
+    unit = _mm512_fmadd_ps(of_mins, _mm512_setzero_ps(), unit);
+  }
+  const __mmask16 is_some = _mm512_cmp_ps_mask(unit, _mm512_set1_ps(1e-30F), _CMP_GE_OQ);
+  const __m512 inverse = _mm512_maskz_div_ps(is_some, _mm512_set1_ps(1.0F), unit);
+  panel.unit = _mm512_mul_ps(unit, _mm512_set1_ps(kProduct));
+  find_levels<kGroups>(scales, inverse, panel.scales);
+  if (!E::kHasMin) return;
+  const __m512 min_inverse = _mm512_mul_ps(inverse, _mm512_set1_ps(-1.0F / kMinUnit));
+  find_levels<kGroups>(mins, min_inverse, panel.mins);
+}
+
+// Where the products of X inputs' chunk start: minus what the centre of the codes adds, and half of
+// what narrowing cuts off, one less in odd groups.
+template <class T, unsigned X>
+struct ProductStarts {
+  alignas(64) int32_t numbers[X][16];
+
+  explicit ProductStarts(const Q8Chunk* const (&x)[X]) {
+    constexpr int kHalf = T::kShift == 0 ? 0 : 1 << (T::kShift - 1);
+    constexpr int kOddHalf = T::kShift == 0 ? 0 : kHalf - 1;
+    const __m512i half =
+        _mm512_mask_blend_epi32(0xaaaa, _mm512_set1_epi32(kHalf), _mm512_set1_epi32(kOddHalf));
+    for (unsigned i = 0; i < X; ++i) {
+      const __m512i sums = T::kGroups == 8
+                               ? twice(load_256(reinterpret_cast<const char*>(x[i]->sums_32)))
+                               : load_512(x[i]->sums_16);
+      const __m512i centre = _mm512_sll_epi32(sums, _mm_cvtsi32_si128(log2_of(T::kCentre)));
+      _mm512_store_si512(numbers[i], _mm512_sub_epi32(half, centre));
     }
   }
 };
 
-// Panels of rows [row_begin, row_end) and of `chunks` chunks from chunk c on. Rows beyond the end
-// are the last one again.
+inline __m512i every_word(const void* p) {
+  return _mm512_set1_epi32(load_word<int32_t>(static_cast<const char*>(p)));
+}
+
+// The products of two groups, from number g on, narrowed: the first in the lower half of a word.
+template <class T, unsigned X>
+[[gnu::always_inline]] inline void multiply_groups(
+    const GemmPanel<T::kGroups, T::kHasMin>* const (&panels)[kTilePanels],
+    const Q8Chunk* const (&x)[X], const ProductStarts<T, X>& starts, unsigned g,
+    __m512i (&out)[X][kTilePanels]) {
+  constexpr unsigned kGroupUnits = kUnits / T::kGroups;
+  __m512i dots[2][X][kTilePanels];
+#pragma GCC unroll 2
+  for (unsigned h = 0; h < 2; ++h) {
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < X; ++i) {
+#pragma GCC unroll 2
+      for (unsigned p = 0; p < kTilePanels; ++p) {
+        dots[h][i][p] = _mm512_set1_epi32(starts.numbers[i][g + h]);
+      }
+    }
+#pragma GCC unroll 8
+    for (unsigned u = 0; u < kGroupUnits; ++u) {
+      const unsigned unit = kGroupUnits * (g + h) + u;
+#pragma GCC unroll 4
+      for (unsigned i = 0; i < X; ++i) {
+        const __m512i input = every_word(x[i]->codes + 4 * unit);
+#pragma GCC unroll 2
+        for (unsigned p = 0; p < kTilePanels; ++p) {
+          dots[h][i][p] = _mm512_dpbusd_epi32(dots[h][i][p], panels[p]->codes[unit], input);
+        }
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (unsigned i = 0; i < X; ++i) {
+#pragma GCC unroll 2
+    for (unsigned p = 0; p < kTilePanels; ++p) {
+      out[i][p] = _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_srli_epi32(dots[0][i][p], T::kShift),
+                                          _mm512_slli_epi32(dots[1][i][p], 16 - T::kShift));
+    }
+  }
+}
+
+template <class T, unsigned X>
+[[gnu::always_inline]] inline void add_mins(
+    const GemmPanel<T::kGroups, T::kHasMin>* const (&panels)[kTilePanels],
+    const Q8Chunk* const (&x)[X], __m512i (&sums)[X][kTilePanels]) {
+#pragma GCC unroll 8
+  for (unsigned g = 0; g < T::kGroups; g += 2) {
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < X; ++i) {
+      const __m512i levels =
+          every_word((T::kGroups == 8 ? x[i]->sum_levels_32 : x[i]->sum_levels_16) + g);
+#pragma GCC unroll 2
+      for (unsigned p = 0; p < kTilePanels; ++p) {
+        sums[i][p] = _mm512_dpwssd_epi32(sums[i][p], panels[p]->mins[g / 2], levels);
+      }
+    }
+  }
+}
+
+// y[i * ldy + row] (+)= panels . (input i) in one chunk, for X inputs and 32 rows, of which `rows`
+// are written.
+template <class S, class T, unsigned X>
+[[gnu::noinline]] void gemm_tile(const GemmPanel<T::kGroups, T::kHasMin>* panel, const Q8Chunk* x,
+                                 float* y, int64_t ldy, int64_t rows, bool is_first) {
+  const GemmPanel<T::kGroups, T::kHasMin>* const panels[kTilePanels] = {panel, panel + 1};
+  const Q8Chunk* inputs[X];
+  __m512i sums[X][kTilePanels];
+#pragma GCC unroll 4
+  for (unsigned i = 0; i < X; ++i) {
+    inputs[i] = x + i;
+#pragma GCC unroll 2
+    for (__m512i& sum : sums[i]) sum = _mm512_setzero_si512();
+  }
+  const ProductStarts<T, X> starts(inputs);
+#pragma GCC unroll 1
+  for (unsigned g = 0; g < T::kGroups; g += 2) {
+    __m512i products[X][kTilePanels];
+    multiply_groups<T, X>(panels, inputs, starts, g, products);
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < X; ++i) {
+      const __m512i scale = T::kGroups == 8 ? every_word(inputs[i]->scale_levels + g)
+                                            : _mm512_set1_epi16(inputs[i]->scale_levels[g / 2]);
+#pragma GCC unroll 2
+      for (unsigned p = 0; p < kTilePanels; ++p) {
+        const __m512i scales = _mm512_mulhrs_epi16(panels[p]->scales[g / 2], scale);
+        sums[i][p] = _mm512_dpwssd_epi32(sums[i][p], products[i][p], scales);
+      }
+    }
+  }
+  if (T::kHasMin) add_mins<T, X>(panels, inputs, sums);
+#pragma GCC unroll 4
+  for (unsigned i = 0; i < X; ++i) {
+#pragma GCC unroll 2
+    for (unsigned p = 0; p < kTilePanels; ++p) {
+      const int64_t count = rows - 16 * int64_t{p};
+      if (count <= 0) break;
+      float* to = y + int64_t{i} * ldy + 16 * p;
+      const __m512 before = is_first ? _mm512_setzero_ps() : load_lanes<S>(to, count, 0.0F);
+      const __m512 unit = _mm512_mul_ps(panels[p]->unit, _mm512_set1_ps(inputs[i]->scale_unit));
+      store_lanes<S>(to, count, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[i][p]), unit, before));
+    }
+  }
+}
+
+// Panels of chunk c of rows [row_begin, row_end), an even number of them. Rows beyond the end are
+// the last one again.
 template <class E>
 void fill_panels(const KernelMatrix* w, int64_t row_begin, int64_t row_end, int64_t c,
-                 int64_t chunks, WidePanel<E>* panels) {
-  for (int64_t r = row_begin; r < row_end; r += 16, panels += kGemmChunks) {
-    for (int64_t k = 0; k < chunks; ++k) {
+                 GemmPanel<E::kGroups, E::kHasMin>* panels) {
+  const int64_t cols = w->cols - c * kQ8Columns;
+  for (int64_t r = row_begin; r < row_end; r += 16 * kTilePanels) {
+    for (int64_t first = r; first < r + 16 * int64_t{kTilePanels}; first += 16) {
       PaddedChunk<E> padded[16];
       const char* bytes[16];
-      const int64_t cols = w->cols - (c + k) * kQ8Columns;
       for (int64_t i = 0; i < 16; ++i) {
-        const int64_t row = r + i < row_end ? r + i : row_end - 1;
-        bytes[i] = static_cast<const char*>(w->data) + row * w->row_bytes + (c + k) * E::kBytes;
+        const int64_t row = first + i < row_end ? first + i : row_end - 1;
+        bytes[i] = static_cast<const char*>(w->data) + row * w->row_bytes + c * E::kBytes;
         if (cols < kQ8Columns) bytes[i] = padded[i].fill(bytes[i], cols);
       }
       for (const char* row : bytes) {
         if (cols > kQ8Columns) prefetch<E::kBytes>(row + E::kBytes);
       }
-      panels[k].fill(bytes);
+      fill_panel<E>(bytes, *panels++);
     }
   }
 }
@@ -141,29 +278,31 @@ struct Inputs {
 template <class S, class E>
 void gemm_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8Chunk* x,
              int64_t ldx, int64_t n, float* y, int64_t ldy, void* scratch) {
-  static_assert(sizeof(WidePanel<E>) * kGemmPanels * kGemmChunks <= kGemmQ8Scratch);
-  auto* panels = static_cast<WidePanel<E>*>(scratch);
-  constexpr int64_t kRows = kGemmPanels * 16;
-  const int64_t all_chunks = (w->cols + kQ8Columns - 1) / kQ8Columns;
-  for (int64_t r = row_begin; r < row_end; r += kRows) {
-    const int64_t rows = row_end - r < kRows ? row_end - r : kRows;
-    for (int64_t c = 0; c < all_chunks; c += kGemmChunks) {
-      const int64_t chunks = all_chunks - c < kGemmChunks ? all_chunks - c : kGemmChunks;
-      fill_panels(w, r, r + rows, c, chunks, panels);
-      const GemmPart<S, E> part{panels, rows, chunks, c == 0};
-      float* out = y + (r - row_begin);
-      int64_t i = 0;
-      const auto take = [&](auto inputs) {
-        constexpr unsigned kCount = decltype(inputs)::kCount;
-        for (; i + kCount <= n; i += kCount) {
-          part.template add<kCount>(x + i * ldx + c, ldx, out + i * ldy, ldy);
-        }
-      };
-      take(Inputs<kGemmInputs>{});
-      take(Inputs<8>{});
-      take(Inputs<4>{});
-      take(Inputs<2>{});
-      take(Inputs<1>{});
+  using T = GemmType<E>;
+  using Panel = GemmPanel<E::kGroups, E::kHasMin>;
+  static_assert(sizeof(Panel) * kGemmPanels <= kGemmQ8Scratch);
+  static_assert(kGemmPanels % kTilePanels == 0);
+  auto* panels = static_cast<Panel*>(scratch);
+  constexpr int64_t kTileRows = 16 * kTilePanels;
+  const int64_t chunks = (w->cols + kQ8Columns - 1) / kQ8Columns;
+  for (int64_t begin = row_begin; begin < row_end; begin += 16 * kGemmPanels) {
+    const int64_t end = row_end - begin < 16 * kGemmPanels ? row_end : begin + 16 * kGemmPanels;
+    for (int64_t c = 0; c < chunks; ++c) {
+      fill_panels<E>(w, begin, end, c, panels);
+      for (int64_t r = begin; r < end; r += kTileRows) {
+        const Panel* panel = panels + (r - begin) / 16;
+        float* out = y + (r - row_begin);
+        int64_t i = 0;
+        const auto take = [&](auto inputs) {
+          constexpr unsigned kCount = decltype(inputs)::kCount;
+          for (; i + kCount <= n; i += kCount) {
+            gemm_tile<S, T, kCount>(panel, x + c * ldx + i, out + i * ldy, ldy, end - r, c == 0);
+          }
+        };
+        take(Inputs<kTileInputs>{});
+        take(Inputs<2>{});
+        take(Inputs<1>{});
+      }
     }
   }
 }

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <immintrin.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "blocks-inl.hpp"
@@ -68,7 +69,7 @@ inline void dot_tile_q8(const KernelMatrix* w, int64_t r, int64_t row_end, const
   for_each_chunk<E, R>(w, r, row_end, [&](int64_t c, const char* const(&chunk)[R], int64_t) {
     // Memory is asked for as one stream, also where two rows are read side by side.
     prefetch<R * E::kBytes>(chunk[0] + int64_t{R - 1} * c * E::kBytes + kReadAhead);
-    rows.add(chunk, x + c, ldx);
+    rows.add(chunk, x + c * ldx);
   });
   const int64_t count = row_end - r < R ? row_end - r : R;
   for (unsigned i = 0; i < X; ++i) {
@@ -93,11 +94,11 @@ void dot_rows_few(const KernelMatrix* w, int64_t row_begin, int64_t row_end, con
 
 // sums[i][p] += products of P panels and X inputs.
 template <class S, class E, unsigned P, unsigned X>
-inline void add_inputs(const typename S::template Panel<E>* panels, const Q8Chunk* x, int64_t ldx,
+inline void add_inputs(const typename S::template Panel<E>* panels, const Q8Chunk* x,
                        const Ahead& ahead, typename S::Vec (*sums)[P][E::kGroups]) {
   const Q8Chunk* inputs[X];
 #pragma GCC unroll 8
-  for (unsigned i = 0; i < X; ++i) inputs[i] = x + static_cast<int64_t>(i) * ldx;
+  for (unsigned i = 0; i < X; ++i) inputs[i] = x + i;
   S::template Panel<E>::template add<P, X>(panels, inputs, ahead, sums);
 }
 
@@ -127,11 +128,10 @@ void dot_panels(const KernelMatrix* w, int64_t r, int64_t row_end, const Q8Chunk
         for (unsigned p = 0; p < P; ++p) panels[p].fill(rows + p * S::kLanes);
         int64_t i = 0;
         for (; i + kInputs <= n; i += kInputs) {
-          add_inputs<S, E, P, kInputs>(panels, x + i * ldx + c, ldx, i == 0 ? ahead : Ahead{},
-                                       sums + i);
+          add_inputs<S, E, P, kInputs>(panels, x + c * ldx + i, i == 0 ? ahead : Ahead{}, sums + i);
         }
         for (; i < n; ++i)
-          add_inputs<S, E, P, 1>(panels, x + i * ldx + c, ldx, i == 0 ? ahead : Ahead{}, sums + i);
+          add_inputs<S, E, P, 1>(panels, x + c * ldx + i, i == 0 ? ahead : Ahead{}, sums + i);
       });
   for (int64_t i = 0; i < n; ++i) {
     for (unsigned p = 0; p < P; ++p) {
@@ -163,9 +163,9 @@ void dot_rows_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, cons
       const int64_t inputs = n - i < kPanelInputTile<E> ? n - i : kPanelInputTile<E>;
       float* to = y + i * ldy + (r - row_begin);
       if (is_wide) {
-        dot_panels<S, E, S::kPanels>(w, r, row_end, x + i * ldx, ldx, inputs, to, ldy);
+        dot_panels<S, E, S::kPanels>(w, r, row_end, x + i, ldx, inputs, to, ldy);
       } else {
-        dot_panels<S, E, 1>(w, r, row_end, x + i * ldx, ldx, inputs, to, ldy);
+        dot_panels<S, E, 1>(w, r, row_end, x + i, ldx, inputs, to, ldy);
       }
     }
     r += is_wide ? S::kPanels * kLanes : kLanes;
@@ -307,10 +307,47 @@ inline void quantize_group(const float* x, Q8Chunk* out, int64_t g) {
   out->scales[g] = _mm256_cvtss_f32(scale);
 }
 
-inline void quantize_q8(const float* x, int64_t cols, Q8Chunk* out) {
+// Two times eight numbers in 16 bits.
+inline __m256i narrow(__m256i low, __m256i high) {
+  return _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
+}
+
+// What a chunk says in levels.
+inline void find_levels(Q8Chunk* chunk) {
+  const __m256 scales = _mm256_loadu_ps(chunk->scales);
+  const __m256i magnitudes =
+      _mm256_and_si256(_mm256_castps_si256(scales), _mm256_set1_epi32(0x7fffffff));
+  const __m256 largest = _mm256_castsi256_ps(largest_lane(magnitudes));
+  // Also false for a NaN.
+  const __m256 is_some = _mm256_cmp_ps(largest, _mm256_set1_ps(1e-30F), _CMP_GE_OQ);
+  const __m256 is_zero = _mm256_cmp_ps(largest, _mm256_set1_ps(1e-30F), _CMP_LT_OQ);
+  const __m256 most = _mm256_set1_ps(static_cast<float>(kQ8ScaleLevels));
+  chunk->scale_unit = _mm256_cvtss_f32(_mm256_andnot_ps(is_zero, _mm256_div_ps(largest, most)));
+  const __m256 inverse = _mm256_div_ps(most, largest);
+  const __m256i levels = _mm256_and_si256(_mm256_cvtps_epi32(_mm256_mul_ps(scales, inverse)),
+                                          _mm256_castps_si256(is_some));
+  const __m256 in_units = _mm256_mul_ps(_mm256_cvtepi32_ps(levels),
+                                        _mm256_set1_ps(1.0F / static_cast<float>(kQ8SumUnit)));
+  const auto sum_levels = [](const int32_t* sums, __m256 factor) {
+    const __m256i numbers = load_256(reinterpret_cast<const char*>(sums));
+    return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(numbers), factor));
+  };
+  const auto store = [](int16_t* to, __m256i numbers) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), numbers);
+  };
+  static_assert(offsetof(Q8Chunk, sum_levels_32) == offsetof(Q8Chunk, scale_levels) + 16);
+  store(chunk->scale_levels, narrow(levels, sum_levels(chunk->sums_32, in_units)));
+  const __m256i doubled = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
+  const __m256i second = _mm256_add_epi32(doubled, _mm256_set1_epi32(4));
+  store(chunk->sum_levels_16,
+        narrow(sum_levels(chunk->sums_16, _mm256_permutevar8x32_ps(in_units, doubled)),
+               sum_levels(chunk->sums_16 + 8, _mm256_permutevar8x32_ps(in_units, second))));
+}
+
+inline void quantize_q8(const float* x, int64_t cols, Q8Chunk* out, int64_t ldo) {
   const int64_t padded = (cols + kQ8Columns - 1) / kQ8Columns * kQ8Columns;
   for (int64_t c = 0; c < padded; c += 32) {
-    Q8Chunk* chunk = out + c / kQ8Columns;
+    Q8Chunk* chunk = out + c / kQ8Columns * ldo;
     const int64_t g = c % kQ8Columns / 32;
     if (c + 32 <= cols) {
       quantize_group(x + c, chunk, g);
@@ -320,6 +357,7 @@ inline void quantize_q8(const float* x, int64_t cols, Q8Chunk* out) {
     for (int64_t k = 0; k < 32; ++k) last[k] = c + k < cols ? x[c + k] : 0.0F;
     quantize_group(last, chunk, g);
   }
+  for (int64_t c = 0; c < padded; c += kQ8Columns) find_levels(out + c / kQ8Columns * ldo);
 }
 
 }  // namespace

@@ -59,7 +59,7 @@ struct NarrowRows {
     }
   }
 
-  [[gnu::always_inline]] inline void add(const char* const (&w)[R], const Q8Chunk* x, int64_t ldx) {
+  [[gnu::always_inline]] inline void add(const char* const (&w)[R], const Q8Chunk* x) {
     __m256i codes[kChunkVectors];
     GroupScales s;
     E::codes(w[0], codes);
@@ -67,7 +67,7 @@ struct NarrowRows {
 #pragma GCC unroll 8
     for (__m256i& code : codes) code = centred<E>(code);
 #pragma GCC unroll 4
-    for (unsigned i = 0; i < X; ++i) add_input(codes, s, x + int64_t{i} * ldx, sums[i]);
+    for (unsigned i = 0; i < X; ++i) add_input(codes, s, x + i, sums[i]);
   }
 
   [[gnu::always_inline]] static inline void add_input(const __m256i (&codes)[kChunkVectors],

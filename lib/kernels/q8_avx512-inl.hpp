@@ -93,7 +93,7 @@ struct WideRows {
     }
   }
 
-  [[gnu::always_inline]] inline void add(const char* const (&w)[R], const Q8Chunk* x, int64_t ldx) {
+  [[gnu::always_inline]] inline void add(const char* const (&w)[R], const Q8Chunk* x) {
     __m512i codes[R][kWideVectors];
     GroupScales s[R];
 #pragma GCC unroll 2
@@ -103,7 +103,7 @@ struct WideRows {
     }
 #pragma GCC unroll 4
     for (unsigned i = 0; i < X; ++i) {
-      const Q8Chunk* chunk = x + int64_t{i} * ldx;
+      const Q8Chunk* chunk = x + i;
       __m512i input[kWideVectors];
       load_input<Wide<E>::kOrder>(chunk, input);
       const __m256i x_sums = load_256(reinterpret_cast<const char*>(chunk->sums_32));
@@ -133,7 +133,7 @@ struct WideRows<E, 1, X, 16> {
     for (__m512& sum : sums) sum = _mm512_setzero_ps();
   }
 
-  [[gnu::always_inline]] inline void add(const char* const (&w)[1], const Q8Chunk* x, int64_t ldx) {
+  [[gnu::always_inline]] inline void add(const char* const (&w)[1], const Q8Chunk* x) {
     static_assert(Wide<E>::kOrder == Order::kColumns);
     const __m512i doubled = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
     // Group 4 v + l is in word v of 128-bit lane l.
@@ -145,7 +145,7 @@ struct WideRows<E, 1, X, 16> {
     E::scales(w[0], s);
 #pragma GCC unroll 4
     for (unsigned i = 0; i < X; ++i) {
-      const Q8Chunk* chunk = x + int64_t{i} * ldx;
+      const Q8Chunk* chunk = x + i;
       __m512i input[kWideVectors];
       load_input<Order::kColumns>(chunk, input);
       const __m512i x_sums = load_512(chunk->sums_16);
@@ -199,64 +199,72 @@ struct WideRows<E, 1, X, 16> {
   }
 }
 
-// A chunk of 16 rows, transposed.
-template <unsigned kGroups, bool kHasMin>
-struct PanelNumbers {
-  __m512i codes[kUnits];   // four columns of every row
-  __m512 scales[kGroups];  // of every row
-  __m512 mins[kHasMin ? kGroups : 1];
-};
-
+// Where word t of vector v of Wide<E> belongs.
 template <class E>
-struct WidePanel : PanelNumbers<E::kGroups, E::kHasMin> {
-  using Numbers = PanelNumbers<E::kGroups, E::kHasMin>;
-  using Numbers::codes;
-  using Numbers::mins;
-  using Numbers::scales;
+constexpr unsigned unit_of(unsigned v, unsigned t) {
+  if (Wide<E>::kOrder == Order::kColumns) return 16 * v + t;
+  return v / 2 * 32 + v % 2 * 4 + t / 4 * 8 + t % 4;
+}
+
+// The codes of a chunk of 16 rows: four columns of every row.
+template <class E>
+[[gnu::always_inline]] inline void transpose_codes(const char* const* w, __m512i (&out)[kUnits]) {
+  __m512i by_row[kWideVectors][16];
+  for (unsigned r = 0; r < 16; ++r) {
+    __m512i vectors[kWideVectors];
+    Wide<E>::codes(w[r], vectors);
+#pragma GCC unroll 4
+    for (unsigned v = 0; v < kWideVectors; ++v) by_row[v][r] = vectors[v];
+  }
+  for (unsigned v = 0; v < kWideVectors; ++v) {
+    transpose(by_row[v]);
+#pragma GCC unroll 16
+    for (unsigned t = 0; t < 16; ++t) out[unit_of<E>(v, t)] = by_row[v][t];
+  }
+}
+
+// The scales of 16 rows, float32 each; where there are eight groups, minimums follow them.
+template <class E>
+[[gnu::always_inline]] inline void transpose_scales(const char* const* w, __m512i (&out)[16]) {
+  for (unsigned r = 0; r < 16; ++r) {
+    GroupScales s;
+    E::scales(w[r], s);
+    const __m256 second = E::kGroups == 16 ? s.d[1] : E::kHasMin ? s.m[0] : s.d[0];
+    out[r] = _mm512_castps_si512(join(s.d[0], second));
+  }
+  transpose(out);
+}
+
+// The minimums of sixteen groups.
+template <class E>
+[[gnu::always_inline]] inline void transpose_mins(const char* const* w, __m512i (&out)[16]) {
+  for (unsigned r = 0; r < 16; ++r) {
+    GroupScales s;
+    E::scales(w[r], s);
+    out[r] = _mm512_castps_si512(join(s.m[0], s.m[1]));
+  }
+  transpose(out);
+}
+
+// A chunk of 16 rows, transposed.
+template <class E>
+struct WidePanel {
+  __m512i codes[kUnits];      // four columns of every row
+  __m512 scales[E::kGroups];  // of every row
+  __m512 mins[E::kHasMin ? E::kGroups : 1];
 
   void fill(const char* const* w) {
-    __m512i by_row[kWideVectors][16];
+    transpose_codes<E>(w, codes);
     __m512i numbers[16];
-    for (unsigned r = 0; r < 16; ++r) {
-      __m512i vectors[kWideVectors];
-      Wide<E>::codes(w[r], vectors);
-#pragma GCC unroll 4
-      for (unsigned v = 0; v < kWideVectors; ++v) by_row[v][r] = vectors[v];
-    }
-    for (unsigned v = 0; v < kWideVectors; ++v) {
-      transpose(by_row[v]);
-#pragma GCC unroll 16
-      for (unsigned t = 0; t < 16; ++t) codes[unit(v, t)] = by_row[v][t];
-    }
-    for (unsigned r = 0; r < 16; ++r) {
-      GroupScales s;
-      E::scales(w[r], s);
-      const __m256 second = E::kGroups == 16 ? s.d[1] : E::kHasMin ? s.m[0] : s.d[0];
-      numbers[r] = _mm512_castps_si512(join(s.d[0], second));
-    }
-    transpose(numbers);
+    transpose_scales<E>(w, numbers);
 #pragma GCC unroll 16
     for (unsigned g = 0; g < E::kGroups; ++g) scales[g] = _mm512_castsi512_ps(numbers[g]);
     if (!E::kHasMin) return;
-    if (E::kGroups == 8) {
-#pragma GCC unroll 8
-      for (unsigned g = 0; g < 8; ++g) mins[g] = _mm512_castsi512_ps(numbers[8 + g]);
-      return;
-    }
-    for (unsigned r = 0; r < 16; ++r) {
-      GroupScales s;
-      E::scales(w[r], s);
-      numbers[r] = _mm512_castps_si512(join(s.m[0], s.m[1]));
-    }
-    transpose(numbers);
+    if (E::kGroups == 16) transpose_mins<E>(w, numbers);
 #pragma GCC unroll 16
-    for (unsigned g = 0; g < E::kGroups; ++g) mins[g] = _mm512_castsi512_ps(numbers[g]);
-  }
-
-  // Where word t of vector v of Wide<E> belongs.
-  static unsigned unit(unsigned v, unsigned t) {
-    if (Wide<E>::kOrder == Order::kColumns) return 16 * v + t;
-    return v / 2 * 32 + v % 2 * 4 + t / 4 * 8 + t % 4;
+    for (unsigned g = 0; g < E::kGroups; ++g) {
+      mins[g] = _mm512_castsi512_ps(numbers[16 - E::kGroups + g]);
+    }
   }
 
   // sums[i][p][g] += products of group g for P panels and X inputs.

@@ -53,6 +53,7 @@ struct MatrixShape {
   int64_t misaligned_by = 0;  // bytes, of row 0
   int64_t row_padding = 0;    // bytes after every row but the last
   bool scaled = false;        // FP8 only
+  bool positive = false;      // the float16 numbers of blocks are not negative
 };
 
 // A matrix of `type` whose last byte is the last of its allocation, so that address sanitizers
@@ -71,7 +72,11 @@ class RandomMatrix {
              .cols = shape.cols};
     const int64_t elements = dtype_block_elements(static_cast<DType>(type));
     for (int64_t r = 0; r < shape.rows; ++r) {
-      for (int64_t c = 0; c < shape.cols; c += elements) put(type, r, c);
+      for (int64_t c = 0; c < shape.cols; c += elements) {
+        put(type, r, c);
+        if (!shape.positive) continue;
+        for (const int high : float16_high_bytes(type)) element(type, r, c)[high] &= 0x7f;
+      }
     }
     if (!shape.scaled) return;
     std::uniform_real_distribution<float> scale(0.01F, 2.0F);

@@ -86,19 +86,46 @@ inline void quantize_group(const float* x, int64_t count, Q8Chunk& out, int64_t 
   out.sums_32[g] = out.sums_16[2 * g] + out.sums_16[2 * g + 1];
 }
 
-inline void quantize_q8(const float* x, int64_t cols, Q8Chunk* out) {
-  const int64_t padded = (cols + kQ8Columns - 1) / kQ8Columns * kQ8Columns;
-  for (int64_t c = 0; c < padded; c += 32) {
-    const int64_t count = std::clamp<int64_t>(cols - c, 0, 32);
-    quantize_group(x + std::min(c, cols), count, out[c / kQ8Columns], c % kQ8Columns / 32);
+// What a chunk says in levels.
+inline void find_levels(Q8Chunk& chunk) {
+  float largest = 0.0F;
+  bool is_finite = true;
+  for (const float scale : chunk.scales) {
+    largest = std::fmax(largest, scale);
+    is_finite = is_finite && !std::isnan(scale);
+  }
+  const bool is_zero = largest < 1e-30F || !is_finite;
+  const float inverse = is_zero ? 0.0F : static_cast<float>(kQ8ScaleLevels) / largest;
+  chunk.scale_unit = !is_finite ? std::numeric_limits<float>::quiet_NaN()
+                     : is_zero  ? 0.0F
+                                : largest / static_cast<float>(kQ8ScaleLevels);
+  const auto rounded = [](float value) { return static_cast<int16_t>(std::nearbyint(value)); };
+  for (int64_t g = 0; g < 8; ++g) {
+    const int16_t level = is_zero ? int16_t{0} : rounded(chunk.scales[g] * inverse);
+    const float in_units = static_cast<float>(level) * (1.0F / static_cast<float>(kQ8SumUnit));
+    chunk.scale_levels[g] = level;
+    chunk.sum_levels_32[g] = rounded(static_cast<float>(chunk.sums_32[g]) * in_units);
+    for (int64_t h = 2 * g; h < 2 * g + 2; ++h) {
+      chunk.sum_levels_16[h] = rounded(static_cast<float>(chunk.sums_16[h]) * in_units);
+    }
   }
 }
 
+inline void quantize_q8(const float* x, int64_t cols, Q8Chunk* out, int64_t ldo) {
+  const int64_t padded = (cols + kQ8Columns - 1) / kQ8Columns * kQ8Columns;
+  for (int64_t c = 0; c < padded; c += 32) {
+    const int64_t count = std::clamp<int64_t>(cols - c, 0, 32);
+    quantize_group(x + std::min(c, cols), count, out[c / kQ8Columns * ldo], c % kQ8Columns / 32);
+  }
+  for (int64_t c = 0; c < padded; c += kQ8Columns) find_levels(out[c / kQ8Columns * ldo]);
+}
+
 // A block times the columns [c, c + elements) of an input.
-inline float dot_block(const blocks::Codes& block, int64_t elements, const Q8Chunk* x, int64_t c) {
+inline float dot_block(const blocks::Codes& block, int64_t elements, const Q8Chunk* x, int64_t ldx,
+                       int64_t c) {
   float sum = 0.0F;
   for (int64_t e = 0; e < elements; e += blocks::kGroup) {
-    const Q8Chunk& chunk = x[(c + e) / kQ8Columns];
+    const Q8Chunk& chunk = x[(c + e) / kQ8Columns * ldx];
     const int64_t first = (c + e) % kQ8Columns;
     int32_t dot = 0;
     for (int64_t k = 0; k < blocks::kGroup; ++k) {
@@ -125,7 +152,7 @@ void dot_rows_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, cons
       std::fill(std::begin(block.mins), std::end(block.mins), 0.0F);
       blocks::Decoder<kType>::decode(reinterpret_cast<const uint8_t*>(row), block);
       for (int64_t i = 0; i < n; ++i) {
-        y[i * ldy + (r - row_begin)] += dot_block(block, kElements, x + i * ldx, c);
+        y[i * ldy + (r - row_begin)] += dot_block(block, kElements, x + i, ldx, c);
       }
       row += dtype_block_bytes(static_cast<DType>(kType));
     }

@@ -59,21 +59,30 @@ struct Q8Chunk {
   float scales[8];
   int32_t sums_32[8];  /* of 32 codes each */
   int32_t sums_16[16]; /* of 16 codes each */
+  /* For kernels that apply scales in integers: scales[g] is about scale_levels[g] * scale_unit, the
+   * largest kQ8ScaleLevels; sums times their scale are about levels times kQ8SumUnit * scale_unit.
+   * All levels are zero where the unit is zero or not finite. */
+  int16_t scale_levels[8];
+  int16_t sum_levels_32[8];
+  int16_t sum_levels_16[16];
+  float scale_unit;
 };
+enum : int { kQ8ScaleLevels = 4095, kQ8SumUnit = 1024 };
 
-/* Quantises a row: of every 32 numbers the largest magnitude becomes 127, magnitudes below 1e-30
- * count as zero, and one that is not finite makes the scale NaN. */
-typedef void (*QuantizeQ8Fn)(const float* x, int64_t cols, Q8Chunk* out);
+/* Quantises a row, chunk c to out[c * ldo]: of every 32 numbers the largest magnitude becomes 127,
+ * magnitudes below 1e-30 count as zero, and one that is not finite makes the scale NaN. */
+typedef void (*QuantizeQ8Fn)(const float* x, int64_t cols, Q8Chunk* out, int64_t ldo);
 
 /* y[i * ldy + (r - row_begin)] = W[r, :] . (input i), for r in [row_begin, row_end) and i in [0,
- * n); input i is the row of chunks at x + i * ldx. n >= 1, cols > 0. Products of codes are summed
- * exactly; the rest as DotRowsFn says: a result depends neither on n nor on the partition. */
+ * n); chunk c of input i is x[c * ldx + i]: inputs that are read together lie together. n >= 1,
+ * cols > 0. Products of codes are summed exactly; the rest as DotRowsFn says: a result depends
+ * neither on n nor on the partition. */
 typedef void (*DotRowsQ8Fn)(const KernelMatrix* w, int64_t row_begin, int64_t row_end,
                             const struct Q8Chunk* x, int64_t ldx, int64_t n, float* y, int64_t ldy);
 
 /* The same for many inputs: faster, and its sums are added in another order, which depends on cols
  * alone as well. `scratch` has kGemmQ8Scratch bytes at a multiple of 64. */
-enum : int { kGemmQ8Scratch = 4 * 8 * 6144 };
+enum : int { kGemmQ8Scratch = 8 * 5376 };
 typedef void (*GemmQ8Fn)(const KernelMatrix* w, int64_t row_begin, int64_t row_end,
                          const struct Q8Chunk* x, int64_t ldx, int64_t n, float* y, int64_t ldy,
                          void* scratch);

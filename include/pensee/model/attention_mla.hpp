@@ -158,9 +158,8 @@ inline void multiply_part(const MlaCall& a, const Matrix& w, int64_t first, int6
     return;
   }
   auto* q8 = reinterpret_cast<Q8Chunk*>(a.compute.thread_scratch(thread));
-  const int64_t chunks = q8_chunks(w.cols);
-  for (int64_t i = 0; i < n; ++i) kernels.quantize_q8(x + i * ldx, w.cols, q8 + i * chunks);
-  kernels.dot_rows_q8[type](&view, first, first + rows, q8, chunks, n, y, ldy);
+  for (int64_t i = 0; i < n; ++i) kernels.quantize_q8(x + i * ldx, w.cols, q8 + i, n);
+  kernels.dot_rows_q8[type](&view, first, first + rows, q8, n, n, y, ldy);
 }
 
 // q_latent = [q_nope * W_UK | q_pe] of head h of n tokens, q (n, n_heads, nope + rope).

@@ -142,7 +142,7 @@ struct KvCache {
     for (int64_t c = 0; c < n; c += kQ8Columns) {
       const int64_t count = std::min<int64_t>(kQ8Columns, n - c);
       Q8Chunk chunk;
-      kernels.quantize_q8(x + c, count, &chunk);
+      kernels.quantize_q8(x + c, count, &chunk, 1);
       for (int64_t b = 0; b < ceil_div(count, kBlock); ++b) {
         const uint16_t scale = f32_to_f16(chunk.scales[b]);
         std::memcpy(out, &scale, sizeof scale);

@@ -29,7 +29,7 @@ struct Product {
 // How one of several products is carried out.
 struct PlannedProduct {
   int64_t task_end = 0;         // tasks of this product and of those before it
-  const Q8Chunk* q8 = nullptr;  // (n, q8_chunks(w.cols)): x quantised; null where none reads it
+  const Q8Chunk* q8 = nullptr;  // (q8_chunks(w.cols), n): x quantised; null where none reads it
 };
 
 // What the layers need to compute: threads, kernels, and scratch memory.
@@ -107,10 +107,10 @@ inline void multiply_panel(const Compute& compute, const Product& p, const Matri
   const auto type = static_cast<size_t>(matrix.dtype);
   if (is_block_type(matrix.dtype)) {
     if (p.n >= kGemmRows && compute.kernels->gemm_q8[type] != nullptr) {
-      compute.kernels->gemm_q8[type](&w, begin, end, q8, q8_chunks(w.cols), p.n, y, ldy, panel);
+      compute.kernels->gemm_q8[type](&w, begin, end, q8, p.n, p.n, y, ldy, panel);
       return;
     }
-    compute.kernels->dot_rows_q8[type](&w, begin, end, q8, q8_chunks(w.cols), p.n, y, ldy);
+    compute.kernels->dot_rows_q8[type](&w, begin, end, q8, p.n, p.n, y, ldy);
     return;
   }
   if (p.n < kGemmRows) {
@@ -159,7 +159,7 @@ inline void quantize_inputs(const Compute& compute, std::span<const Product> pro
     assert(next <= compute.q8 + compute.max_q8);
     q8 = rows;
     for_each_row(compute, p.n, p.w->cols * kQuantizeCost, [&](int64_t r) {
-      compute.kernels->quantize_q8(p.x + r * p.ldx, p.w->cols, rows + r * chunks);
+      compute.kernels->quantize_q8(p.x + r * p.ldx, p.w->cols, rows + r, p.n);
     });
   }
 }

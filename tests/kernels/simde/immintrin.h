@@ -10,6 +10,7 @@
 #  include <string.h>
 
 typedef simde__mmask8 __mmask8;
+typedef simde__mmask16 __mmask16;
 typedef simde__mmask32 __mmask32;
 
 static inline simde__m512 pensee_cvtph_ps(simde__m256i halves) {
@@ -45,6 +46,18 @@ PENSEE_WIDEN(pensee_cvtepi8_epi32, simde__m128i, int8_t, int32_t)
 #  define _mm512_cvtepu8_epi64(a) pensee_cvtepu8_epi64(a)
 #  define _mm512_cvtepu16_epi32(a) pensee_cvtepu16_epi32(a)
 #  define _mm512_cvtepu16_epi64(a) pensee_cvtepu16_epi64(a)
+
+static inline simde__m512i pensee_cvtps_epi32(simde__m512 floats) {
+  simde__m256 halves[2];
+  simde__m256i parts[2];
+  simde__m512i result;
+  memcpy(halves, &floats, sizeof halves);
+  parts[0] = simde_mm256_cvtps_epi32(halves[0]);
+  parts[1] = simde_mm256_cvtps_epi32(halves[1]);
+  memcpy(&result, parts, sizeof result);
+  return result;
+}
+#  define _mm512_cvtps_epi32(a) pensee_cvtps_epi32(a)
 
 #  define _mm512_shuffle_f32x4(a, b, control) simde_mm512_shuffle_f32x4(a, b, control)
 
