@@ -62,9 +62,12 @@ struct Compute {
 // the matrix-vector kernels.
 inline constexpr int64_t kGemmRows = 16;
 // Weight rows in one task of each way. A panel of the widest matrices stays inside the L2 cache
-// for the vector kernels; a GEMM wants wide panels.
+// for the vector kernels; a GEMM wants wide panels, and enough of them for its threads to end
+// together.
 inline constexpr int64_t kVectorPanel = 64;
+inline constexpr int64_t kMinGemmPanel = 64;
 inline constexpr int64_t kGemmPanel = 128;
+inline constexpr int64_t kTasksPerThread = 8;
 // Short rows go together in tasks of about as many bytes: what a kernel asks for ahead at the end
 // of a task is another thread's.
 inline constexpr int64_t kVectorBytes = 256 * 1024;
@@ -74,28 +77,37 @@ inline constexpr int64_t kSerialWork = int64_t{1} << 16;
 // A rough price of quantising one number, in multiply-adds.
 inline constexpr int64_t kQuantizeCost = 2;
 
-[[nodiscard]] inline int64_t panel_rows(const Product& p) noexcept {
-  if (p.n >= kGemmRows) return kGemmPanel;
+[[nodiscard]] inline int64_t panel_rows(const Product& p, int threads) noexcept {
+  if (p.n >= kGemmRows) {
+    const int64_t fair = p.w->rows / (kTasksPerThread * threads) / 32 * 32;
+    return std::clamp(fair, kMinGemmPanel, kGemmPanel);
+  }
   // The second result of a task has room for kGemmPanel rows.
   const int64_t most = p.up != nullptr ? kGemmPanel : kMaxVectorPanel;
   return std::clamp(kVectorBytes / std::max<int64_t>(1, p.w->row_bytes), kVectorPanel, most);
 }
 
 // f(row) for every row in [0, n), in parallel when a row's cost (in simple operations) is worth it.
+// A thread takes neighbouring rows: what lies between two threads' rows travels from one to the
+// other.
 template <class F>
 void for_each_row(const Compute& compute, int64_t n, int64_t cost, F&& f) {
   if (n * cost < kSerialWork) {
     for (int64_t row = 0; row < n; ++row) f(row);
-  } else {
-    compute.pool->parallel_for(n, [&](int64_t row, int /*thread*/) { f(row); });
+    return;
   }
+  const int64_t block = ceil_div(n, kTasksPerThread * compute.pool->size());
+  compute.pool->parallel_for(ceil_div(n, block), [&](int64_t task, int /*thread*/) {
+    const int64_t end = std::min(n, (task + 1) * block);
+    for (int64_t row = task * block; row < end; ++row) f(row);
+  });
 }
 
 // Floats of thread scratch that multiply() needs for matrices of at most `max_cols` columns and
-// inputs of at most `max_n` rows: a panel of unpacked weights, and a panel of a second result.
+// inputs of at most `max_n` rows: a panel of unpacked weights, and the results of two panels.
 [[nodiscard]] constexpr int64_t multiply_scratch(int64_t max_cols, int64_t max_n) noexcept {
   constexpr int64_t kQ8Panel = kGemmQ8Scratch / int64_t{sizeof(float)};
-  return std::max(kGemmPanel * max_cols, kQ8Panel) + kGemmPanel * max_n;
+  return std::max(kGemmPanel * max_cols, kQ8Panel) + 2 * kGemmPanel * max_n;
 }
 
 // Rows [begin, end) of W, by one thread: y (n, end - begin) and its distance between rows.
@@ -123,18 +135,28 @@ inline void multiply_panel(const Compute& compute, const Product& p, const Matri
   }
 }
 
-// One task of a product: rows [begin, end) of its matrices, by one thread.
+// One task of a product: rows [begin, end) of its matrices, by one thread. A GEMM adds to its
+// results once for every chunk of columns: they lie together until they are complete, apart from
+// cache lines that other threads write.
 inline void multiply_task(const Compute& compute, const Product& p, const Q8Chunk* q8,
                           int64_t begin, int64_t end, int thread) {
-  float* panel = compute.thread_scratch(thread);
-  float* up = panel + compute.scratch_size - kGemmPanel * p.n;  // (n, end - begin)
-  multiply_panel(compute, p, *p.w, q8, begin, end, p.y + begin, p.ldy, panel);
-  if (p.up == nullptr) return;
   const int64_t rows = end - begin;
-  multiply_panel(compute, p, *p.up, q8, begin, end, up, rows, panel);
+  float* panel = compute.thread_scratch(thread);
+  float* first = panel + compute.scratch_size - 2 * kGemmPanel * p.n;  // (n, rows)
+  float* second = first + rows * p.n;                                  // (n, rows)
+  float* out = p.y + begin;                                            // (n, rows)
+  if (p.n < kGemmRows && p.up == nullptr) {
+    multiply_panel(compute, p, *p.w, q8, begin, end, out, p.ldy, panel);
+    return;
+  }
+  multiply_panel(compute, p, *p.w, q8, begin, end, first, rows, panel);
+  if (p.up != nullptr) multiply_panel(compute, p, *p.up, q8, begin, end, second, rows, panel);
   for (int64_t i = 0; i < p.n; ++i) {
-    float* gate = p.y + i * p.ldy + begin;
-    compute.kernels->silu_mul(gate, up + i * rows, rows, gate);
+    if (p.up == nullptr) {
+      std::copy_n(first + i * rows, rows, out + i * p.ldy);
+    } else {
+      compute.kernels->silu_mul(first + i * rows, second + i * rows, rows, out + i * p.ldy);
+    }
   }
 }
 
@@ -169,11 +191,12 @@ inline void quantize_inputs(const Compute& compute, std::span<const Product> pro
 inline void multiply(const Compute& compute, std::span<const Product> products) {
   assert(static_cast<int64_t>(products.size()) <= compute.max_products);
   quantize_inputs(compute, products);
+  const int threads = compute.pool->size();
   int64_t tasks = 0;
   int64_t work = 0;
   for (size_t i = 0; i < products.size(); ++i) {
     const Product& p = products[i];
-    if (p.n > 0) tasks += ceil_div(p.w->rows, panel_rows(p));
+    if (p.n > 0) tasks += ceil_div(p.w->rows, panel_rows(p, threads));
     work += p.n * p.w->rows * p.w->cols;
     compute.plan[i].task_end = tasks;
   }
@@ -184,8 +207,9 @@ inline void multiply(const Compute& compute, std::span<const Product> products) 
         [](int64_t t, const PlannedProduct& planned) { return t < planned.task_end; });
     const auto i = static_cast<size_t>(plan - first);
     const Product& p = products[i];
-    const int64_t begin = (task - (i == 0 ? 0 : first[i - 1].task_end)) * panel_rows(p);
-    multiply_task(compute, p, plan->q8, begin, std::min(begin + panel_rows(p), p.w->rows), thread);
+    const int64_t rows = panel_rows(p, threads);
+    const int64_t begin = (task - (i == 0 ? 0 : first[i - 1].task_end)) * rows;
+    multiply_task(compute, p, plan->q8, begin, std::min(begin + rows, p.w->rows), thread);
   };
   if (work < kSerialWork) {
     for (int64_t task = 0; task < tasks; ++task) run(task, 0);
