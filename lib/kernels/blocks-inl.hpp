@@ -113,11 +113,15 @@ inline __m256i bits_to_bytes(uint32_t bits) {
 
 // The float16 numbers at the start of eight blocks.
 template <int kStride>
-inline __m256 block_halves(const char* w) {
+inline __m128i block_halves(const char* w) {
   const auto at = [w](int i) { return uint64_t{load_word<uint16_t>(w + i * kStride)}; };
   const uint64_t first = at(0) | at(1) << 16 | at(2) << 32 | at(3) << 48;
   const uint64_t last = at(4) | at(5) << 16 | at(6) << 32 | at(7) << 48;
-  return _mm256_cvtph_ps(_mm_set_epi64x(static_cast<int64_t>(last), static_cast<int64_t>(first)));
+  return _mm_set_epi64x(static_cast<int64_t>(last), static_cast<int64_t>(first));
+}
+template <int kStride>
+inline __m256 block_floats(const char* w) {
+  return _mm256_cvtph_ps(block_halves<kStride>(w));
 }
 
 template <>
@@ -135,7 +139,7 @@ struct Decoder<KernelType::kQ8_0> {
     }
   }
   [[gnu::always_inline]] static void scales(const char* w, GroupScales& out) {
-    out.d[0] = block_halves<34>(w);
+    out.d[0] = block_floats<34>(w);
   }
 };
 
@@ -160,8 +164,8 @@ struct Legacy {
     }
   }
   [[gnu::always_inline]] static void scales(const char* w, GroupScales& out) {
-    out.d[0] = block_halves<kBlockBytes>(w);
-    if (kMin) out.m[0] = _mm256_sub_ps(_mm256_setzero_ps(), block_halves<kBlockBytes>(w + 2));
+    out.d[0] = block_floats<kBlockBytes>(w);
+    if (kMin) out.m[0] = _mm256_sub_ps(_mm256_setzero_ps(), block_floats<kBlockBytes>(w + 2));
   }
 };
 template <>
@@ -356,7 +360,7 @@ struct Decoder<KernelType::kIQ4_NL> {
     for (unsigned g = 0; g < kChunkVectors; ++g) out[g] = look_up(iq4_values(), w + 18 * g + 2);
   }
   [[gnu::always_inline]] static void scales(const char* w, GroupScales& out) {
-    out.d[0] = block_halves<18>(w);
+    out.d[0] = block_floats<18>(w);
   }
 };
 

@@ -15,9 +15,9 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#include "panels_avx512-inl.hpp"
 #include "pensee/kernels/table.hpp"
 #include "q8-inl.hpp"
-#include "q8_avx512-inl.hpp"
 #include "vector-inl.hpp"
 
 namespace pensee {
@@ -59,12 +59,11 @@ struct GemmPanel {
 
 // The largest magnitudes of the groups' numbers; NaN where one is not finite.
 template <unsigned kGroups>
-[[gnu::always_inline]] inline __m512 largest_of(const __m512i* numbers) {
+[[gnu::always_inline]] inline __m512 largest_of(const __m512 (&numbers)[kGroups]) {
   __m512 largest = _mm512_setzero_ps();
   __m512 zero = _mm512_setzero_ps();
 #pragma GCC unroll 16
-  for (unsigned g = 0; g < kGroups; ++g) {
-    const __m512 value = _mm512_castsi512_ps(numbers[g]);
+  for (const __m512 value : numbers) {
     largest = _mm512_max_ps(largest, _mm512_abs_ps(value));
     zero = _mm512_fmadd_ps(value, _mm512_setzero_ps(), zero);
   }
@@ -72,14 +71,13 @@ template <unsigned kGroups>
 }
 
 template <unsigned kGroups>
-[[gnu::always_inline]] inline void find_levels(const __m512i* numbers, __m512 inverse,
-                                               __m512i* pairs) {
+[[gnu::always_inline]] inline void find_levels(const __m512 (&numbers)[kGroups], __m512 inverse,
+                                               __m512i (&pairs)[kGroups / 2]) {
 #pragma GCC unroll 8
   for (unsigned g = 0; g < kGroups; g += 2) {
-    const __m512 even = _mm512_mul_ps(_mm512_castsi512_ps(numbers[g]), inverse);
-    const __m512 odd = _mm512_mul_ps(_mm512_castsi512_ps(numbers[g + 1]), inverse);
-    pairs[g / 2] = _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_cvtps_epi32(even),
-                                           _mm512_slli_epi32(_mm512_cvtps_epi32(odd), 16));
+    const __m512i even = _mm512_cvtps_epi32(_mm512_mul_ps(numbers[g], inverse));
+    const __m512i odd = _mm512_cvtps_epi32(_mm512_mul_ps(numbers[g + 1], inverse));
+    pairs[g / 2] = _mm512_mask_blend_epi16(0xaaaaaaaa, even, _mm512_slli_epi32(odd, 16));
   }
 }
 
@@ -89,34 +87,30 @@ void fill_panel(const char* const* w, GemmPanel<E::kGroups, E::kHasMin>& panel) 
   // A scale's product with an input's is the upper 17 of 32 bits.
   constexpr float kProduct = 32768.0F * static_cast<float>(1 << GemmType<E>::kShift);
   constexpr float kMinUnit = kProduct / static_cast<float>(kQ8SumUnit);
-  transpose_codes<E>(w, panel.codes);
-  __m512i scales[16];
-  __m512i second[16];
-  transpose_scales<E>(w, scales);
-  if (E::kHasMin && kGroups == 16) transpose_mins<E>(w, second);
-  __m512i* mins = kGroups == 16 ? second : scales + 8;
-#pragma GCC unroll 16
-  for (unsigned g = 0; E::kHasMin && g < kGroups; ++g) {
-    const __m512 centre = _mm512_set1_ps(static_cast<float>(GemmType<E>::kCentre));
-    mins[g] = _mm512_castps_si512(
-        _mm512_fnmadd_ps(_mm512_castsi512_ps(scales[g]), centre, _mm512_castsi512_ps(mins[g])));
-  }
+  PanelSource<E>::codes(w, panel.codes);
+  __m512 scales[kGroups];
+  __m512 mins[E::kHasMin ? kGroups : 1];
+  PanelSource<E>::scales(w, scales, mins);
   // Of a scale.
-  __m512 unit = _mm512_mul_ps(largest_of<kGroups>(scales), _mm512_set1_ps(1.0F / kScaleLevels));
-  if (E::kHasMin) {
+  __m512 unit = _mm512_mul_ps(largest_of(scales), _mm512_set1_ps(1.0F / kScaleLevels));
+  if constexpr (E::kHasMin) {
     constexpr float kLargest = kMinLevels * kMinUnit;
-    const __m512 of_mins =
-        _mm512_mul_ps(largest_of<kGroups>(mins), _mm512_set1_ps(1.0F / kLargest));
+    const __m512 centre = _mm512_set1_ps(static_cast<float>(GemmType<E>::kCentre));
+#pragma GCC unroll 16
+    for (unsigned g = 0; g < kGroups; ++g) {
+      mins[g] = _mm512_fnmadd_ps(scales[g], centre, mins[g]);
+    }
+    const __m512 of_mins = _mm512_mul_ps(largest_of(mins), _mm512_set1_ps(1.0F / kLargest));
     unit = _mm512_max_ps(unit, of_mins);
     unit = _mm512_fmadd_ps(of_mins, _mm512_setzero_ps(), unit);
   }
   const __mmask16 is_some = _mm512_cmp_ps_mask(unit, _mm512_set1_ps(1e-30F), _CMP_GE_OQ);
   const __m512 inverse = _mm512_maskz_div_ps(is_some, _mm512_set1_ps(1.0F), unit);
   panel.unit = _mm512_mul_ps(unit, _mm512_set1_ps(kProduct));
-  find_levels<kGroups>(scales, inverse, panel.scales);
-  if (!E::kHasMin) return;
-  const __m512 min_inverse = _mm512_mul_ps(inverse, _mm512_set1_ps(-1.0F / kMinUnit));
-  find_levels<kGroups>(mins, min_inverse, panel.mins);
+  find_levels(scales, inverse, panel.scales);
+  if constexpr (E::kHasMin) {
+    find_levels(mins, _mm512_mul_ps(inverse, _mm512_set1_ps(-1.0F / kMinUnit)), panel.mins);
+  }
 }
 
 // Where the products of X inputs' chunk start: minus what the centre of the codes adds, and half of

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 #include "blocks-inl.hpp"
-#include "iq_avx512-inl.hpp"
+#include "panels_avx512-inl.hpp"
 #include "pensee/kernels/table.hpp"
 #include "wide_avx512-inl.hpp"
 
@@ -167,85 +167,6 @@ struct WideRows<E, 1, X, 16> {
   }
 };
 
-// Transposes 16 x 16 words.
-[[gnu::always_inline]] inline void transpose(__m512i (&rows)[16]) {
-  __m512i t[16];
-#pragma GCC unroll 16
-  for (unsigned i = 0; i < 16; i += 2) {
-    t[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
-    t[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
-  }
-#pragma GCC unroll 16
-  for (unsigned i = 0; i < 16; i += 4) {
-    rows[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-    rows[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-    rows[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-    rows[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-  }
-  // rows[4 q + j]: word j of every 128-bit lane, of source rows 4 q to 4 q + 3
-#pragma GCC unroll 16
-  for (unsigned j = 0; j < 4; ++j) {
-    t[j] = _mm512_shuffle_i32x4(rows[j], rows[4 + j], 0x88);
-    t[4 + j] = _mm512_shuffle_i32x4(rows[j], rows[4 + j], 0xdd);
-    t[8 + j] = _mm512_shuffle_i32x4(rows[8 + j], rows[12 + j], 0x88);
-    t[12 + j] = _mm512_shuffle_i32x4(rows[8 + j], rows[12 + j], 0xdd);
-  }
-#pragma GCC unroll 16
-  for (unsigned j = 0; j < 4; ++j) {
-    rows[j] = _mm512_shuffle_i32x4(t[j], t[8 + j], 0x88);
-    rows[8 + j] = _mm512_shuffle_i32x4(t[j], t[8 + j], 0xdd);
-    rows[4 + j] = _mm512_shuffle_i32x4(t[4 + j], t[12 + j], 0x88);
-    rows[12 + j] = _mm512_shuffle_i32x4(t[4 + j], t[12 + j], 0xdd);
-  }
-}
-
-// Where word t of vector v of Wide<E> belongs.
-template <class E>
-constexpr unsigned unit_of(unsigned v, unsigned t) {
-  if (Wide<E>::kOrder == Order::kColumns) return 16 * v + t;
-  return v / 2 * 32 + v % 2 * 4 + t / 4 * 8 + t % 4;
-}
-
-// The codes of a chunk of 16 rows: four columns of every row.
-template <class E>
-[[gnu::always_inline]] inline void transpose_codes(const char* const* w, __m512i (&out)[kUnits]) {
-  __m512i by_row[kWideVectors][16];
-  for (unsigned r = 0; r < 16; ++r) {
-    __m512i vectors[kWideVectors];
-    Wide<E>::codes(w[r], vectors);
-#pragma GCC unroll 4
-    for (unsigned v = 0; v < kWideVectors; ++v) by_row[v][r] = vectors[v];
-  }
-  for (unsigned v = 0; v < kWideVectors; ++v) {
-    transpose(by_row[v]);
-#pragma GCC unroll 16
-    for (unsigned t = 0; t < 16; ++t) out[unit_of<E>(v, t)] = by_row[v][t];
-  }
-}
-
-// The scales of 16 rows, float32 each; where there are eight groups, minimums follow them.
-template <class E>
-[[gnu::always_inline]] inline void transpose_scales(const char* const* w, __m512i (&out)[16]) {
-  for (unsigned r = 0; r < 16; ++r) {
-    GroupScales s;
-    E::scales(w[r], s);
-    const __m256 second = E::kGroups == 16 ? s.d[1] : E::kHasMin ? s.m[0] : s.d[0];
-    out[r] = _mm512_castps_si512(join(s.d[0], second));
-  }
-  transpose(out);
-}
-
-// The minimums of sixteen groups.
-template <class E>
-[[gnu::always_inline]] inline void transpose_mins(const char* const* w, __m512i (&out)[16]) {
-  for (unsigned r = 0; r < 16; ++r) {
-    GroupScales s;
-    E::scales(w[r], s);
-    out[r] = _mm512_castps_si512(join(s.m[0], s.m[1]));
-  }
-  transpose(out);
-}
-
 // A chunk of 16 rows, transposed.
 template <class E>
 struct WidePanel {
@@ -254,17 +175,8 @@ struct WidePanel {
   __m512 mins[E::kHasMin ? E::kGroups : 1];
 
   void fill(const char* const* w) {
-    transpose_codes<E>(w, codes);
-    __m512i numbers[16];
-    transpose_scales<E>(w, numbers);
-#pragma GCC unroll 16
-    for (unsigned g = 0; g < E::kGroups; ++g) scales[g] = _mm512_castsi512_ps(numbers[g]);
-    if (!E::kHasMin) return;
-    if (E::kGroups == 16) transpose_mins<E>(w, numbers);
-#pragma GCC unroll 16
-    for (unsigned g = 0; g < E::kGroups; ++g) {
-      mins[g] = _mm512_castsi512_ps(numbers[16 - E::kGroups + g]);
-    }
+    PanelSource<E>::codes(w, codes);
+    PanelSource<E>::scales(w, scales, mins);
   }
 
   // sums[i][p][g] += products of group g for P panels and X inputs.

@@ -59,6 +59,23 @@ static inline simde__m512i pensee_cvtps_epi32(simde__m512 floats) {
 }
 #  define _mm512_cvtps_epi32(a) pensee_cvtps_epi32(a)
 
+static inline simde__m256i pensee_cvtepi32_epi16(simde__m512i words) {
+  uint32_t from[16];
+  uint16_t to[16];
+  memcpy(from, &words, sizeof from);
+  for (int i = 0; i < 16; ++i) to[i] = (uint16_t)from[i];
+  return simde_mm256_loadu_si256(to);
+}
+#  define _mm512_cvtepi32_epi16(a) pensee_cvtepi32_epi16(a)
+
+static inline simde__m512i pensee_srai_epi32(simde__m512i words, int count) {
+  int32_t numbers[16];
+  memcpy(numbers, &words, sizeof numbers);
+  for (int i = 0; i < 16; ++i) numbers[i] >>= count;
+  return simde_mm512_loadu_si512(numbers);
+}
+#  define _mm512_srai_epi32(a, count) pensee_srai_epi32(a, count)
+
 #  define _mm512_shuffle_f32x4(a, b, control) simde_mm512_shuffle_f32x4(a, b, control)
 
 static inline simde__mmask32 pensee_cmpeq_epi16_mask(simde__m512i a, simde__m512i b) {

@@ -1,0 +1,309 @@
+// Chunks of 16 rows, transposed: lane r of a vector belongs to row r. For AVX-512.
+//
+// A PanelSource has
+//   codes()   unsigned codes, four columns of every row a vector
+//   scales()  scales of the groups, and minimums where the type has them, as Decoder's
+// In the common types the packed bytes are transposed and unpacked afterwards, which moves half as
+// many of them or fewer; the others are unpacked row by row.
+#pragma once
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "blocks-inl.hpp"
+#include "iq_avx512-inl.hpp"
+#include "wide_avx512-inl.hpp"
+
+namespace pensee {
+namespace {
+
+// Transposes 4 x 4 words in every 128-bit lane.
+[[gnu::always_inline]] inline void transpose_lanes(__m512i* v) {
+  const __m512i low01 = _mm512_unpacklo_epi32(v[0], v[1]);
+  const __m512i high01 = _mm512_unpackhi_epi32(v[0], v[1]);
+  const __m512i low23 = _mm512_unpacklo_epi32(v[2], v[3]);
+  const __m512i high23 = _mm512_unpackhi_epi32(v[2], v[3]);
+  v[0] = _mm512_unpacklo_epi64(low01, low23);
+  v[1] = _mm512_unpackhi_epi64(low01, low23);
+  v[2] = _mm512_unpacklo_epi64(high01, high23);
+  v[3] = _mm512_unpackhi_epi64(high01, high23);
+}
+
+// Transposes 16 x 16 words.
+[[gnu::always_inline]] inline void transpose(__m512i (&rows)[16]) {
+#pragma GCC unroll 4
+  for (unsigned q = 0; q < 16; q += 4) transpose_lanes(rows + q);
+  // rows[4 q + j]: word j of every 128-bit lane, of source rows 4 q to 4 q + 3
+  __m512i t[16];
+#pragma GCC unroll 4
+  for (unsigned j = 0; j < 4; ++j) {
+    t[j] = _mm512_shuffle_i32x4(rows[j], rows[4 + j], 0x88);
+    t[4 + j] = _mm512_shuffle_i32x4(rows[j], rows[4 + j], 0xdd);
+    t[8 + j] = _mm512_shuffle_i32x4(rows[8 + j], rows[12 + j], 0x88);
+    t[12 + j] = _mm512_shuffle_i32x4(rows[8 + j], rows[12 + j], 0xdd);
+  }
+#pragma GCC unroll 4
+  for (unsigned j = 0; j < 4; ++j) {
+    rows[j] = _mm512_shuffle_i32x4(t[j], t[8 + j], 0x88);
+    rows[8 + j] = _mm512_shuffle_i32x4(t[j], t[8 + j], 0xdd);
+    rows[4 + j] = _mm512_shuffle_i32x4(t[4 + j], t[12 + j], 0x88);
+    rows[12 + j] = _mm512_shuffle_i32x4(t[4 + j], t[12 + j], 0xdd);
+  }
+}
+
+// The four words of 16 rows: row(r) has 128 bits.
+template <class Row>
+[[gnu::always_inline]] inline void transpose_128(Row&& row, __m512i (&out)[4]) {
+#pragma GCC unroll 4
+  for (unsigned r = 0; r < 4; ++r) {
+    const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(row(r)), row(r + 4), 1);
+    const __m256i high =
+        _mm256_inserti128_si256(_mm256_castsi128_si256(row(r + 8)), row(r + 12), 1);
+    out[r] = join(low, high);
+  }
+  transpose_lanes(out);
+}
+
+// The eight words of 16 rows: row(r) has 256 bits.
+template <class Row>
+[[gnu::always_inline]] inline void transpose_256(Row&& row, __m512i (&out)[8]) {
+  __m512i first[4];
+  __m512i last[4];
+#pragma GCC unroll 4
+  for (unsigned r = 0; r < 4; ++r) {
+    first[r] = join(row(r), row(r + 4));
+    last[r] = join(row(r + 8), row(r + 12));
+  }
+  transpose_lanes(first);
+  transpose_lanes(last);
+#pragma GCC unroll 4
+  for (unsigned t = 0; t < 4; ++t) {
+    out[t] = _mm512_shuffle_i32x4(first[t], last[t], 0x88);
+    out[4 + t] = _mm512_shuffle_i32x4(first[t], last[t], 0xdd);
+  }
+}
+
+// The bytes [at, at + 16) or [at, at + 32) of 16 rows.
+[[gnu::always_inline]] inline void load_words(const char* const* w, int at, __m512i (&out)[4]) {
+  transpose_128([w, at](unsigned r) { return load_128(w[r] + at); }, out);
+}
+[[gnu::always_inline]] inline void load_words(const char* const* w, int at, __m512i (&out)[8]) {
+  transpose_256([w, at](unsigned r) { return load_256(w[r] + at); }, out);
+}
+
+// The float16 numbers in the lower or the upper half of every word.
+inline __m512 lower_floats(__m512i words) {
+  return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(words));
+}
+inline __m512 upper_floats(__m512i words) {
+  return lower_floats(_mm512_srli_epi32(words, 16));
+}
+
+// Where word t of vector v of Wide<E> belongs.
+template <class E>
+constexpr unsigned unit_of(unsigned v, unsigned t) {
+  if (Wide<E>::kOrder == Order::kColumns) return 16 * v + t;
+  return v / 2 * 32 + v % 2 * 4 + t / 4 * 8 + t % 4;
+}
+
+template <class E>
+struct PanelSource {
+  static void codes(const char* const* w, __m512i (&out)[kUnits]) {
+    __m512i by_row[kWideVectors][16];
+    for (unsigned r = 0; r < 16; ++r) {
+      __m512i vectors[kWideVectors];
+      Wide<E>::codes(w[r], vectors);
+#pragma GCC unroll 4
+      for (unsigned v = 0; v < kWideVectors; ++v) by_row[v][r] = vectors[v];
+    }
+    for (unsigned v = 0; v < kWideVectors; ++v) {
+#pragma GCC unroll 2
+      for (unsigned h = 0; h < 16; h += 8) {
+        const auto half = [&](unsigned r) {
+          return h == 0 ? _mm512_castsi512_si256(by_row[v][r])
+                        : _mm512_extracti64x4_epi64(by_row[v][r], 1);
+        };
+        __m512i words[8];
+        transpose_256(half, words);
+#pragma GCC unroll 8
+        for (unsigned t = 0; t < 8; ++t) out[unit_of<E>(v, h + t)] = words[t];
+      }
+    }
+  }
+
+  template <unsigned kMins>
+  static void scales(const char* const* w, __m512 (&d)[E::kGroups], __m512 (&m)[kMins]) {
+    GroupScales rows[16];
+    for (unsigned r = 0; r < 16; ++r) E::scales(w[r], rows[r]);
+#pragma GCC unroll 2
+    for (unsigned g = 0; g < E::kGroups; g += 8) {
+      __m512i words[8];
+      transpose_256([&](unsigned r) { return _mm256_castps_si256(rows[r].d[g / 8]); }, words);
+#pragma GCC unroll 8
+      for (unsigned t = 0; t < 8; ++t) d[g + t] = _mm512_castsi512_ps(words[t]);
+      if (!E::kHasMin) continue;
+      transpose_256([&](unsigned r) { return _mm256_castps_si256(rows[r].m[g / 8]); }, words);
+#pragma GCC unroll 8
+      for (unsigned t = 0; t < 8; ++t) m[(g + t) % kMins] = _mm512_castsi512_ps(words[t]);
+    }
+  }
+};
+
+// Types of eight blocks with a scale each at the start of a block.
+template <int kBlockBytes>
+[[gnu::always_inline]] inline void block_scales(const char* const* w, __m512 (&d)[8]) {
+  __m512i words[4];
+  transpose_128([w](unsigned r) { return block_halves<kBlockBytes>(w[r]); }, words);
+#pragma GCC unroll 4
+  for (unsigned k = 0; k < 4; ++k) {
+    d[2 * k] = lower_floats(words[k]);
+    d[2 * k + 1] = upper_floats(words[k]);
+  }
+}
+
+template <>
+struct PanelSource<Decoder<KernelType::kQ8_0>> {
+  static void codes(const char* const* w, __m512i (&out)[kUnits]) {
+#pragma GCC unroll 2
+    for (unsigned g = 0; g < 8; ++g) {
+      __m512i words[8];
+      load_words(w, static_cast<int>(34 * g + 2), words);
+#pragma GCC unroll 8
+      for (unsigned t = 0; t < 8; ++t) {
+        out[8 * g + t] = _mm512_xor_si512(words[t], _mm512_set1_epi8(-128));
+      }
+    }
+  }
+  static void scales(const char* const* w, __m512 (&d)[8], __m512 (&/*m*/)[1]) {
+    block_scales<34>(w, d);
+  }
+};
+
+template <>
+struct PanelSource<Decoder<KernelType::kQ4_0>> {
+  static void codes(const char* const* w, __m512i (&out)[kUnits]) {
+#pragma GCC unroll 2
+    for (unsigned g = 0; g < 8; ++g) {
+      __m512i words[4];
+      load_words(w, static_cast<int>(18 * g + 2), words);
+#pragma GCC unroll 4
+      for (unsigned t = 0; t < 4; ++t) {
+        out[8 * g + t] = mask_bytes(words[t], 15);
+        out[8 * g + 4 + t] = mask_bytes(_mm512_srli_epi16(words[t], 4), 15);
+      }
+    }
+  }
+  static void scales(const char* const* w, __m512 (&d)[8], __m512 (&/*m*/)[1]) {
+    block_scales<18>(w, d);
+  }
+};
+
+// Scales and minimums of Q4_K and Q5_K.
+[[gnu::always_inline]] inline void panel_k_scales(const char* const* w, __m512 (&d)[8],
+                                                  __m512 (&m)[8]) {
+  __m512i head[4];
+  load_words(w, 0, head);
+  const __m512 d_all = lower_floats(head[0]);
+  const __m512 m_all = upper_floats(head[0]);
+  // Bytes 0 to 3 of groups 0 to 3, then 4 to 7, as in k_scales.
+  const __m512i scales[2] = {
+      mask_bytes(head[1], 63),
+      masked_or(_mm512_srli_epi16(head[1], 2), 48, mask_bytes(head[3], 15)),
+  };
+  const __m512i mins[2] = {
+      mask_bytes(head[2], 63),
+      masked_or(_mm512_srli_epi16(head[2], 2), 48, mask_bytes(_mm512_srli_epi16(head[3], 4), 15)),
+  };
+  const auto byte = [](__m512i words, unsigned k) {
+    const __m512i one = _mm512_and_si512(_mm512_srli_epi32(words, 8 * k), _mm512_set1_epi32(255));
+    return _mm512_cvtepi32_ps(one);
+  };
+#pragma GCC unroll 8
+  for (unsigned g = 0; g < 8; ++g) {
+    d[g] = _mm512_mul_ps(d_all, byte(scales[g / 4], g % 4));
+    m[g] = _mm512_mul_ps(m_all, byte(mins[g / 4], g % 4));
+  }
+}
+
+template <>
+struct PanelSource<Decoder<KernelType::kQ4_K>> {
+  // Eight columns each of groups 2 k and 2 k + 1, whose codes are the lower and upper half bytes.
+  static void codes(const char* const* w, __m512i (&out)[kUnits]) {
+#pragma GCC unroll 2
+    for (unsigned k = 0; k < 4; ++k) {
+      __m512i words[8];
+      load_words(w, static_cast<int>(16 + 32 * k), words);
+#pragma GCC unroll 8
+      for (unsigned t = 0; t < 8; ++t) {
+        out[16 * k + t] = mask_bytes(words[t], 15);
+        out[16 * k + 8 + t] = mask_bytes(_mm512_srli_epi16(words[t], 4), 15);
+      }
+    }
+  }
+  static void scales(const char* const* w, __m512 (&d)[8], __m512 (&m)[8]) {
+    panel_k_scales(w, d, m);
+  }
+};
+
+template <>
+struct PanelSource<Decoder<KernelType::kQ5_K>> {
+  static void codes(const char* const* w, __m512i (&out)[kUnits]) {
+    __m512i fifth[8];  // bit g of a byte: of group g
+    load_words(w, 16, fifth);
+#pragma GCC unroll 4
+    for (unsigned k = 0; k < 4; ++k) {
+      __m512i words[8];
+      load_words(w, static_cast<int>(48 + 32 * k), words);
+#pragma GCC unroll 8
+      for (unsigned t = 0; t < 8; ++t) {
+        // Bits 2 k and 2 k + 1, moved to bit 4.
+        const __m512i bits = _mm512_srli_epi32(fifth[t], 2 * k);
+        const __m512i even = _mm512_slli_epi16(bits, 4);
+        const __m512i odd = _mm512_slli_epi16(bits, 3);
+        out[16 * k + t] = masked_or(even, 16, mask_bytes(words[t], 15));
+        out[16 * k + 8 + t] = masked_or(odd, 16, mask_bytes(_mm512_srli_epi16(words[t], 4), 15));
+      }
+    }
+  }
+  static void scales(const char* const* w, __m512 (&d)[8], __m512 (&m)[8]) {
+    panel_k_scales(w, d, m);
+  }
+};
+
+template <>
+struct PanelSource<Decoder<KernelType::kQ6_K>> {
+  static void codes(const char* const* w, __m512i (&out)[kUnits]) {
+    for (unsigned h = 0; h < 2; ++h) {
+      const int at = static_cast<int>(h);
+      __m512i low[2][8];
+      __m512i high[8];  // two bits each of columns 32 apart
+      load_words(w, 64 * at, low[0]);
+      load_words(w, 64 * at + 32, low[1]);
+      load_words(w, 128 + 32 * at, high);
+      __m512i* units = out + 32 * h;
+#pragma GCC unroll 8
+      for (unsigned t = 0; t < 8; ++t) {
+        const __m512i late[2] = {_mm512_srli_epi16(low[0][t], 4), _mm512_srli_epi16(low[1][t], 4)};
+        units[t] = masked_or(_mm512_slli_epi16(high[t], 4), 48, mask_bytes(low[0][t], 15));
+        units[8 + t] = masked_or(_mm512_slli_epi16(high[t], 2), 48, mask_bytes(low[1][t], 15));
+        units[16 + t] = masked_or(high[t], 48, mask_bytes(late[0], 15));
+        units[24 + t] = masked_or(_mm512_srli_epi16(high[t], 2), 48, mask_bytes(late[1], 15));
+      }
+    }
+  }
+  static void scales(const char* const* w, __m512 (&d)[16], __m512 (&/*m*/)[1]) {
+    __m512i bytes[4];
+    __m512i last[4];
+    load_words(w, 192, bytes);
+    load_words(w, 194, last);
+    const __m512 d_all = upper_floats(last[3]);
+#pragma GCC unroll 16
+    for (unsigned g = 0; g < 16; ++g) {
+      const __m512i word = _mm512_slli_epi32(bytes[g / 4], 24 - 8 * (g % 4));
+      d[g] = _mm512_mul_ps(d_all, _mm512_cvtepi32_ps(_mm512_srai_epi32(word, 24)));
+    }
+  }
+};
+
+}  // namespace
+}  // namespace pensee
