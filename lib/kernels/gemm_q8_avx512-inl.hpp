@@ -25,7 +25,11 @@ namespace {
 
 constexpr unsigned kTilePanels = 2;  // of 16 rows; 2 x 4 sums, the products of two groups of each
 constexpr unsigned kTileInputs = 4;  // of them, two of weights and an input fill 32 registers
-constexpr int64_t kGemmPanels = 8;  // that are made before inputs meet them: a part of the L2 cache
+constexpr int64_t kTileRows = 16 * kTilePanels;
+// Weights are read fastest in the order of their addresses, a tile of rows from end to end; but
+// inputs that the L2 cache does not hold must meet many rows, a chunk of columns at a time.
+constexpr int64_t kInputsInL2 = 512 * 1024;  // bytes
+constexpr int64_t kGemmPanels = 8;           // that meet a chunk of such inputs
 // The largest levels: sums of 16 products of two such with their inputs' fit 32 bits.
 constexpr int kScaleLevels = 32767;
 constexpr int kMinLevels = 8191;
@@ -196,11 +200,27 @@ template <class T, unsigned X>
   }
 }
 
+// Bytes that will be needed later, asked for in the order of their addresses and bit by bit between
+// multiplications, so that memory and processor work at the same time.
+struct Later {
+  static constexpr int kLines = 4;
+
+  const char* next;
+  const char* end;
+
+  [[gnu::always_inline]] void ask() {
+    if (next >= end) return;
+#pragma GCC unroll 8
+    for (int line = 0; line < kLines; ++line) _mm_prefetch(next + 64 * line, _MM_HINT_T1);
+    next += 64 * kLines;
+  }
+};
+
 // y[i * ldy + row] (+)= panels . (input i) in one chunk, for X inputs and 32 rows, of which `rows`
 // are written.
 template <class S, class T, unsigned X>
 [[gnu::noinline]] void gemm_tile(const GemmPanel<T::kGroups, T::kHasMin>* panel, const Q8Chunk* x,
-                                 float* y, int64_t ldy, int64_t rows, bool is_first) {
+                                 float* y, int64_t ldy, int64_t rows, bool is_first, Later& later) {
   const GemmPanel<T::kGroups, T::kHasMin>* const panels[kTilePanels] = {panel, panel + 1};
   const Q8Chunk* inputs[X];
   __m512i sums[X][kTilePanels];
@@ -213,6 +233,7 @@ template <class S, class T, unsigned X>
   const ProductStarts<T, X> starts(inputs);
 #pragma GCC unroll 1
   for (unsigned g = 0; g < T::kGroups; g += 2) {
+    later.ask();
     __m512i products[X][kTilePanels];
     multiply_groups<T, X>(panels, inputs, starts, g, products);
 #pragma GCC unroll 4
@@ -277,11 +298,16 @@ void gemm_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8
   static_assert(sizeof(Panel) * kGemmPanels <= kGemmQ8Scratch);
   static_assert(kGemmPanels % kTilePanels == 0);
   auto* panels = static_cast<Panel*>(scratch);
-  constexpr int64_t kTileRows = 16 * kTilePanels;
   const int64_t chunks = (w->cols + kQ8Columns - 1) / kQ8Columns;
-  for (int64_t begin = row_begin; begin < row_end; begin += 16 * kGemmPanels) {
-    const int64_t end = row_end - begin < 16 * kGemmPanels ? row_end : begin + 16 * kGemmPanels;
+  const bool fit_l2 = n * chunks * static_cast<int64_t>(sizeof(Q8Chunk)) <= kInputsInL2;
+  const int64_t block = fit_l2 ? kTileRows : 16 * kGemmPanels;
+  for (int64_t begin = row_begin; begin < row_end; begin += block) {
+    const int64_t end = row_end - begin < block ? row_end : begin + block;
+    const int64_t later_end = row_end - end < block ? row_end : end + block;
+    const char* rows = static_cast<const char*>(w->data) + end * w->row_bytes;
+    Later later{rows, rows};
     for (int64_t c = 0; c < chunks; ++c) {
+      later.end = rows + (later_end - end) * w->row_bytes * (c + 1) / chunks;
       fill_panels<E>(w, begin, end, c, panels);
       for (int64_t r = begin; r < end; r += kTileRows) {
         const Panel* panel = panels + (r - begin) / 16;
@@ -290,7 +316,8 @@ void gemm_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8
         const auto take = [&](auto inputs) {
           constexpr unsigned kCount = decltype(inputs)::kCount;
           for (; i + kCount <= n; i += kCount) {
-            gemm_tile<S, T, kCount>(panel, x + c * ldx + i, out + i * ldy, ldy, end - r, c == 0);
+            gemm_tile<S, T, kCount>(panel, x + c * ldx + i, out + i * ldy, ldy, end - r, c == 0,
+                                    later);
           }
         };
         take(Inputs<kTileInputs>{});
