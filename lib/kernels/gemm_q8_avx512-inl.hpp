@@ -39,17 +39,24 @@ constexpr int log2_narrowing(int64_t largest_sum) {
   return largest_sum <= 32767 ? 0 : 1 + log2_narrowing(largest_sum / 2);
 }
 
-// What a tile needs to know of a type.
-template <class E>
-struct GemmType {
-  static constexpr unsigned kGroups = E::kGroups;
-  static constexpr bool kHasMin = E::kHasMin;
-  // Where there is a minimum, codes count from the middle of their range, for which the minimum
-  // makes up.
-  static constexpr int kCentre = E::kHasMin ? (E::kLargest + 1) / 2 : E::kOffset;
-  static constexpr int kMagnitude = E::kHasMin ? kCentre : E::kLargest;
-  static constexpr int kShift = log2_narrowing(int64_t{kQ8Columns / E::kGroups} * 127 * kMagnitude);
+// What a tile needs to know of a type; types that agree in it share their tiles.
+template <unsigned kTypeGroups, bool kTypeHasMin, int kTypeCentre, int kTypeShift>
+struct TileType {
+  static constexpr unsigned kGroups = kTypeGroups;
+  static constexpr bool kHasMin = kTypeHasMin;
+  static constexpr int kCentre = kTypeCentre;
+  static constexpr int kShift = kTypeShift;
 };
+
+// Where there is a minimum, codes count from the middle of their range, for which the minimum makes
+// up.
+template <class E>
+constexpr int kCentreOf = E::kHasMin ? (E::kLargest + 1) / 2 : E::kOffset;
+template <class E>
+constexpr int kShiftOf = log2_narrowing(int64_t{kQ8Columns / E::kGroups} * 127 *
+                                        (E::kHasMin ? kCentreOf<E> : E::kLargest));
+template <class E>
+using GemmType = TileType<E::kGroups, E::kHasMin, kCentreOf<E>, kShiftOf<E>>;
 
 // A chunk of 16 rows. Scales and minimums are those of pairs of groups, 16 bits each, as multiples
 // of a unit that each row has.
@@ -132,7 +139,7 @@ struct ProductStarts {
       const __m512i sums = T::kGroups == 8
                                ? twice(load_256(reinterpret_cast<const char*>(x[i]->sums_32)))
                                : load_512(x[i]->sums_16);
-      const __m512i centre = _mm512_sll_epi32(sums, _mm_cvtsi32_si128(log2_of(T::kCentre)));
+      const __m512i centre = _mm512_slli_epi32(sums, log2_of(T::kCentre));
       _mm512_store_si512(numbers[i], _mm512_sub_epi32(half, centre));
     }
   }
@@ -277,6 +284,7 @@ void fill_panels(const KernelMatrix* w, int64_t row_begin, int64_t row_end, int6
         bytes[i] = static_cast<const char*>(w->data) + row * w->row_bytes + c * E::kBytes;
         if (cols < kQ8Columns) bytes[i] = padded[i].fill(bytes[i], cols);
       }
+      // Also what Later has asked for: from the L2 cache into the first.
       for (const char* row : bytes) {
         if (cols > kQ8Columns) prefetch<E::kBytes>(row + E::kBytes);
       }

@@ -189,7 +189,7 @@ struct PanelSource<Decoder<KernelType::kQ4_0>> {
 #pragma GCC unroll 4
       for (unsigned t = 0; t < 4; ++t) {
         out[8 * g + t] = mask_bytes(words[t], 15);
-        out[8 * g + 4 + t] = mask_bytes(_mm512_srli_epi16(words[t], 4), 15);
+        out[8 * g + 4 + t] = high_nibbles(words[t]);
       }
     }
   }
@@ -212,7 +212,7 @@ struct PanelSource<Decoder<KernelType::kQ4_0>> {
   };
   const __m512i mins[2] = {
       mask_bytes(head[2], 63),
-      masked_or(_mm512_srli_epi16(head[2], 2), 48, mask_bytes(_mm512_srli_epi16(head[3], 4), 15)),
+      masked_or(_mm512_srli_epi16(head[2], 2), 48, high_nibbles(head[3])),
   };
   const auto byte = [](__m512i words, unsigned k) {
     const __m512i one = _mm512_and_si512(_mm512_srli_epi32(words, 8 * k), _mm512_set1_epi32(255));
@@ -236,7 +236,7 @@ struct PanelSource<Decoder<KernelType::kQ4_K>> {
 #pragma GCC unroll 8
       for (unsigned t = 0; t < 8; ++t) {
         out[16 * k + t] = mask_bytes(words[t], 15);
-        out[16 * k + 8 + t] = mask_bytes(_mm512_srli_epi16(words[t], 4), 15);
+        out[16 * k + 8 + t] = high_nibbles(words[t]);
       }
     }
   }
@@ -261,7 +261,7 @@ struct PanelSource<Decoder<KernelType::kQ5_K>> {
         const __m512i even = _mm512_slli_epi16(bits, 4);
         const __m512i odd = _mm512_slli_epi16(bits, 3);
         out[16 * k + t] = masked_or(even, 16, mask_bytes(words[t], 15));
-        out[16 * k + 8 + t] = masked_or(odd, 16, mask_bytes(_mm512_srli_epi16(words[t], 4), 15));
+        out[16 * k + 8 + t] = masked_or(odd, 16, high_nibbles(words[t]));
       }
     }
   }
@@ -283,11 +283,10 @@ struct PanelSource<Decoder<KernelType::kQ6_K>> {
       __m512i* units = out + 32 * h;
 #pragma GCC unroll 8
       for (unsigned t = 0; t < 8; ++t) {
-        const __m512i late[2] = {_mm512_srli_epi16(low[0][t], 4), _mm512_srli_epi16(low[1][t], 4)};
         units[t] = masked_or(_mm512_slli_epi16(high[t], 4), 48, mask_bytes(low[0][t], 15));
         units[8 + t] = masked_or(_mm512_slli_epi16(high[t], 2), 48, mask_bytes(low[1][t], 15));
-        units[16 + t] = masked_or(high[t], 48, mask_bytes(late[0], 15));
-        units[24 + t] = masked_or(_mm512_srli_epi16(high[t], 2), 48, mask_bytes(late[1], 15));
+        units[16 + t] = masked_or(high[t], 48, high_nibbles(low[0][t]));
+        units[24 + t] = masked_or(_mm512_srli_epi16(high[t], 2), 48, high_nibbles(low[1][t]));
       }
     }
   }

@@ -29,6 +29,9 @@ inline __m512i twice(__m256i v) {
 inline __m512i mask_bytes(__m512i v, char mask) {
   return _mm512_and_si512(v, _mm512_set1_epi8(mask));
 }
+inline __m512i high_nibbles(__m512i v) {
+  return mask_bytes(_mm512_srli_epi16(v, 4), 15);
+}
 // (v & mask) | other
 inline __m512i masked_or(__m512i v, char mask, __m512i other) {
   return _mm512_ternarylogic_epi32(v, _mm512_set1_epi8(mask), other, 0xea);
@@ -108,8 +111,7 @@ struct Wide<Decoder<KernelType::kQ6_K>> {
       const __m512i q = load_512(w + 64 * h);
       const __m512i high = twice(load_256(w + 128 + 32 * h));
       out[2 * h] = masked_or(_mm512_sllv_epi16(high, left), 48, mask_bytes(q, 15));
-      out[2 * h + 1] =
-          masked_or(_mm512_srlv_epi16(high, right), 48, mask_bytes(_mm512_srli_epi16(q, 4), 15));
+      out[2 * h + 1] = masked_or(_mm512_srlv_epi16(high, right), 48, high_nibbles(q));
     }
   }
 };
@@ -163,7 +165,7 @@ inline void halves_of_nibbles(const char* qs, __m512i (&out)[kWideVectors]) {
     const __m512i q =
         kStride == 16 ? load_512(qs + 64 * h) : load_four(qs + 4 * kStride * h, kStride);
     out[2 * h] = mask_bytes(q, 15);
-    out[2 * h + 1] = mask_bytes(_mm512_srli_epi16(q, 4), 15);
+    out[2 * h + 1] = high_nibbles(q);
   }
 }
 
