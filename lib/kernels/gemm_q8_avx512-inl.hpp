@@ -207,22 +207,6 @@ template <class T, unsigned X>
   }
 }
 
-// Bytes that will be needed later, asked for in the order of their addresses and bit by bit between
-// multiplications, so that memory and processor work at the same time.
-struct Later {
-  static constexpr int kLines = 4;
-
-  const char* next;
-  const char* end;
-
-  [[gnu::always_inline]] void ask() {
-    if (next >= end) return;
-#pragma GCC unroll 8
-    for (int line = 0; line < kLines; ++line) _mm_prefetch(next + 64 * line, _MM_HINT_T1);
-    next += 64 * kLines;
-  }
-};
-
 // y[i * ldy + row] (+)= panels . (input i) in one chunk, for X inputs and 32 rows, of which `rows`
 // are written.
 template <class S, class T, unsigned X>
@@ -309,13 +293,13 @@ void gemm_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8
   const int64_t chunks = (w->cols + kQ8Columns - 1) / kQ8Columns;
   const bool fit_l2 = n * chunks * static_cast<int64_t>(sizeof(Q8Chunk)) <= kInputsInL2;
   const int64_t block = fit_l2 ? kTileRows : 16 * kGemmPanels;
+  const int64_t tiles = n / kTileInputs + n % kTileInputs / 2 + n % 2;
+  const int64_t asks = tiles * (block / kTileRows) * (E::kGroups / 2);
   for (int64_t begin = row_begin; begin < row_end; begin += block) {
     const int64_t end = row_end - begin < block ? row_end : begin + block;
-    const int64_t later_end = row_end - end < block ? row_end : end + block;
-    const char* rows = static_cast<const char*>(w->data) + end * w->row_bytes;
-    Later later{rows, rows};
+    Later later(w, end, row_end, block, chunks, asks);
     for (int64_t c = 0; c < chunks; ++c) {
-      later.end = rows + (later_end - end) * w->row_bytes * (c + 1) / chunks;
+      later.begin_chunk(c);
       fill_panels<E>(w, begin, end, c, panels);
       for (int64_t r = begin; r < end; r += kTileRows) {
         const Panel* panel = panels + (r - begin) / 16;

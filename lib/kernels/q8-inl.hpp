@@ -66,9 +66,12 @@ inline void dot_tile_q8(const KernelMatrix* w, int64_t r, int64_t row_end, const
                         int64_t ldx, float* y, int64_t ldy) {
   typename S::template Rows<E, R, X> rows;
   rows.clear();
+  const char* end = static_cast<const char*>(w->data) + row_end * w->row_bytes;
+  const auto* next = static_cast<const char*>(w->next == nullptr ? end : w->next);
   for_each_chunk<E, R>(w, r, row_end, [&](int64_t c, const char* const(&chunk)[R], int64_t) {
     // Memory is asked for as one stream, also where two rows are read side by side.
-    prefetch<R * E::kBytes>(chunk[0] + int64_t{R - 1} * c * E::kBytes + kReadAhead);
+    const char* later = chunk[0] + int64_t{R - 1} * c * E::kBytes + kReadAhead;
+    prefetch<R * E::kBytes>(later < end ? later : next + (later - end));
     rows.add(chunk, x + c * ldx);
   });
   const int64_t count = row_end - r < R ? row_end - r : R;
@@ -94,12 +97,12 @@ void dot_rows_few(const KernelMatrix* w, int64_t row_begin, int64_t row_end, con
 
 // sums[i][p] += products of P panels and X inputs.
 template <class S, class E, unsigned P, unsigned X>
-inline void add_inputs(const typename S::template Panel<E>* panels, const Q8Chunk* x,
-                       const Ahead& ahead, typename S::Vec (*sums)[P][E::kGroups]) {
+inline void add_inputs(const typename S::template Panel<E>* panels, const Q8Chunk* x, Later& later,
+                       typename S::Vec (*sums)[P][E::kGroups]) {
   const Q8Chunk* inputs[X];
 #pragma GCC unroll 8
   for (unsigned i = 0; i < X; ++i) inputs[i] = x + i;
-  S::template Panel<E>::template add<P, X>(panels, inputs, ahead, sums);
+  S::template Panel<E>::template add<P, X>(panels, inputs, later, sums);
 }
 
 // Inputs whose accumulators stay in the nearer caches, and on the stack.
@@ -121,17 +124,17 @@ void dot_panels(const KernelMatrix* w, int64_t r, int64_t row_end, const Q8Chunk
       for (typename S::Vec& sum : panel_sums) sum = S::zero();
     }
   }
-  const int64_t next = int64_t{kRows} * w->row_bytes;
+  const int64_t chunks = (w->cols + kQ8Columns - 1) / kQ8Columns;
+  Later later(w, r + kRows, row_end, kRows, chunks, (n / kInputs + n % kInputs) * kGroups);
   for_each_chunk<E, kRows>(
       w, r, row_end, [&](int64_t c, const char* const(&rows)[kRows], int64_t /*cols*/) {
-        const Ahead ahead = {rows, next};
+        later.begin_chunk(c);
         for (unsigned p = 0; p < P; ++p) panels[p].fill(rows + p * S::kLanes);
         int64_t i = 0;
         for (; i + kInputs <= n; i += kInputs) {
-          add_inputs<S, E, P, kInputs>(panels, x + c * ldx + i, i == 0 ? ahead : Ahead{}, sums + i);
+          add_inputs<S, E, P, kInputs>(panels, x + c * ldx + i, later, sums + i);
         }
-        for (; i < n; ++i)
-          add_inputs<S, E, P, 1>(panels, x + c * ldx + i, i == 0 ? ahead : Ahead{}, sums + i);
+        for (; i < n; ++i) add_inputs<S, E, P, 1>(panels, x + c * ldx + i, later, sums + i);
       });
   for (int64_t i = 0; i < n; ++i) {
     for (unsigned p = 0; p < P; ++p) {

@@ -178,7 +178,7 @@ struct NarrowPanel {
 
   // sums[i][0][g] += products of group g for X inputs.
   template <unsigned P, unsigned X>
-  static void add(const NarrowPanel* panels, const Q8Chunk* const (&x)[X], const Ahead& ahead,
+  static void add(const NarrowPanel* panels, const Q8Chunk* const (&x)[X], Later& later,
                   __m256 (*sums)[P][E::kGroups]) {
     static_assert(P == 1);
     const NarrowPanel& panel = *panels;
@@ -186,7 +186,7 @@ struct NarrowPanel {
     constexpr bool kWideGroups = E::kGroups == 8;
 #pragma GCC unroll 1
     for (unsigned g = 0; g < E::kGroups; ++g) {
-      if (g < 8) ahead.ask<E>(g, 1);
+      later.ask();
       __m256i dots[X];
 #pragma GCC unroll 8
       for (unsigned i = 0; i < X; ++i) dots[i] = _mm256_setzero_si256();

@@ -181,13 +181,13 @@ struct WidePanel {
 
   // sums[i][p][g] += products of group g for P panels and X inputs.
   template <unsigned P, unsigned X>
-  static void add(const WidePanel* panels, const Q8Chunk* const (&x)[X], const Ahead& ahead,
+  static void add(const WidePanel* panels, const Q8Chunk* const (&x)[X], Later& later,
                   __m512 (*sums)[P][E::kGroups]) {
     constexpr unsigned kGroupUnits = kUnits / E::kGroups;
     constexpr bool kWideGroups = E::kGroups == 8;
 #pragma GCC unroll 1
     for (unsigned g = 0; g < E::kGroups; ++g) {
-      ahead.ask<E>(g, P * 16 / E::kGroups);
+      later.ask();
       __m512i dots[X][P];
 #pragma GCC unroll 8
       for (unsigned i = 0; i < X; ++i) {

@@ -22,6 +22,10 @@ struct KernelMatrix {
   int64_t row_bytes;    /* distance between rows, bytes */
   int64_t scale_stride; /* floats between rows of blocks */
   int64_t cols;
+  /* What the calling thread will probably read after the rows of this call, for kernels to ask of
+   * memory ahead; null if unknown. */
+  const void* next = nullptr;
+  int64_t next_bytes = 0;
 };
 
 /* y[i * ldy + (r - row_begin)] = sum over c of x[i * ldx + c] * W[r, c]

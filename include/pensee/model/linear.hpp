@@ -24,6 +24,8 @@ struct Product {
   float* y = nullptr;  // (n, w.rows)
   int64_t ldy = 0;
   const Matrix* up = nullptr;
+  // Part of a pass over kGemmRows tokens or more: its results may depend on n.
+  bool is_of_many = false;
 };
 
 // How one of several products is carried out.
@@ -61,6 +63,8 @@ struct Compute {
 // From this many rows of x on, unpacking a panel of weights and multiplying it by all of them beats
 // the matrix-vector kernels.
 inline constexpr int64_t kGemmRows = 16;
+// The same for block types where results may differ from those of the matrix-vector kernels.
+inline constexpr int64_t kExpertGemmRows = 6;
 // Weight rows in one task of each way. A panel of the widest matrices stays inside the L2 cache
 // for the vector kernels; a GEMM wants wide panels, and enough of them for its threads to end
 // together.
@@ -77,8 +81,12 @@ inline constexpr int64_t kSerialWork = int64_t{1} << 16;
 // A rough price of quantising one number, in multiply-adds.
 inline constexpr int64_t kQuantizeCost = 2;
 
+[[nodiscard]] inline bool is_gemm(const Product& p, const Matrix& w) noexcept {
+  return p.n >= (p.is_of_many && is_block_type(w.dtype) ? kExpertGemmRows : kGemmRows);
+}
+
 [[nodiscard]] inline int64_t panel_rows(const Product& p, int threads) noexcept {
-  if (p.n >= kGemmRows) {
+  if (is_gemm(p, *p.w)) {
     const int64_t fair = p.w->rows / (kTasksPerThread * threads) / 32 * 32;
     return std::clamp(fair, kMinGemmPanel, kGemmPanel);
   }
@@ -110,22 +118,33 @@ void for_each_row(const Compute& compute, int64_t n, int64_t cost, F&& f) {
   return std::max(kGemmPanel * max_cols, kQ8Panel) + 2 * kGemmPanel * max_n;
 }
 
+// Rows [begin, end) of a matrix, which a thread will read after what it works on.
+struct LaterRows {
+  const Matrix* w = nullptr;  // null: unknown
+  int64_t begin = 0;
+  int64_t end = 0;
+};
+
 // Rows [begin, end) of W, by one thread: y (n, end - begin) and its distance between rows.
 // `panel` is scratch: (kGemmPanel, w.cols), and kGemmQ8Scratch bytes for block types.
 inline void multiply_panel(const Compute& compute, const Product& p, const Matrix& matrix,
-                           const Q8Chunk* q8, int64_t begin, int64_t end, float* y, int64_t ldy,
-                           float* panel) {
-  const KernelMatrix w = kernel_matrix(matrix);
+                           const Q8Chunk* q8, int64_t begin, int64_t end, const LaterRows& later,
+                           float* y, int64_t ldy, float* panel) {
+  KernelMatrix w = kernel_matrix(matrix);
+  if (later.w != nullptr) {
+    w.next = static_cast<const char*>(later.w->data) + later.begin * later.w->row_bytes;
+    w.next_bytes = (later.end - later.begin) * later.w->row_bytes;
+  }
   const auto type = static_cast<size_t>(matrix.dtype);
   if (is_block_type(matrix.dtype)) {
-    if (p.n >= kGemmRows && compute.kernels->gemm_q8[type] != nullptr) {
+    if (is_gemm(p, matrix) && compute.kernels->gemm_q8[type] != nullptr) {
       compute.kernels->gemm_q8[type](&w, begin, end, q8, p.n, p.n, y, ldy, panel);
       return;
     }
     compute.kernels->dot_rows_q8[type](&w, begin, end, q8, p.n, p.n, y, ldy);
     return;
   }
-  if (p.n < kGemmRows) {
+  if (!is_gemm(p, matrix)) {
     compute.kernels->dot_rows[type](&w, begin, end, p.x, p.ldx, p.n, y, ldy);
     return;
   }
@@ -139,18 +158,22 @@ inline void multiply_panel(const Compute& compute, const Product& p, const Matri
 // results once for every chunk of columns: they lie together until they are complete, apart from
 // cache lines that other threads write.
 inline void multiply_task(const Compute& compute, const Product& p, const Q8Chunk* q8,
-                          int64_t begin, int64_t end, int thread) {
+                          int64_t begin, int64_t end, const LaterRows& later, int thread) {
   const int64_t rows = end - begin;
   float* panel = compute.thread_scratch(thread);
   float* first = panel + compute.scratch_size - 2 * kGemmPanel * p.n;  // (n, rows)
   float* second = first + rows * p.n;                                  // (n, rows)
   float* out = p.y + begin;                                            // (n, rows)
-  if (p.n < kGemmRows && p.up == nullptr) {
-    multiply_panel(compute, p, *p.w, q8, begin, end, out, p.ldy, panel);
+  if (!is_gemm(p, *p.w) && p.up == nullptr) {
+    multiply_panel(compute, p, *p.w, q8, begin, end, later, out, p.ldy, panel);
     return;
   }
-  multiply_panel(compute, p, *p.w, q8, begin, end, first, rows, panel);
-  if (p.up != nullptr) multiply_panel(compute, p, *p.up, q8, begin, end, second, rows, panel);
+  if (p.up == nullptr) {
+    multiply_panel(compute, p, *p.w, q8, begin, end, later, first, rows, panel);
+  } else {
+    multiply_panel(compute, p, *p.w, q8, begin, end, {p.up, begin, end}, first, rows, panel);
+    multiply_panel(compute, p, *p.up, q8, begin, end, later, second, rows, panel);
+  }
   for (int64_t i = 0; i < p.n; ++i) {
     if (p.up == nullptr) {
       std::copy_n(first + i * rows, rows, out + i * p.ldy);
@@ -200,16 +223,31 @@ inline void multiply(const Compute& compute, std::span<const Product> products) 
     work += p.n * p.w->rows * p.w->cols;
     compute.plan[i].task_end = tasks;
   }
-  const auto run = [&](int64_t task, int thread) {
+  struct Task {
+    size_t product;
+    int64_t begin;  // rows
+    int64_t end;
+  };
+  const auto find = [&](int64_t number) {
     const PlannedProduct* first = compute.plan;
     const PlannedProduct* plan = std::upper_bound(
-        first, first + products.size(), task,
+        first, first + products.size(), number,
         [](int64_t t, const PlannedProduct& planned) { return t < planned.task_end; });
     const auto i = static_cast<size_t>(plan - first);
     const Product& p = products[i];
     const int64_t rows = panel_rows(p, threads);
-    const int64_t begin = (task - (i == 0 ? 0 : first[i - 1].task_end)) * rows;
-    multiply_task(compute, p, plan->q8, begin, std::min(begin + rows, p.w->rows), thread);
+    const int64_t begin = (number - (i == 0 ? 0 : first[i - 1].task_end)) * rows;
+    return Task{i, begin, std::min(begin + rows, p.w->rows)};
+  };
+  const auto run = [&](int64_t number, int thread) {
+    const Task task = find(number);
+    LaterRows later;
+    if (number + threads < tasks) {  // threads take turns, more or less
+      const Task next = find(number + threads);
+      later = {products[next.product].w, next.begin, next.end};
+    }
+    multiply_task(compute, products[task.product], compute.plan[task.product].q8, task.begin,
+                  task.end, later, thread);
   };
   if (work < kSerialWork) {
     for (int64_t task = 0; task < tasks; ++task) run(task, 0);

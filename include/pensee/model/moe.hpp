@@ -108,7 +108,9 @@ inline void moe(const Compute& compute, const Config& c, const MoeWeights& w, co
     for (size_t e = 0; e < w.experts.size(); ++e) {
       const int64_t begin = s.slot_begin[e];
       const int64_t rows = s.slot_begin[e + 1] - begin;
-      if (rows > 0) s.products[count++] = f(w.experts[e], begin, rows);
+      if (rows == 0) continue;
+      s.products[count] = f(w.experts[e], begin, rows);
+      s.products[count++].is_of_many = n >= kGemmRows;
     }
     return count;
   };
