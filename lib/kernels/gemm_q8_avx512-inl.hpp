@@ -15,6 +15,7 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#include "levels_avx512-inl.hpp"
 #include "panels_avx512-inl.hpp"
 #include "pensee/kernels/table.hpp"
 #include "q8-inl.hpp"
@@ -30,9 +31,6 @@ constexpr int64_t kTileRows = 16 * kTilePanels;
 // inputs that the L2 cache does not hold must meet many rows, a chunk of columns at a time.
 constexpr int64_t kInputsInL2 = 512 * 1024;  // bytes
 constexpr int64_t kGemmPanels = 8;           // that meet a chunk of such inputs
-// The largest levels: sums of 16 products of two such with their inputs' fit 32 bits.
-constexpr int kScaleLevels = 32767;
-constexpr int kMinLevels = 8191;
 
 // How far the sum of a group's products is shifted to the right to fit 16 bits.
 constexpr int log2_narrowing(int64_t largest_sum) {
@@ -58,70 +56,21 @@ constexpr int kShiftOf = log2_narrowing(int64_t{kQ8Columns / E::kGroups} * 127 *
 template <class E>
 using GemmType = TileType<E::kGroups, E::kHasMin, kCentreOf<E>, kShiftOf<E>>;
 
-// A chunk of 16 rows. Scales and minimums are those of pairs of groups, 16 bits each, as multiples
-// of a unit that each row has.
+// A chunk of 16 rows.
 template <unsigned kGroups, bool kHasMin>
 struct GemmPanel {
   __m512i codes[kUnits];  // four columns of every row
-  __m512i scales[kGroups / 2];
-  __m512i mins[kHasMin ? kGroups / 2 : 1];
-  __m512 unit;
+  PanelLevels<kGroups, kHasMin> levels;
 };
-
-// The largest magnitudes of the groups' numbers; NaN where one is not finite.
-template <unsigned kGroups>
-[[gnu::always_inline]] inline __m512 largest_of(const __m512 (&numbers)[kGroups]) {
-  __m512 largest = _mm512_setzero_ps();
-  __m512 zero = _mm512_setzero_ps();
-#pragma GCC unroll 16
-  for (const __m512 value : numbers) {
-    largest = _mm512_max_ps(largest, _mm512_abs_ps(value));
-    zero = _mm512_fmadd_ps(value, _mm512_setzero_ps(), zero);
-  }
-  return _mm512_add_ps(largest, zero);
-}
-
-template <unsigned kGroups>
-[[gnu::always_inline]] inline void find_levels(const __m512 (&numbers)[kGroups], __m512 inverse,
-                                               __m512i (&pairs)[kGroups / 2]) {
-#pragma GCC unroll 8
-  for (unsigned g = 0; g < kGroups; g += 2) {
-    const __m512i even = _mm512_cvtps_epi32(_mm512_mul_ps(numbers[g], inverse));
-    const __m512i odd = _mm512_cvtps_epi32(_mm512_mul_ps(numbers[g + 1], inverse));
-    pairs[g / 2] = _mm512_mask_blend_epi16(0xaaaaaaaa, even, _mm512_slli_epi32(odd, 16));
-  }
-}
 
 template <class E>
 void fill_panel(const char* const* w, GemmPanel<E::kGroups, E::kHasMin>& panel) {
-  constexpr unsigned kGroups = E::kGroups;
   // A scale's product with an input's is the upper 17 of 32 bits.
-  constexpr float kProduct = 32768.0F * static_cast<float>(1 << GemmType<E>::kShift);
-  constexpr float kMinUnit = kProduct / static_cast<float>(kQ8SumUnit);
+  constexpr int kProduct = 32768 << GemmType<E>::kShift;
+  LevelSource<E>::template find<GemmType<E>::kCentre, kProduct / kQ8SumUnit>(w, panel.levels);
+  const __m512 unit = _mm512_set1_ps(static_cast<float>(kProduct));
+  panel.levels.unit = _mm512_mul_ps(panel.levels.unit, unit);
   PanelSource<E>::codes(w, panel.codes);
-  __m512 scales[kGroups];
-  __m512 mins[E::kHasMin ? kGroups : 1];
-  PanelSource<E>::scales(w, scales, mins);
-  // Of a scale.
-  __m512 unit = _mm512_mul_ps(largest_of(scales), _mm512_set1_ps(1.0F / kScaleLevels));
-  if constexpr (E::kHasMin) {
-    constexpr float kLargest = kMinLevels * kMinUnit;
-    const __m512 centre = _mm512_set1_ps(static_cast<float>(GemmType<E>::kCentre));
-#pragma GCC unroll 16
-    for (unsigned g = 0; g < kGroups; ++g) {
-      mins[g] = _mm512_fnmadd_ps(scales[g], centre, mins[g]);
-    }
-    const __m512 of_mins = _mm512_mul_ps(largest_of(mins), _mm512_set1_ps(1.0F / kLargest));
-    unit = _mm512_max_ps(unit, of_mins);
-    unit = _mm512_fmadd_ps(of_mins, _mm512_setzero_ps(), unit);
-  }
-  const __mmask16 is_some = _mm512_cmp_ps_mask(unit, _mm512_set1_ps(1e-30F), _CMP_GE_OQ);
-  const __m512 inverse = _mm512_maskz_div_ps(is_some, _mm512_set1_ps(1.0F), unit);
-  panel.unit = _mm512_mul_ps(unit, _mm512_set1_ps(kProduct));
-  find_levels(scales, inverse, panel.scales);
-  if constexpr (E::kHasMin) {
-    find_levels(mins, _mm512_mul_ps(inverse, _mm512_set1_ps(-1.0F / kMinUnit)), panel.mins);
-  }
 }
 
 // Where the products of X inputs' chunk start: minus what the centre of the codes adds, and half of
@@ -201,7 +150,7 @@ template <class T, unsigned X>
           every_word((T::kGroups == 8 ? x[i]->sum_levels_32 : x[i]->sum_levels_16) + g);
 #pragma GCC unroll 2
       for (unsigned p = 0; p < kTilePanels; ++p) {
-        sums[i][p] = _mm512_dpwssd_epi32(sums[i][p], panels[p]->mins[g / 2], levels);
+        sums[i][p] = _mm512_dpwssd_epi32(sums[i][p], panels[p]->levels.mins[g / 2], levels);
       }
     }
   }
@@ -233,7 +182,7 @@ template <class S, class T, unsigned X>
                                             : _mm512_set1_epi16(inputs[i]->scale_levels[g / 2]);
 #pragma GCC unroll 2
       for (unsigned p = 0; p < kTilePanels; ++p) {
-        const __m512i scales = _mm512_mulhrs_epi16(panels[p]->scales[g / 2], scale);
+        const __m512i scales = _mm512_mulhrs_epi16(panels[p]->levels.scales[g / 2], scale);
         sums[i][p] = _mm512_dpwssd_epi32(sums[i][p], products[i][p], scales);
       }
     }
@@ -247,17 +196,18 @@ template <class S, class T, unsigned X>
       if (count <= 0) break;
       float* to = y + int64_t{i} * ldy + 16 * p;
       const __m512 before = is_first ? _mm512_setzero_ps() : load_lanes<S>(to, count, 0.0F);
-      const __m512 unit = _mm512_mul_ps(panels[p]->unit, _mm512_set1_ps(inputs[i]->scale_unit));
+      const __m512 unit =
+          _mm512_mul_ps(panels[p]->levels.unit, _mm512_set1_ps(inputs[i]->scale_unit));
       store_lanes<S>(to, count, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[i][p]), unit, before));
     }
   }
 }
 
 // Panels of chunk c of rows [row_begin, row_end), an even number of them. Rows beyond the end are
-// the last one again.
+// the last one again. Asks for the next chunk, unless that is in the L2 cache.
 template <class E>
 void fill_panels(const KernelMatrix* w, int64_t row_begin, int64_t row_end, int64_t c,
-                 GemmPanel<E::kGroups, E::kHasMin>* panels) {
+                 bool is_in_l2, GemmPanel<E::kGroups, E::kHasMin>* panels) {
   const int64_t cols = w->cols - c * kQ8Columns;
   for (int64_t r = row_begin; r < row_end; r += 16 * kTilePanels) {
     for (int64_t first = r; first < r + 16 * int64_t{kTilePanels}; first += 16) {
@@ -268,9 +218,8 @@ void fill_panels(const KernelMatrix* w, int64_t row_begin, int64_t row_end, int6
         bytes[i] = static_cast<const char*>(w->data) + row * w->row_bytes + c * E::kBytes;
         if (cols < kQ8Columns) bytes[i] = padded[i].fill(bytes[i], cols);
       }
-      // Also what Later has asked for: from the L2 cache into the first.
       for (const char* row : bytes) {
-        if (cols > kQ8Columns) prefetch<E::kBytes>(row + E::kBytes);
+        if (!is_in_l2 && cols > kQ8Columns) prefetch<E::kBytes>(row + E::kBytes);
       }
       fill_panel<E>(bytes, *panels++);
     }
@@ -300,7 +249,7 @@ void gemm_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8
     Later later(w, end, row_end, block, chunks, asks);
     for (int64_t c = 0; c < chunks; ++c) {
       later.begin_chunk(c);
-      fill_panels<E>(w, begin, end, c, panels);
+      fill_panels<E>(w, begin, end, c, fit_l2, panels);
       for (int64_t r = begin; r < end; r += kTileRows) {
         const Panel* panel = panels + (r - begin) / 16;
         float* out = y + (r - row_begin);

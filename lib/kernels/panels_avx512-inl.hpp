@@ -198,30 +198,36 @@ struct PanelSource<Decoder<KernelType::kQ4_0>> {
   }
 };
 
-// Scales and minimums of Q4_K and Q5_K.
+// Scales and minimums of Q4_K and Q5_K: whole numbers, times d and m.
+struct PanelKScales {
+  __m512 d;
+  __m512 m;
+  __m512i scales[2];  // bytes: of groups 0 to 3, and 4 to 7, as in k_scales
+  __m512i mins[2];
+
+  [[gnu::always_inline]] explicit PanelKScales(const char* const* w) {
+    __m512i head[4];
+    load_words(w, 0, head);
+    d = lower_floats(head[0]);
+    m = upper_floats(head[0]);
+    scales[0] = mask_bytes(head[1], 63);
+    scales[1] = masked_or(_mm512_srli_epi16(head[1], 2), 48, mask_bytes(head[3], 15));
+    mins[0] = mask_bytes(head[2], 63);
+    mins[1] = masked_or(_mm512_srli_epi16(head[2], 2), 48, high_nibbles(head[3]));
+  }
+};
+
 [[gnu::always_inline]] inline void panel_k_scales(const char* const* w, __m512 (&d)[8],
                                                   __m512 (&m)[8]) {
-  __m512i head[4];
-  load_words(w, 0, head);
-  const __m512 d_all = lower_floats(head[0]);
-  const __m512 m_all = upper_floats(head[0]);
-  // Bytes 0 to 3 of groups 0 to 3, then 4 to 7, as in k_scales.
-  const __m512i scales[2] = {
-      mask_bytes(head[1], 63),
-      masked_or(_mm512_srli_epi16(head[1], 2), 48, mask_bytes(head[3], 15)),
-  };
-  const __m512i mins[2] = {
-      mask_bytes(head[2], 63),
-      masked_or(_mm512_srli_epi16(head[2], 2), 48, high_nibbles(head[3])),
-  };
-  const auto byte = [](__m512i words, unsigned k) {
-    const __m512i one = _mm512_and_si512(_mm512_srli_epi32(words, 8 * k), _mm512_set1_epi32(255));
+  const PanelKScales k(w);
+  const auto byte = [](__m512i words, unsigned at) {
+    const __m512i one = _mm512_and_si512(_mm512_srli_epi32(words, 8 * at), _mm512_set1_epi32(255));
     return _mm512_cvtepi32_ps(one);
   };
 #pragma GCC unroll 8
   for (unsigned g = 0; g < 8; ++g) {
-    d[g] = _mm512_mul_ps(d_all, byte(scales[g / 4], g % 4));
-    m[g] = _mm512_mul_ps(m_all, byte(mins[g / 4], g % 4));
+    d[g] = _mm512_mul_ps(k.d, byte(k.scales[g / 4], g % 4));
+    m[g] = _mm512_mul_ps(k.m, byte(k.mins[g / 4], g % 4));
   }
 }
 
@@ -270,6 +276,14 @@ struct PanelSource<Decoder<KernelType::kQ5_K>> {
   }
 };
 
+// Bytes of four groups' scales each, to be multiplied by what it gives back.
+[[gnu::always_inline]] inline __m512 panel_q6_k_scales(const char* const* w, __m512i (&bytes)[4]) {
+  __m512i last[4];
+  load_words(w, 192, bytes);
+  load_words(w, 194, last);
+  return upper_floats(last[3]);
+}
+
 template <>
 struct PanelSource<Decoder<KernelType::kQ6_K>> {
   static void codes(const char* const* w, __m512i (&out)[kUnits]) {
@@ -292,10 +306,7 @@ struct PanelSource<Decoder<KernelType::kQ6_K>> {
   }
   static void scales(const char* const* w, __m512 (&d)[16], __m512 (&/*m*/)[1]) {
     __m512i bytes[4];
-    __m512i last[4];
-    load_words(w, 192, bytes);
-    load_words(w, 194, last);
-    const __m512 d_all = upper_floats(last[3]);
+    const __m512 d_all = panel_q6_k_scales(w, bytes);
 #pragma GCC unroll 16
     for (unsigned g = 0; g < 16; ++g) {
       const __m512i word = _mm512_slli_epi32(bytes[g / 4], 24 - 8 * (g % 4));
