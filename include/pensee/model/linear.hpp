@@ -18,20 +18,24 @@ namespace pensee {
 // silu(x * W^T) * (x * up^T).
 struct Product {
   const Matrix* w = nullptr;
-  const float* x = nullptr;  // (n, w.cols)
+  const float* x = nullptr;  // (n, w.cols); with `rows`, (pass_rows, w.cols)
   int64_t ldx = 0;
   int64_t n = 0;
   float* y = nullptr;  // (n, w.rows)
   int64_t ldy = 0;
   const Matrix* up = nullptr;
-  // Part of a pass over kGemmRows tokens or more: its results may depend on n.
-  bool is_of_many = false;
+  // Of an expert's product: the tokens of the whole pass, at least n.
+  int64_t pass_rows = 0;
+  const int32_t* rows = nullptr;  // for block types: which rows of x are meant, (n), where not all
 };
 
 // How one of several products is carried out.
 struct PlannedProduct {
-  int64_t task_end = 0;         // tasks of this product and of those before it
-  const Q8Chunk* q8 = nullptr;  // (q8_chunks(w.cols), n): x quantised; null where none reads it
+  int64_t task_end = 0;  // tasks of this product and of those before it
+  // What matrices of block types read, (q8_chunks(w.cols), n), else null; and x quantised as it is,
+  // (q8_chunks(w.cols), rows of x), of which that is a copy where rows are chosen.
+  const Q8Chunk* q8 = nullptr;
+  const Q8Chunk* x_q8 = nullptr;
 };
 
 // What the layers need to compute: threads, kernels, and scratch memory.
@@ -63,7 +67,8 @@ struct Compute {
 // From this many rows of x on, unpacking a panel of weights and multiplying it by all of them beats
 // the matrix-vector kernels.
 inline constexpr int64_t kGemmRows = 16;
-// The same for block types where results may differ from those of the matrix-vector kernels.
+// The same for an expert's matrices of block types, in a pass over at least kGemmRows tokens:
+// smaller passes have the results of the matrix-vector kernels.
 inline constexpr int64_t kExpertGemmRows = 6;
 // Weight rows in one task of each way. A panel of the widest matrices stays inside the L2 cache
 // for the vector kernels; a GEMM wants wide panels, and enough of them for its threads to end
@@ -71,6 +76,7 @@ inline constexpr int64_t kExpertGemmRows = 6;
 inline constexpr int64_t kVectorPanel = 64;
 inline constexpr int64_t kMinGemmPanel = 64;
 inline constexpr int64_t kGemmPanel = 128;
+inline constexpr int64_t kExpertPanel = 512;
 inline constexpr int64_t kTasksPerThread = 8;
 // Short rows go together in tasks of about as many bytes: what a kernel asks for ahead at the end
 // of a task is another thread's.
@@ -82,11 +88,17 @@ inline constexpr int64_t kSerialWork = int64_t{1} << 16;
 inline constexpr int64_t kQuantizeCost = 2;
 
 [[nodiscard]] inline bool is_gemm(const Product& p, const Matrix& w) noexcept {
-  return p.n >= (p.is_of_many && is_block_type(w.dtype) ? kExpertGemmRows : kGemmRows);
+  const bool is_part = p.pass_rows >= kGemmRows && is_block_type(w.dtype);
+  return p.n >= (is_part ? kExpertGemmRows : kGemmRows);
 }
 
 [[nodiscard]] inline int64_t panel_rows(const Product& p, int threads) noexcept {
   if (is_gemm(p, *p.w)) {
+    // Of many experts: few tasks each, whose results have room for kGemmPanel rows of the pass.
+    if (p.pass_rows > 0) {
+      const int64_t room = kGemmPanel * p.pass_rows / p.n / 32 * 32;
+      return std::min(room, kExpertPanel);
+    }
     const int64_t fair = p.w->rows / (kTasksPerThread * threads) / 32 * 32;
     return std::clamp(fair, kMinGemmPanel, kGemmPanel);
   }
@@ -161,9 +173,9 @@ inline void multiply_task(const Compute& compute, const Product& p, const Q8Chun
                           int64_t begin, int64_t end, const LaterRows& later, int thread) {
   const int64_t rows = end - begin;
   float* panel = compute.thread_scratch(thread);
-  float* first = panel + compute.scratch_size - 2 * kGemmPanel * p.n;  // (n, rows)
-  float* second = first + rows * p.n;                                  // (n, rows)
-  float* out = p.y + begin;                                            // (n, rows)
+  float* first = panel + compute.scratch_size - 2 * rows * p.n;  // (n, rows)
+  float* second = first + rows * p.n;                            // (n, rows)
+  float* out = p.y + begin;                                      // (n, rows)
   if (!is_gemm(p, *p.w) && p.up == nullptr) {
     multiply_panel(compute, p, *p.w, q8, begin, end, later, out, p.ldy, panel);
     return;
@@ -183,30 +195,62 @@ inline void multiply_task(const Compute& compute, const Product& p, const Q8Chun
   }
 }
 
-// Quantises the inputs that matrices of block types read, each once: products with the same x are
-// taken to have the same n. Fills the plans' q8.
-inline void quantize_inputs(const Compute& compute, std::span<const Product> products) {
-  Q8Chunk* next = compute.q8;
+// Copies the chosen rows of quantised inputs to `out`, so that those of a product lie together.
+inline void choose_rows(const Compute& compute, std::span<const Product> products, Q8Chunk* out) {
+  int64_t work = 0;
   for (size_t i = 0; i < products.size(); ++i) {
     const Product& p = products[i];
-    const Q8Chunk*& q8 = compute.plan[i].q8;
-    q8 = nullptr;
+    if (p.rows == nullptr || compute.plan[i].x_q8 == nullptr) continue;
+    compute.plan[i].q8 = out;
+    out += p.n * q8_chunks(p.w->cols);
+    assert(out <= compute.q8 + compute.max_q8);
+    work += p.n * p.w->cols;
+  }
+  const auto copy = [&](int64_t number, int /*thread*/) {
+    const Product& p = products[static_cast<size_t>(number)];
+    const PlannedProduct& plan = compute.plan[number];
+    if (plan.q8 == plan.x_q8) return;
+    auto* to = const_cast<Q8Chunk*>(plan.q8);
+    for (int64_t c = 0; c < q8_chunks(p.w->cols); ++c) {
+      for (int64_t i = 0; i < p.n; ++i) to[c * p.n + i] = plan.x_q8[c * p.pass_rows + p.rows[i]];
+    }
+  };
+  const auto count = static_cast<int64_t>(products.size());
+  if (work < kSerialWork) {
+    for (int64_t number = 0; number < count; ++number) copy(number, 0);
+  } else {
+    compute.pool->parallel_for(count, copy);
+  }
+}
+
+// Quantises the inputs that matrices of block types read, each once: products with the same x are
+// taken to have the same number of rows of it. Fills the plans' q8.
+inline void quantize_inputs(const Compute& compute, std::span<const Product> products) {
+  Q8Chunk* next = compute.q8;
+  bool chooses = false;
+  for (size_t i = 0; i < products.size(); ++i) {
+    const Product& p = products[i];
     const bool reads_q8 =
         is_block_type(p.w->dtype) || (p.up != nullptr && is_block_type(p.up->dtype));
-    if (p.n == 0 || !reads_q8) continue;
-    for (size_t k = 0; k < i && q8 == nullptr; ++k) {
-      if (products[k].x == p.x && products[k].n > 0) q8 = compute.plan[k].q8;
+    const Q8Chunk* q8 = nullptr;
+    for (size_t k = 0; k < i && reads_q8 && q8 == nullptr; ++k) {
+      if (products[k].x == p.x) q8 = compute.plan[k].x_q8;
     }
-    if (q8 != nullptr) continue;
-    const int64_t chunks = q8_chunks(p.w->cols);
-    Q8Chunk* rows = next;
-    next += p.n * chunks;
-    assert(next <= compute.q8 + compute.max_q8);
-    q8 = rows;
-    for_each_row(compute, p.n, p.w->cols * kQuantizeCost, [&](int64_t r) {
-      compute.kernels->quantize_q8(p.x + r * p.ldx, p.w->cols, rows + r, p.n);
-    });
+    if (p.n > 0 && reads_q8 && q8 == nullptr) {
+      const int64_t n = p.rows == nullptr ? p.n : p.pass_rows;
+      Q8Chunk* rows = next;
+      next += n * q8_chunks(p.w->cols);
+      assert(next <= compute.q8 + compute.max_q8);
+      q8 = rows;
+      for_each_row(compute, n, p.w->cols * kQuantizeCost, [&](int64_t r) {
+        compute.kernels->quantize_q8(p.x + r * p.ldx, p.w->cols, rows + r, n);
+      });
+    }
+    compute.plan[i].q8 = q8;
+    compute.plan[i].x_q8 = q8;
+    chooses = chooses || (q8 != nullptr && p.rows != nullptr);
   }
+  if (chooses) choose_rows(compute, products, next);
 }
 
 // Computes independent products, all their panels handed out to the threads at once. Each output

@@ -22,8 +22,9 @@ struct MoeScratch {
   int32_t* experts = nullptr;     // (chunk, num_experts_per_tok)
   float* weights = nullptr;       // (chunk, num_experts_per_tok)
   int64_t* slot_of = nullptr;     // (chunk, num_experts_per_tok)
+  int32_t* token_of = nullptr;    // (slots)
   int64_t* slot_begin = nullptr;  // (n_routed_experts + 1): first slot of each expert
-  float* x = nullptr;             // (slots, hidden)
+  float* x = nullptr;             // (slots, hidden); unused where all experts are of block types
   float* routed = nullptr;        // (slots, moe_intermediate_size)
   float* down = nullptr;          // (slots, hidden)
   float* shared = nullptr;        // (chunk, moe_intermediate_size * n_shared_experts)
@@ -37,6 +38,7 @@ struct MoeScratch {
     s.experts = arena.take<int32_t>(slots);
     s.weights = arena.take<float>(slots);
     s.slot_of = arena.take<int64_t>(slots);
+    s.token_of = arena.take<int32_t>(slots);
     s.slot_begin = arena.take<int64_t>(c.n_routed_experts + 1);
     s.x = arena.take<float>(slots * c.hidden_size);
     s.routed = arena.take<float>(slots * c.moe_intermediate_size);
@@ -66,16 +68,18 @@ inline void assign_slots(const Config& c, const MoeScratch& s, int64_t n) {
   std::fill_n(s.slot_begin, c.n_routed_experts + 1, 0);
   for (int64_t i = 0; i < choices; ++i) ++s.slot_begin[s.experts[i] + 1];
   for (int64_t e = 0; e < c.n_routed_experts; ++e) s.slot_begin[e + 1] += s.slot_begin[e];
-  for (int64_t i = 0; i < choices; ++i) s.slot_of[i] = s.slot_begin[s.experts[i]]++;
+  for (int64_t i = 0; i < choices; ++i) {
+    s.slot_of[i] = s.slot_begin[s.experts[i]]++;
+    s.token_of[s.slot_of[i]] = static_cast<int32_t>(i / c.num_experts_per_tok);
+  }
   // Each begin has moved to the next expert's begin: move them back by one place.
   for (int64_t e = c.n_routed_experts; e > 0; --e) s.slot_begin[e] = s.slot_begin[e - 1];
   s.slot_begin[0] = 0;
 }
 
-// Chooses experts for x (n, hidden), and gives back the inputs of the slots (slots, hidden). One
-// token's slots share one row; otherwise each has a copy, so that an expert's rows lie together.
-inline const float* route(const Compute& compute, const Config& c, const MoeWeights& w,
-                          const MoeScratch& s, int64_t n, const float* x) {
+// Chooses experts for x (n, hidden), and gives every choice its slot.
+inline void route(const Compute& compute, const Config& c, const MoeWeights& w, const MoeScratch& s,
+                  int64_t n, const float* x) {
   const int64_t hidden = c.hidden_size;
   const int64_t k = c.num_experts_per_tok;
   multiply(compute, std::array{Product{&w.gate, x, hidden, n, s.scores, c.n_routed_experts}});
@@ -84,7 +88,16 @@ inline const float* route(const Compute& compute, const Config& c, const MoeWeig
                 s.experts + i * k, s.weights + i * k);
   }
   assign_slots(c, s, n);
+}
+
+// The inputs of the slots, x (n, hidden), where a product cannot choose rows of x: one token's
+// slots share its row; otherwise each has a copy (slots, hidden), so that an expert's rows lie
+// together.
+inline const float* copy_to_slots(const Compute& compute, const Config& c, const MoeScratch& s,
+                                  int64_t n, const float* x) {
   if (n == 1) return x;
+  const int64_t hidden = c.hidden_size;
+  const int64_t k = c.num_experts_per_tok;
   for_each_row(compute, n, k * hidden, [&](int64_t i) {
     for (int64_t j = i * k; j < (i + 1) * k; ++j) {
       std::copy_n(x + i * hidden, hidden, s.x + s.slot_of[j] * hidden);
@@ -100,7 +113,12 @@ inline void moe(const Compute& compute, const Config& c, const MoeWeights& w, co
   const int64_t size = c.moe_intermediate_size;
   const int64_t k = c.num_experts_per_tok;
   const bool has_shared = c.n_shared_experts > 0;
-  const float* slots = route(compute, c, w, s, n, x);
+  route(compute, c, w, s, n, x);
+  const auto of_blocks = [](const FfnWeights& expert) {
+    return is_block_type(expert.gate_proj.dtype) && is_block_type(expert.up_proj.dtype);
+  };
+  const bool by_rows = n > 1 && std::all_of(w.experts.begin(), w.experts.end(), of_blocks);
+  const float* slots = by_rows ? nullptr : copy_to_slots(compute, c, s, n, x);
 
   // f(expert, first slot, rows) gives a product of every expert that has rows.
   const auto for_busy_experts = [&](auto&& f) {
@@ -110,13 +128,18 @@ inline void moe(const Compute& compute, const Config& c, const MoeWeights& w, co
       const int64_t rows = s.slot_begin[e + 1] - begin;
       if (rows == 0) continue;
       s.products[count] = f(w.experts[e], begin, rows);
-      s.products[count++].is_of_many = n >= kGemmRows;
+      s.products[count++].pass_rows = n;
     }
     return count;
   };
   size_t count = for_busy_experts([&](const FfnWeights& expert, int64_t begin, int64_t rows) {
-    const float* in = n == 1 ? slots : slots + begin * hidden;
-    return ffn_gate_up(expert, in, rows, s.routed + begin * size);
+    float* out_rows = s.routed + begin * size;
+    if (!by_rows) {
+      return ffn_gate_up(expert, n == 1 ? slots : slots + begin * hidden, rows, out_rows);
+    }
+    Product p = ffn_gate_up(expert, x, rows, out_rows);
+    p.rows = s.token_of + begin;
+    return p;
   });
   if (has_shared) s.products[count++] = ffn_gate_up(w.shared_experts, x, n, s.shared);
   multiply(compute, std::span<const Product>(s.products, count));
