@@ -171,9 +171,15 @@ template <class S, class T, unsigned X>
     for (__m512i& sum : sums[i]) sum = _mm512_setzero_si512();
   }
   const ProductStarts<T, X> starts(inputs);
+  // Those of the next tile, from the L2 cache into the first.
+  constexpr int64_t kNextBytes = int64_t{X} * static_cast<int64_t>(sizeof(Q8Chunk));
+  constexpr int64_t kStepBytes = kNextBytes / (T::kGroups / 2) / 64 * 64;
+  const char* next_inputs = reinterpret_cast<const char*>(x + X);
 #pragma GCC unroll 1
   for (unsigned g = 0; g < T::kGroups; g += 2) {
     later.ask();
+    prefetch<kStepBytes>(next_inputs);
+    next_inputs += kStepBytes;
     __m512i products[X][kTilePanels];
     multiply_groups<T, X>(panels, inputs, starts, g, products);
 #pragma GCC unroll 4
