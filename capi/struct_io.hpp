@@ -21,25 +21,27 @@ inline constexpr size_t kLargestStruct = 4096;
 template <class T>
 struct StructTraits;
 
-#define PENSEE_STRUCT_TRAITS(type, last_field)                                                 \
+#define PENSEE_SIZE_TO(type, field) (offsetof(type, field) + sizeof(type::field))
+#define PENSEE_STRUCT_TRAITS(type, first_last_field, last_field)                               \
   template <>                                                                                  \
   struct StructTraits<type> {                                                                  \
     static constexpr const char* kName = #type;                                                \
-    static constexpr size_t kSize = offsetof(type, last_field) + sizeof(type::last_field);     \
-    static constexpr size_t kFirstSize = kSize;                                                \
+    static constexpr size_t kSize = PENSEE_SIZE_TO(type, last_field);                          \
+    static constexpr size_t kFirstSize = PENSEE_SIZE_TO(type, first_last_field);               \
     static_assert(std::is_trivially_copyable_v<type> && offsetof(type, struct_size) == 0);     \
     static_assert(kSize + alignof(type) > sizeof(type), #last_field " is not the last field"); \
   }
 
-PENSEE_STRUCT_TRAITS(pensee_load_options, log_user_data);
-PENSEE_STRUCT_TRAITS(pensee_model_info, thought_close);
-PENSEE_STRUCT_TRAITS(pensee_session_options, cache_type);
-PENSEE_STRUCT_TRAITS(pensee_memory_estimate, session_bytes);
-PENSEE_STRUCT_TRAITS(pensee_sampler_options, seed);
-PENSEE_STRUCT_TRAITS(pensee_reply_options, prefill_progress_user_data);
-PENSEE_STRUCT_TRAITS(pensee_event, answer_end);
-PENSEE_STRUCT_TRAITS(pensee_usage, accepted_tokens);
+PENSEE_STRUCT_TRAITS(pensee_load_options, log_user_data, read_ahead);
+PENSEE_STRUCT_TRAITS(pensee_model_info, thought_close, thought_close);
+PENSEE_STRUCT_TRAITS(pensee_session_options, cache_type, cache_type);
+PENSEE_STRUCT_TRAITS(pensee_memory_estimate, session_bytes, session_bytes);
+PENSEE_STRUCT_TRAITS(pensee_sampler_options, seed, seed);
+PENSEE_STRUCT_TRAITS(pensee_reply_options, prefill_progress_user_data, prefill_progress_user_data);
+PENSEE_STRUCT_TRAITS(pensee_event, answer_end, answer_end);
+PENSEE_STRUCT_TRAITS(pensee_usage, accepted_tokens, accepted_tokens);
 #undef PENSEE_STRUCT_TRAITS
+#undef PENSEE_SIZE_TO
 
 // Checks the size that a caller says its struct has.
 template <class T>

@@ -149,6 +149,8 @@ typedef struct pensee_load_options {
   void* progress_user_data;
   pensee_log_fn log; /* may be NULL; called during the load only */
   void* log_user_data;
+  int32_t read_ahead; /* not 0: files are read into memory, by all threads, before the load ends;
+                       * else parts of them when they are first used */
 } pensee_load_options;
 
 /* Sets the defaults; see "Structs" above. */

@@ -94,6 +94,12 @@ static int32_t accept(void* user_data, double fraction) {
   return 0;
 }
 
+static int32_t count_progress(void* user_data, double fraction) {
+  CHECK(fraction >= 0 && fraction <= 1);
+  ++*(int*)user_data;
+  return 0;
+}
+
 static void count_log(void* user_data, int32_t level, const char* message) {
   CHECK(level >= PENSEE_LOG_DEBUG && level <= PENSEE_LOG_WARNING);
   CHECK(strlen(message) > 0);
@@ -130,6 +136,32 @@ static void loading(const char* path) {
   CHECK(messages > 0);
   pensee_model_destroy(model);
   pensee_model_destroy(NULL);
+}
+
+/* Reading ahead is part of the load: it has progress of its own. */
+static void reading_ahead(const char* path) {
+  pensee_model* model = NULL;
+  pensee_load_options options;
+  int calls[2] = {0, 0};
+  CHECK(pensee_load_options_init(&options, sizeof options, PENSEE_VERSION) == PENSEE_OK);
+  CHECK(options.read_ahead == 0);
+  options.n_threads = 2;
+  options.progress = count_progress;
+  for (int32_t ahead = 0; ahead < 2; ++ahead) {
+    options.read_ahead = ahead;
+    options.progress_user_data = &calls[ahead];
+    MUST(pensee_model_load(path, &options, &model, &error));
+    pensee_model_destroy(model);
+  }
+  CHECK(calls[1] > calls[0]);
+  /* A caller whose header does not have the field yet. */
+  options.struct_size = offsetof(pensee_load_options, read_ahead);
+  options.read_ahead = 1;
+  options.progress_user_data = &calls[0];
+  calls[0] = 0;
+  MUST(pensee_model_load(path, &options, &model, &error));
+  pensee_model_destroy(model);
+  CHECK(calls[0] < calls[1]);
 }
 
 static void info(const pensee_model* model, const char* path) {
@@ -281,6 +313,7 @@ int main(int argc, char** argv) {
   if (argc < 2) return 2;
   versions();
   loading(argv[1]);
+  reading_ahead(argv[1]);
   model = load_tiny(argv[1], 1);
   structs(model);
   info(model, argv[1]);

@@ -56,6 +56,10 @@ def test_progress_of_a_load(caplog: pytest.LogCaptureFixture) -> None:
     assert fractions == sorted(fractions) and fractions[-1] == 1
     assert [record.name for record in caplog.records] == ["pensee"] * len(caplog.records) != []
 
+    ahead: list[float] = []
+    pensee.load(bundled=True, read_ahead=True, progress=ahead.append)
+    assert ahead == sorted(ahead) and len(ahead) > len(fractions)
+
     class Enough(Exception):
         pass
 

@@ -26,6 +26,7 @@ class Model:
     def load(
         path: bytes,
         n_threads: int,
+        read_ahead: bool,
         progress: Callable[[float], object] | None,
         log: Callable[[int, str], object] | None,
     ) -> Model: ...

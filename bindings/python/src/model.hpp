@@ -33,10 +33,13 @@ struct LoadedModel {
 class Model {
  public:
   // `progress(fraction)` and `log(level, message)` may be None.
-  static Model load(std::string path, int32_t n_threads, py::object progress, py::object log) {
+  static Model load(std::string path, int32_t n_threads, bool read_ahead, py::object progress,
+                    py::object log) {
     path = without_nul(std::move(path), "path");
-    return load_with(n_threads, progress, log, nullptr,
-                     [&](const c::LoadOptions& options) { return c::Model::load(path, options); });
+    return load_with(n_threads, progress, log, nullptr, [&](c::LoadOptions& options) {
+      options.read_ahead = read_ahead ? 1 : 0;
+      return c::Model::load(path, options);
+    });
   }
   // From a dict of names and objects with the buffer protocol.
   static Model load_buffers(const py::dict& files, int32_t n_threads, py::object progress,
