@@ -1,4 +1,4 @@
-# Instruction sets of kernel files, by file suffix: *_avx2.cpp, *_avx512.cpp. A file gets its flags
+# Instruction sets of kernel files, by file suffix: *_avx2.cpp, *_avxvnni.cpp, *_avx512.cpp. A file gets its flags
 # here and nowhere else; lib/dispatch.cpp asks the processor for the same features.
 include(CheckCXXSourceCompiles)
 check_cxx_source_compiles("
@@ -11,6 +11,7 @@ int main() { return 0; }" PENSEE_TARGET_IS_X86_64)
 # at every optimisation level; with exceptions, an object would define a weak symbol for them.
 set(PENSEE_ISA_FLAGS_common -ffp-contract=off -fno-exceptions)
 set(PENSEE_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c)
+set(PENSEE_ISA_FLAGS_avxvnni ${PENSEE_ISA_FLAGS_avx2} -mavxvnni)
 set(PENSEE_ISA_FLAGS_avx512 ${PENSEE_ISA_FLAGS_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl
                             -mavx512vnni -mavx512bf16)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
@@ -19,6 +20,14 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
 endif()
 if(PENSEE_TARGET_IS_X86_64)
   set(PENSEE_ISAS avx2 avx512)
+  # Younger than the others: a compiler may not know it.
+  set(CMAKE_REQUIRED_FLAGS -mavxvnni)
+  check_cxx_source_compiles("
+int main() { return __builtin_cpu_supports(\"avxvnni\") ? 0 : 1; }" PENSEE_COMPILER_HAS_AVXVNNI)
+  unset(CMAKE_REQUIRED_FLAGS)
+  if(PENSEE_COMPILER_HAS_AVXVNNI)
+    list(INSERT PENSEE_ISAS 1 avxvnni)
+  endif()
 else()
   set(PENSEE_ISAS)
 endif()

@@ -18,6 +18,11 @@ namespace avx2 {
 extern const KernelTable kTable;
 }
 #endif
+#if PENSEE_HAVE_AVXVNNI
+namespace avxvnni {
+extern const KernelTable kTable;
+}
+#endif
 #if PENSEE_HAVE_AVX512
 namespace avx512 {
 extern const KernelTable kTable;
@@ -41,6 +46,11 @@ bool has_avx2() {
          __builtin_cpu_supports("f16c");
 }
 #endif
+#if PENSEE_HAVE_AVXVNNI
+bool has_avxvnni() {
+  return has_avx2() && __builtin_cpu_supports("avxvnni");
+}
+#endif
 
 struct Candidate {
   const KernelTable* table;
@@ -52,6 +62,9 @@ constexpr Candidate kCandidates[] = {
 #if PENSEE_HAVE_AVX512
     {&avx512::kTable, has_avx512},
 #endif
+#if PENSEE_HAVE_AVXVNNI
+    {&avxvnni::kTable, has_avxvnni},
+#endif
 #if PENSEE_HAVE_AVX2
     {&avx2::kTable, has_avx2},
 #endif
@@ -59,7 +72,7 @@ constexpr Candidate kCandidates[] = {
 };
 
 // Names of instruction sets, best first, compiled in or not.
-constexpr std::string_view kIsaNames[] = {"avx512", "avx2", "reference"};
+constexpr std::string_view kIsaNames[] = {"avx512", "avxvnni", "avx2", "reference"};
 
 // Whether `cap`, the value of PENSEE_MAX_CPU_ISA, allows the instruction set.
 bool allowed(std::string_view isa, std::string_view cap) {

@@ -138,6 +138,10 @@ void measure_peaks([[maybe_unused]] ThreadPool& pool, MachineLimits& limits) {
   }
   if (avx512 && __builtin_cpu_supports("avx512vnni") != 0) {
     limits.int8 = {"AVX-512 VNNI", measure_peak(pool, peak_int8_avx512)};
+#  ifdef PENSEE_AVXVNNI_PEAK
+  } else if (avx2 && __builtin_cpu_supports("avxvnni") != 0) {
+    limits.int8 = {"AVX-VNNI", measure_peak(pool, peak_int8_avxvnni)};
+#  endif
   } else if (avx2) {
     limits.int8 = {"AVX2 maddubs", measure_peak(pool, peak_int8_avx2)};
   }

@@ -8,11 +8,12 @@
  * and the addition of its product count as two. The machine must have the instructions. */
 typedef uint64_t (*PeakFn)(uint64_t rounds);
 
-uint64_t peak_f32_avx2(uint64_t rounds);    /* AVX2, FMA */
-uint64_t peak_int8_avx2(uint64_t rounds);   /* AVX2: maddubs, madd, add */
-uint64_t peak_f32_avx512(uint64_t rounds);  /* AVX512F */
-uint64_t peak_int8_avx512(uint64_t rounds); /* AVX512_VNNI */
-uint64_t peak_bf16_avx512(uint64_t rounds); /* AVX512_BF16 */
+uint64_t peak_f32_avx2(uint64_t rounds);     /* AVX2, FMA */
+uint64_t peak_int8_avx2(uint64_t rounds);    /* AVX2: maddubs, madd, add */
+uint64_t peak_int8_avxvnni(uint64_t rounds); /* AVX-VNNI */
+uint64_t peak_f32_avx512(uint64_t rounds);   /* AVX512F */
+uint64_t peak_int8_avx512(uint64_t rounds);  /* AVX512_VNNI */
+uint64_t peak_bf16_avx512(uint64_t rounds);  /* AVX512_BF16 */
 
 /* The sum of the 64-bit words of `bytes` bytes at `data`, both multiples of 512: reads as fast as
  * the machine allows. */

@@ -10,22 +10,32 @@
 namespace pensee {
 namespace {
 
-// Products of four neighbouring codes each, which are exact: pairs of products stay within 16 bits.
-// Where codes take eight bits, the sign of the weight moves to the input.
+#ifdef __AVXVNNI__
+constexpr bool kHasVnni = true;
+#else
+constexpr bool kHasVnni = false;
+#endif
+
+// Without VNNI, pairs of products must stay within 16 bits: where codes take eight bits, the sign
+// of the weight moves to the input.
 template <class E>
-constexpr bool kSignedCodes = E::kOffset == 128;
+constexpr bool kSignedCodes = !kHasVnni && E::kOffset == 128;
 
 template <class E>
 inline __m256i centred(__m256i codes) {
   return kSignedCodes<E> ? _mm256_xor_si256(codes, _mm256_set1_epi8(-128)) : codes;
 }
+// sum + the products of four neighbouring codes each, which are exact.
 template <class E>
-inline __m256i dot_pairs(__m256i codes, __m256i x) {
-  if (!kSignedCodes<E>) return _mm256_maddubs_epi16(codes, x);
-  return _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes));
-}
-inline __m256i sum_pairs(__m256i pairs) {
-  return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+inline __m256i add_fours(__m256i sum, __m256i codes, __m256i x) {
+#ifdef __AVXVNNI__
+  return _mm256_dpbusd_avx_epi32(sum, codes, x);
+#else
+  const __m256i pairs =
+      kSignedCodes<E> ? _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes))
+                      : _mm256_maddubs_epi16(codes, x);
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+#endif
 }
 
 // What is left of the offset: dot - kOffset * sum.
@@ -77,7 +87,7 @@ struct NarrowRows {
 #pragma GCC unroll 8
     for (unsigned v = 0; v < kChunkVectors; ++v) {
       const __m256i input = load_256(reinterpret_cast<const char*>(x->codes) + 32 * v);
-      fours[v] = sum_pairs(dot_pairs<E>(codes[v], input));
+      fours[v] = add_fours<E>(_mm256_setzero_si256(), codes[v], input);
     }
     const __m256i first = sums_of_fours(fours[0], fours[1], fours[2], fours[3]);
     const __m256i last = sums_of_fours(fours[4], fours[5], fours[6], fours[7]);
@@ -197,7 +207,7 @@ struct NarrowPanel {
         for (unsigned i = 0; i < X; ++i) {
           const char* four = reinterpret_cast<const char*>(x[i]->codes) + (kGroupUnits * g + u) * 4;
           const __m256i input = _mm256_set1_epi32(load_word<int32_t>(four));
-          dots[i] = _mm256_add_epi32(dots[i], sum_pairs(dot_pairs<E>(weights, input)));
+          dots[i] = add_fours<E>(dots[i], weights, input);
         }
       }
 #pragma GCC unroll 8

@@ -17,7 +17,7 @@ foreach(object IN LISTS objects)
   string(REPLACE "\n" ";" symbols "${symbols}")
   set(tables 0)
   foreach(symbol IN LISTS symbols)
-    if(symbol MATCHES " [DR] pensee::avx[0-9]+::kTable$")
+    if(symbol MATCHES " [DR] pensee::avx[0-9a-z]+::kTable$")
       math(EXPR tables "${tables} + 1")
     elseif(NOT symbol MATCHES " [A-Z] __odr_asan")  # the address sanitizer's mark of the table
       message(FATAL_ERROR "${object} exports ${symbol}")

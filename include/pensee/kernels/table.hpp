@@ -146,7 +146,7 @@ struct AttentionKernels {
 };
 
 struct KernelTable {
-  const char* name; /* "reference", "avx2", "avx512" */
+  const char* name; /* "reference", "avx2", "avxvnni", "avx512" */
 
   /* Indexed by KernelType. */
   DotRowsFn dot_rows[kKernelTypes];
