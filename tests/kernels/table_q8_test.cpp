@@ -191,12 +191,14 @@ TEST_CASE("Products of block types with many inputs agree with the reference") {
           const MatrixShape shape{.rows = 1 + 23 * (seed % 5),
                                   .cols = blocks * elements,
                                   .misaligned_by = seed % 5,
-                                  .row_padding = seed % 3};
+                                  .row_padding = seed % 3,
+                                  .alike = n != 1};
           check_dot(table, type, shape, seed % 2 == 0 ? shape.rows / 3 : 0, n, seed, true);
           ++seed;
         }
       }
       check_dot(table, type, {.rows = 17, .cols = 2560}, 0, 13, seed, true);
+      check_dot(table, type, {.rows = 40, .cols = 2560, .alike = true}, 0, 14, seed, true);
     }
   }
 }
@@ -210,24 +212,28 @@ TEST_CASE("Errors of products with many inputs do not lean to one side") {
   for (const NamedTable& table : fast_tables()) {
     for (int type = kElementTypes; type < kKernelTypes; ++type) {
       if (table.table->gemm_q8[type] == nullptr) continue;
-      const RandomMatrix w(type, {.rows = rows, .cols = cols, .positive = true}, 5);
-      const Inputs x(n, cols, 6);
-      std::vector<float> expected(static_cast<size_t>(n * rows));
-      std::vector<float> got(expected.size());
-      reference_kernels().dot_rows_q8[type](w.view(), 0, rows, x.row(0), x.ldx, n, expected.data(),
-                                            rows);
-      Arena scratch = *Arena::create(kGemmQ8Scratch);
-      table.table->gemm_q8[type](w.view(), 0, rows, x.row(0), x.ldx, n, got.data(), rows,
-                                 scratch.take<char>(kGemmQ8Scratch));
-      double sum = 0.0;
-      double squares = 0.0;
-      for (size_t k = 0; k < got.size(); ++k) {
-        const double error = static_cast<double>(got[k]) - static_cast<double>(expected[k]);
-        sum += error;
-        squares += error * error;
+      for (const bool alike : {false, true}) {
+        const RandomMatrix w(type, {.rows = rows, .cols = cols, .positive = true, .alike = alike},
+                             5);
+        const Inputs x(n, cols, 6);
+        std::vector<float> expected(static_cast<size_t>(n * rows));
+        std::vector<float> got(expected.size());
+        reference_kernels().dot_rows_q8[type](w.view(), 0, rows, x.row(0), x.ldx, n,
+                                              expected.data(), rows);
+        Arena scratch = *Arena::create(kGemmQ8Scratch);
+        table.table->gemm_q8[type](w.view(), 0, rows, x.row(0), x.ldx, n, got.data(), rows,
+                                   scratch.take<char>(kGemmQ8Scratch));
+        double sum = 0.0;
+        double squares = 0.0;
+        for (size_t k = 0; k < got.size(); ++k) {
+          const double error = static_cast<double>(got[k]) - static_cast<double>(expected[k]);
+          sum += error;
+          squares += error * error;
+        }
+        const auto count = static_cast<double>(got.size());
+        CHECK_MESSAGE(std::fabs(sum) <= 0.15 * std::sqrt(squares * count), type_name(type),
+                      " alike ", alike, " lean ", sum / std::sqrt(squares * count));
       }
-      const auto count = static_cast<double>(got.size());
-      CHECK_MESSAGE(std::fabs(sum) <= 0.15 * std::sqrt(squares * count), type_name(type));
     }
   }
 }

@@ -54,6 +54,7 @@ struct MatrixShape {
   int64_t row_padding = 0;    // bytes after every row but the last
   bool scaled = false;        // FP8 only
   bool positive = false;      // the float16 numbers of blocks are not negative
+  bool alike = false;         // nor are they far apart, as in models
 };
 
 // A matrix of `type` whose last byte is the last of its allocation, so that address sanitizers
@@ -74,8 +75,11 @@ class RandomMatrix {
     for (int64_t r = 0; r < shape.rows; ++r) {
       for (int64_t c = 0; c < shape.cols; c += elements) {
         put(type, r, c);
-        if (!shape.positive) continue;
-        for (const int high : float16_high_bytes(type)) element(type, r, c)[high] &= 0x7f;
+        for (const int high : float16_high_bytes(type)) {
+          char& byte = element(type, r, c)[high];
+          if (shape.alike) byte = static_cast<char>((static_cast<uint8_t>(byte) & 0x83) | 0x24);
+          if (shape.positive) byte &= 0x7f;
+        }
       }
     }
     if (!shape.scaled) return;
