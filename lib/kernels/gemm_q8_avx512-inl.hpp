@@ -1,278 +1,226 @@
-// Products of block-quantised weights with many inputs, for AVX-512 (VNNI): panels of transposed
-// weights are made once for all inputs.
-//
-// A group's product of codes needs two factors, its scale in the weights and in the input. Applied
-// in float32 they would keep the units busy that multiply the codes, for a quarter of the time. So
-// scales are integers here, multiples of a unit that a row (or an input) has for a chunk: the
-// products of two groups, narrowed to 16 bits, meet the products of their scales in one more
-// instruction, and a chunk's sum becomes a float once. The roundings are of 12 bits (scales) and 15
-// bits (products): far below those of the inputs' eight. They must not lean to one side, for the
-// errors of a row's groups would then add up: codes are centred around zero, so that the products
-// of the common types fit 16 bits as they are, and what is cut off elsewhere is rounded up at a tie
-// in every other group, down in the rest.
+// The levels of 16 rows' chunks; see PanelLevels.
 #pragma once
 
 #include <immintrin.h>
 #include <stdint.h>
 
-#include "levels_avx512-inl.hpp"
+#include "gemm_q8-inl.hpp"
 #include "panels_avx512-inl.hpp"
-#include "pensee/kernels/table.hpp"
-#include "q8-inl.hpp"
-#include "vector-inl.hpp"
 
 namespace pensee {
 namespace {
 
-constexpr unsigned kTilePanels = 2;  // of 16 rows; 2 x 4 sums, the products of two groups of each
-constexpr unsigned kTileInputs = 4;  // of them, two of weights and an input fill 32 registers
-constexpr int64_t kTileRows = 16 * kTilePanels;
-// Weights are read fastest in the order of their addresses, a tile of rows from end to end; but
-// inputs that the L2 cache does not hold must meet many rows, a chunk of columns at a time.
-constexpr int64_t kInputsInL2 = 512 * 1024;  // bytes
-constexpr int64_t kGemmPanels = 8;           // that meet a chunk of such inputs
+struct WideInts {
+  static constexpr unsigned kLanes = 16;
+  // With two panels, the sums of two groups' products, and those of chunks: 32 registers.
+  static constexpr unsigned kTileInputs = 4;
+  using Ints = __m512i;
+  using Floats = __m512;
 
-// How far the sum of a group's products is shifted to the right to fit 16 bits.
-constexpr int log2_narrowing(int64_t largest_sum) {
-  return largest_sum <= 32767 ? 0 : 1 + log2_narrowing(largest_sum / 2);
+  static Ints words(int32_t v) { return _mm512_set1_epi32(v); }
+  static Ints halves(int16_t v) { return _mm512_set1_epi16(v); }
+  static Floats floats(Ints v) { return _mm512_cvtepi32_ps(v); }
+  // sum + products of four unsigned and signed bytes, or of two numbers of 16 bits.
+  static Ints add_fours(Ints sum, Ints a, Ints b) { return _mm512_dpbusd_epi32(sum, a, b); }
+  static Ints add_pairs(Ints sum, Ints a, Ints b) { return _mm512_dpwssd_epi32(sum, a, b); }
+  // Of numbers of 16 bits, divided by 32768 and rounded.
+  static Ints multiply_halves(Ints a, Ints b) { return _mm512_mulhrs_epi16(a, b); }
+  // Both shifted to the right, side by side in 16 bits.
+  template <unsigned kShift>
+  static Ints narrow(Ints even, Ints odd) {
+    return _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_srli_epi32(even, kShift),
+                                   _mm512_slli_epi32(odd, 16 - kShift));
+  }
+  template <class E>
+  static void fill(const char* const* w, GemmPanel<WideInts, GemmType<E>>& panel);
+};
+
+// 1 / x, and 0 where x is too small to count, or NaN.
+inline __m512 inverse_of(__m512 x) {
+  const __mmask16 is_some =
+      _mm512_cmp_ps_mask(_mm512_abs_ps(x), _mm512_set1_ps(1e-30F), _CMP_GE_OQ);
+  return _mm512_maskz_div_ps(is_some, _mm512_set1_ps(1.0F), x);
 }
 
-// What a tile needs to know of a type; types that agree in it share their tiles.
-template <unsigned kTypeGroups, bool kTypeHasMin, int kTypeCentre, int kTypeShift>
-struct TileType {
-  static constexpr unsigned kGroups = kTypeGroups;
-  static constexpr bool kHasMin = kTypeHasMin;
-  static constexpr int kCentre = kTypeCentre;
-  static constexpr int kShift = kTypeShift;
+// The largest magnitudes of the groups' numbers; NaN where one is not finite.
+template <unsigned kGroups>
+[[gnu::always_inline]] inline __m512 largest_of(const __m512 (&numbers)[kGroups]) {
+  __m512i largest = _mm512_setzero_si512();  // as bits: those of a NaN are above all numbers'
+#pragma GCC unroll 16
+  for (const __m512 value : numbers) {
+    largest = _mm512_max_epi32(largest, _mm512_castps_si512(_mm512_abs_ps(value)));
+  }
+  const __m512 value = _mm512_castsi512_ps(largest);
+  return _mm512_fmadd_ps(value, _mm512_setzero_ps(), value);
+}
+
+template <unsigned kGroups>
+[[gnu::always_inline]] inline void find_levels(const __m512 (&numbers)[kGroups], __m512 inverse,
+                                               __m512i (&pairs)[kGroups / 2]) {
+#pragma GCC unroll 8
+  for (unsigned g = 0; g < kGroups; g += 2) {
+    const __m512i even = _mm512_cvtps_epi32(_mm512_mul_ps(numbers[g], inverse));
+    const __m512i odd = _mm512_cvtps_epi32(_mm512_mul_ps(numbers[g + 1], inverse));
+    pairs[g / 2] = _mm512_mask_blend_epi16(0xaaaaaaaa, even, _mm512_slli_epi32(odd, 16));
+  }
+}
+
+// find() gives the levels of a chunk; of minimums, to which the centre of the codes times a group's
+// scale is added, with the sign turned, as multiples of kMinUnit units.
+template <class E>
+struct FloatLevels {
+  template <int kCentre, int kMinUnit>
+  [[gnu::noinline]] static void find(const char* const* w,
+                                     PanelLevels<WideInts, E::kGroups, E::kHasMin>& out) {
+    constexpr unsigned kGroups = E::kGroups;
+    __m512 scales[kGroups];
+    __m512 mins[E::kHasMin ? kGroups : 1];
+    PanelSource<E>::scales(w, scales, mins);
+    out.unit = _mm512_mul_ps(largest_of(scales), _mm512_set1_ps(1.0F / kScaleLevels));
+    if constexpr (E::kHasMin) {
+      constexpr float kLargest = static_cast<float>(kMinLevels) * kMinUnit;
+      const __m512 centre = _mm512_set1_ps(static_cast<float>(kCentre));
+#pragma GCC unroll 16
+      for (unsigned g = 0; g < kGroups; ++g) {
+        mins[g] = _mm512_fnmadd_ps(scales[g], centre, mins[g]);
+      }
+      const __m512 of_mins = _mm512_mul_ps(largest_of(mins), _mm512_set1_ps(1.0F / kLargest));
+      out.unit = _mm512_max_ps(out.unit, of_mins);
+      out.unit = _mm512_fmadd_ps(of_mins, _mm512_setzero_ps(), out.unit);
+    }
+    const __m512 inverse = inverse_of(out.unit);
+    find_levels(scales, inverse, out.scales);
+    if constexpr (E::kHasMin) {
+      find_levels(mins, _mm512_mul_ps(inverse, _mm512_set1_ps(-1.0F / kMinUnit)), out.mins);
+    }
+  }
 };
 
-// Where there is a minimum, codes count from the middle of their range, for which the minimum makes
-// up.
 template <class E>
-constexpr int kCentreOf = E::kHasMin ? (E::kLargest + 1) / 2 : E::kOffset;
-template <class E>
-constexpr int kShiftOf = log2_narrowing(int64_t{kQ8Columns / E::kGroups} * 127 *
-                                        (E::kHasMin ? kCentreOf<E> : E::kLargest));
-template <class E>
-using GemmType = TileType<E::kGroups, E::kHasMin, kCentreOf<E>, kShiftOf<E>>;
+struct LevelSource : FloatLevels<E> {};
 
-// A chunk of 16 rows.
-template <unsigned kGroups, bool kHasMin>
-struct GemmPanel {
-  __m512i codes[kUnits];  // four columns of every row
-  PanelLevels<kGroups, kHasMin> levels;
+// The same number in both halves of a word.
+inline __m512i in_halves(__m512i numbers) {
+  return _mm512_or_si512(numbers, _mm512_slli_epi32(numbers, 16));
+}
+
+// Bytes 0 and 1 of every word, or 2 and 3, times 256 in 16 bits each.
+inline __m512i raised_pair(__m512i bytes, unsigned second) {
+  const __m128i first_pairs =
+      _mm_setr_epi8(-1, 0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13);
+  const __m128i pairs =
+      second == 0 ? first_pairs
+                  : _mm_setr_epi8(-1, 2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15);
+  return _mm512_shuffle_epi8(bytes, _mm512_broadcast_i32x4(pairs));
+}
+
+// The largest byte of every word.
+inline __m512 largest_byte(__m512i bytes) {
+  bytes = _mm512_max_epu8(bytes, _mm512_srli_epi32(bytes, 16));
+  bytes = _mm512_max_epu8(bytes, _mm512_srli_epi32(bytes, 8));
+  return _mm512_cvtepi32_ps(_mm512_and_si512(bytes, _mm512_set1_epi32(255)));
+}
+
+// Where scales are a float times whole numbers, levels are those numbers times a factor, which is
+// as exact and less work. The factor counts on a largest number of 32 at least, which keeps it, and
+// the factors that minimums have, within 16 bits.
+constexpr float kLeastLargest = 32.0F;
+
+// Q4_K and Q5_K. False where m is much larger than d, or one of them is not finite.
+template <int kCentre, int kMinUnit>
+[[gnu::always_inline]] inline bool find_k_levels(const char* const* w,
+                                                 PanelLevels<WideInts, 8, true>& out) {
+  static_assert(kCentre * 128 == 32 * kMinUnit);
+  constexpr float kMost = 256.0F;
+  const PanelKScales k(w);
+  const __m512 d = _mm512_abs_ps(k.d);
+  const __m512 m_in_d = _mm512_div_ps(k.m, k.d);
+  const __m512 ratio = _mm512_abs_ps(m_in_d);
+  const __mmask16 is_large = _mm512_cmp_ps_mask(d, _mm512_set1_ps(1e-20F), _CMP_GE_OQ);
+  const __mmask16 is_near = _mm512_cmp_ps_mask(ratio, _mm512_set1_ps(kMost), _CMP_LE_OQ);
+  if ((is_large & is_near) != 0xffff) {
+    return false;
+  }
+  const auto largest = [](const __m512i(&bytes)[2]) {
+    return _mm512_max_ps(largest_byte(_mm512_max_epu8(bytes[0], bytes[1])),
+                         _mm512_set1_ps(kLeastLargest));
+  };
+  // What numbers in units of d come to at most, in levels.
+  const __m512 of_scales = largest(k.scales);
+  const __m512 of_centres = _mm512_mul_ps(of_scales, _mm512_set1_ps(static_cast<float>(kCentre)));
+  const __m512 of_mins = _mm512_fmadd_ps(ratio, largest(k.mins), of_centres);
+  const __m512 most =
+      _mm512_max_ps(_mm512_mul_ps(of_scales, _mm512_set1_ps(1.0F / kScaleLevels)),
+                    _mm512_mul_ps(of_mins, _mm512_set1_ps(1.0F / (kMinLevels * kMinUnit))));
+  // A multiple of four: what it adds to minimums then is exact.
+  const __m512i fours =
+      _mm512_cvtps_epi32(_mm512_floor_ps(_mm512_div_ps(_mm512_set1_ps(0.25F), most)));
+  const __m512i factor = _mm512_slli_epi32(fours, 2);
+  const __m512 factor_float = _mm512_cvtepi32_ps(factor);
+  out.unit = _mm512_div_ps(k.d, factor_float);
+
+  const __m512i of_scale = in_halves(factor);
+  const __m512i of_centre = _mm512_slli_epi16(of_scale, 5);
+  const __m512 min_factor = _mm512_mul_ps(factor_float, _mm512_set1_ps(128.0F / kMinUnit));
+  const __m512i of_min = in_halves(_mm512_and_si512(
+      _mm512_cvtps_epi32(_mm512_mul_ps(m_in_d, min_factor)), _mm512_set1_epi32(65535)));
+#pragma GCC unroll 4
+  for (unsigned p = 0; p < 4; ++p) {
+    const __m512i scales = raised_pair(k.scales[p / 2], p % 2);
+    const __m512i mins = raised_pair(k.mins[p / 2], p % 2);
+    out.scales[p] = _mm512_mullo_epi16(_mm512_srli_epi16(scales, 8), of_scale);
+    out.mins[p] =
+        _mm512_sub_epi16(_mm512_mulhrs_epi16(scales, of_centre), _mm512_mulhrs_epi16(mins, of_min));
+  }
+  return true;
+}
+
+template <>
+struct LevelSource<Decoder<KernelType::kQ4_K>> {
+  template <int kCentre, int kMinUnit>
+  [[gnu::always_inline]] static void find(const char* const* w,
+                                          PanelLevels<WideInts, 8, true>& out) {
+    if (find_k_levels<kCentre, kMinUnit>(w, out)) return;
+    FloatLevels<Decoder<KernelType::kQ4_K>>::find<kCentre, kMinUnit>(w, out);
+  }
+};
+
+template <>
+struct LevelSource<Decoder<KernelType::kQ5_K>> {
+  template <int kCentre, int kMinUnit>
+  [[gnu::always_inline]] static void find(const char* const* w,
+                                          PanelLevels<WideInts, 8, true>& out) {
+    if (find_k_levels<kCentre, kMinUnit>(w, out)) return;
+    FloatLevels<Decoder<KernelType::kQ5_K>>::find<kCentre, kMinUnit>(w, out);
+  }
+};
+
+template <>
+struct LevelSource<Decoder<KernelType::kQ6_K>> {
+  template <int kCentre, int kMinUnit>
+  static void find(const char* const* w, PanelLevels<WideInts, 16, false>& out) {
+    __m512i bytes[4];
+    const __m512 d = panel_q6_k_scales(w, bytes);
+    __m512i largest = _mm512_setzero_si512();
+#pragma GCC unroll 4
+    for (const __m512i word : bytes) largest = _mm512_max_epu8(largest, _mm512_abs_epi8(word));
+    const __m512 most = _mm512_max_ps(largest_byte(largest), _mm512_set1_ps(kLeastLargest));
+    const __m512 factor = _mm512_floor_ps(_mm512_div_ps(_mm512_set1_ps(kScaleLevels), most));
+    out.unit = _mm512_fmadd_ps(d, _mm512_setzero_ps(), _mm512_div_ps(d, factor));
+    const __m512i of_scale = in_halves(_mm512_cvtps_epi32(factor));
+#pragma GCC unroll 8
+    for (unsigned p = 0; p < 8; ++p) {
+      const __m512i scales = _mm512_srai_epi16(raised_pair(bytes[p / 2], p % 2), 8);
+      out.scales[p] = _mm512_mullo_epi16(scales, of_scale);
+    }
+  }
 };
 
 template <class E>
-void fill_panel(const char* const* w, GemmPanel<E::kGroups, E::kHasMin>& panel) {
-  // A scale's product with an input's is the upper 17 of 32 bits.
-  constexpr int kProduct = 32768 << GemmType<E>::kShift;
-  LevelSource<E>::template find<GemmType<E>::kCentre, kProduct / kQ8SumUnit>(w, panel.levels);
-  const __m512 unit = _mm512_set1_ps(static_cast<float>(kProduct));
-  panel.levels.unit = _mm512_mul_ps(panel.levels.unit, unit);
+void WideInts::fill(const char* const* w, GemmPanel<WideInts, GemmType<E>>& panel) {
+  LevelSource<E>::template find<GemmType<E>::kCentre, kMinUnitOf<E>>(w, panel.levels);
+  panel.levels.unit = _mm512_mul_ps(panel.levels.unit, _mm512_set1_ps(kProductUnit<E>));
   PanelSource<E>::codes(w, panel.codes);
-}
-
-// Where the products of X inputs' chunk start: minus what the centre of the codes adds, and half of
-// what narrowing cuts off, one less in odd groups.
-template <class T, unsigned X>
-struct ProductStarts {
-  alignas(64) int32_t numbers[X][16];
-
-  explicit ProductStarts(const Q8Chunk* const (&x)[X]) {
-    constexpr int kHalf = T::kShift == 0 ? 0 : 1 << (T::kShift - 1);
-    constexpr int kOddHalf = T::kShift == 0 ? 0 : kHalf - 1;
-    const __m512i half =
-        _mm512_mask_blend_epi32(0xaaaa, _mm512_set1_epi32(kHalf), _mm512_set1_epi32(kOddHalf));
-    for (unsigned i = 0; i < X; ++i) {
-      const __m512i sums = T::kGroups == 8
-                               ? twice(load_256(reinterpret_cast<const char*>(x[i]->sums_32)))
-                               : load_512(x[i]->sums_16);
-      const __m512i centre = _mm512_slli_epi32(sums, log2_of(T::kCentre));
-      _mm512_store_si512(numbers[i], _mm512_sub_epi32(half, centre));
-    }
-  }
-};
-
-inline __m512i every_word(const void* p) {
-  return _mm512_set1_epi32(load_word<int32_t>(static_cast<const char*>(p)));
-}
-
-// The products of two groups, from number g on, narrowed: the first in the lower half of a word.
-template <class T, unsigned X>
-[[gnu::always_inline]] inline void multiply_groups(
-    const GemmPanel<T::kGroups, T::kHasMin>* const (&panels)[kTilePanels],
-    const Q8Chunk* const (&x)[X], const ProductStarts<T, X>& starts, unsigned g,
-    __m512i (&out)[X][kTilePanels]) {
-  constexpr unsigned kGroupUnits = kUnits / T::kGroups;
-  __m512i dots[2][X][kTilePanels];
-#pragma GCC unroll 2
-  for (unsigned h = 0; h < 2; ++h) {
-#pragma GCC unroll 4
-    for (unsigned i = 0; i < X; ++i) {
-#pragma GCC unroll 2
-      for (unsigned p = 0; p < kTilePanels; ++p) {
-        dots[h][i][p] = _mm512_set1_epi32(starts.numbers[i][g + h]);
-      }
-    }
-#pragma GCC unroll 8
-    for (unsigned u = 0; u < kGroupUnits; ++u) {
-      const unsigned unit = kGroupUnits * (g + h) + u;
-#pragma GCC unroll 4
-      for (unsigned i = 0; i < X; ++i) {
-        const __m512i input = every_word(x[i]->codes + 4 * unit);
-#pragma GCC unroll 2
-        for (unsigned p = 0; p < kTilePanels; ++p) {
-          dots[h][i][p] = _mm512_dpbusd_epi32(dots[h][i][p], panels[p]->codes[unit], input);
-        }
-      }
-    }
-  }
-#pragma GCC unroll 4
-  for (unsigned i = 0; i < X; ++i) {
-#pragma GCC unroll 2
-    for (unsigned p = 0; p < kTilePanels; ++p) {
-      out[i][p] = _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_srli_epi32(dots[0][i][p], T::kShift),
-                                          _mm512_slli_epi32(dots[1][i][p], 16 - T::kShift));
-    }
-  }
-}
-
-template <class T, unsigned X>
-[[gnu::always_inline]] inline void add_mins(
-    const GemmPanel<T::kGroups, T::kHasMin>* const (&panels)[kTilePanels],
-    const Q8Chunk* const (&x)[X], __m512i (&sums)[X][kTilePanels]) {
-#pragma GCC unroll 8
-  for (unsigned g = 0; g < T::kGroups; g += 2) {
-#pragma GCC unroll 4
-    for (unsigned i = 0; i < X; ++i) {
-      const __m512i levels =
-          every_word((T::kGroups == 8 ? x[i]->sum_levels_32 : x[i]->sum_levels_16) + g);
-#pragma GCC unroll 2
-      for (unsigned p = 0; p < kTilePanels; ++p) {
-        sums[i][p] = _mm512_dpwssd_epi32(sums[i][p], panels[p]->levels.mins[g / 2], levels);
-      }
-    }
-  }
-}
-
-// y[i * ldy + row] (+)= panels . (input i) in one chunk, for X inputs and 32 rows, of which `rows`
-// are written.
-template <class S, class T, unsigned X>
-[[gnu::noinline]] void gemm_tile(const GemmPanel<T::kGroups, T::kHasMin>* panel, const Q8Chunk* x,
-                                 float* y, int64_t ldy, int64_t rows, bool is_first, Later& later) {
-  const GemmPanel<T::kGroups, T::kHasMin>* const panels[kTilePanels] = {panel, panel + 1};
-  const Q8Chunk* inputs[X];
-  __m512i sums[X][kTilePanels];
-#pragma GCC unroll 4
-  for (unsigned i = 0; i < X; ++i) {
-    inputs[i] = x + i;
-#pragma GCC unroll 2
-    for (__m512i& sum : sums[i]) sum = _mm512_setzero_si512();
-  }
-  const ProductStarts<T, X> starts(inputs);
-  // Those of the next tile, from the L2 cache into the first.
-  constexpr int64_t kNextBytes = int64_t{X} * static_cast<int64_t>(sizeof(Q8Chunk));
-  constexpr int64_t kStepBytes = kNextBytes / (T::kGroups / 2) / 64 * 64;
-  const char* next_inputs = reinterpret_cast<const char*>(x + X);
-#pragma GCC unroll 1
-  for (unsigned g = 0; g < T::kGroups; g += 2) {
-    later.ask();
-    prefetch<kStepBytes>(next_inputs);
-    next_inputs += kStepBytes;
-    __m512i products[X][kTilePanels];
-    multiply_groups<T, X>(panels, inputs, starts, g, products);
-#pragma GCC unroll 4
-    for (unsigned i = 0; i < X; ++i) {
-      const __m512i scale = T::kGroups == 8 ? every_word(inputs[i]->scale_levels + g)
-                                            : _mm512_set1_epi16(inputs[i]->scale_levels[g / 2]);
-#pragma GCC unroll 2
-      for (unsigned p = 0; p < kTilePanels; ++p) {
-        const __m512i scales = _mm512_mulhrs_epi16(panels[p]->levels.scales[g / 2], scale);
-        sums[i][p] = _mm512_dpwssd_epi32(sums[i][p], products[i][p], scales);
-      }
-    }
-  }
-  if (T::kHasMin) add_mins<T, X>(panels, inputs, sums);
-#pragma GCC unroll 4
-  for (unsigned i = 0; i < X; ++i) {
-#pragma GCC unroll 2
-    for (unsigned p = 0; p < kTilePanels; ++p) {
-      const int64_t count = rows - 16 * int64_t{p};
-      if (count <= 0) break;
-      float* to = y + int64_t{i} * ldy + 16 * p;
-      const __m512 before = is_first ? _mm512_setzero_ps() : load_lanes<S>(to, count, 0.0F);
-      const __m512 unit =
-          _mm512_mul_ps(panels[p]->levels.unit, _mm512_set1_ps(inputs[i]->scale_unit));
-      store_lanes<S>(to, count, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[i][p]), unit, before));
-    }
-  }
-}
-
-// Panels of chunk c of rows [row_begin, row_end), an even number of them. Rows beyond the end are
-// the last one again. Asks for the next chunk, unless that is in the L2 cache.
-template <class E>
-void fill_panels(const KernelMatrix* w, int64_t row_begin, int64_t row_end, int64_t c,
-                 bool is_in_l2, GemmPanel<E::kGroups, E::kHasMin>* panels) {
-  const int64_t cols = w->cols - c * kQ8Columns;
-  for (int64_t r = row_begin; r < row_end; r += 16 * kTilePanels) {
-    for (int64_t first = r; first < r + 16 * int64_t{kTilePanels}; first += 16) {
-      PaddedChunk<E> padded[16];
-      const char* bytes[16];
-      for (int64_t i = 0; i < 16; ++i) {
-        const int64_t row = first + i < row_end ? first + i : row_end - 1;
-        bytes[i] = static_cast<const char*>(w->data) + row * w->row_bytes + c * E::kBytes;
-        if (cols < kQ8Columns) bytes[i] = padded[i].fill(bytes[i], cols);
-      }
-      for (const char* row : bytes) {
-        if (!is_in_l2 && cols > kQ8Columns) prefetch<E::kBytes>(row + E::kBytes);
-      }
-      fill_panel<E>(bytes, *panels++);
-    }
-  }
-}
-
-template <unsigned kInputs>
-struct Inputs {
-  static constexpr unsigned kCount = kInputs;
-};
-
-template <class S, class E>
-void gemm_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8Chunk* x,
-             int64_t ldx, int64_t n, float* y, int64_t ldy, void* scratch) {
-  using T = GemmType<E>;
-  using Panel = GemmPanel<E::kGroups, E::kHasMin>;
-  static_assert(sizeof(Panel) * kGemmPanels <= kGemmQ8Scratch);
-  static_assert(kGemmPanels % kTilePanels == 0);
-  auto* panels = static_cast<Panel*>(scratch);
-  const int64_t chunks = (w->cols + kQ8Columns - 1) / kQ8Columns;
-  const bool fit_l2 = n * chunks * static_cast<int64_t>(sizeof(Q8Chunk)) <= kInputsInL2;
-  const int64_t block = fit_l2 ? kTileRows : 16 * kGemmPanels;
-  const int64_t tiles = n / kTileInputs + n % kTileInputs / 2 + n % 2;
-  const int64_t asks = tiles * (block / kTileRows) * (E::kGroups / 2);
-  for (int64_t begin = row_begin; begin < row_end; begin += block) {
-    const int64_t end = row_end - begin < block ? row_end : begin + block;
-    Later later(w, end, row_end, block, chunks, asks);
-    for (int64_t c = 0; c < chunks; ++c) {
-      later.begin_chunk(c);
-      fill_panels<E>(w, begin, end, c, fit_l2, panels);
-      for (int64_t r = begin; r < end; r += kTileRows) {
-        const Panel* panel = panels + (r - begin) / 16;
-        float* out = y + (r - row_begin);
-        int64_t i = 0;
-        const auto take = [&](auto inputs) {
-          constexpr unsigned kCount = decltype(inputs)::kCount;
-          for (; i + kCount <= n; i += kCount) {
-            gemm_tile<S, T, kCount>(panel, x + c * ldx + i, out + i * ldy, ldy, end - r, c == 0,
-                                    later);
-          }
-        };
-        take(Inputs<kTileInputs>{});
-        take(Inputs<2>{});
-        take(Inputs<1>{});
-      }
-    }
-  }
 }
 
 }  // namespace

@@ -151,7 +151,7 @@ struct Kernels {
   static constexpr AddRowsFn kAdd = add_block_rows<Simd, E, F32>;
   static constexpr UnpackRowsFn kUnpack = unpack_block_rows<E>;
   static constexpr DotRowsQ8Fn kDotQ8 = dot_rows_q8<Simd, E>;
-  static constexpr GemmQ8Fn kGemmQ8 = gemm_q8<Simd, E>;
+  static constexpr GemmQ8Fn kGemmQ8 = gemm_q8<Simd, WideInts, E>;
 };
 template <class E>
 struct ElementKernels {

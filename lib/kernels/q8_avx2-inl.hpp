@@ -155,7 +155,11 @@ struct NarrowPanel {
   __m256 scales[E::kGroups];
   __m256 mins[E::kHasMin ? E::kGroups : 1];
 
-  void fill(const char* const* w) {
+  void fill(const char* const* w) { fill(w, codes, scales, mins); }
+
+  template <unsigned kMins>
+  static void fill(const char* const* w, __m256i (&codes)[kUnits], __m256 (&scales)[E::kGroups],
+                   __m256 (&mins)[kMins]) {
     __m256i by_row[kChunkVectors][8];
     __m256i numbers[4][8];
     for (unsigned r = 0; r < 8; ++r) {
@@ -181,7 +185,7 @@ struct NarrowPanel {
 #pragma GCC unroll 8
       for (unsigned g = 0; g < 8; ++g) {
         scales[8 * h + g] = _mm256_castsi256_ps(numbers[h][g]);
-        if (E::kHasMin) mins[8 * h + g] = _mm256_castsi256_ps(numbers[2 + h][g]);
+        if (E::kHasMin) mins[(8 * h + g) % kMins] = _mm256_castsi256_ps(numbers[2 + h][g]);
       }
     }
   }

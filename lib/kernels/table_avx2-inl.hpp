@@ -7,6 +7,9 @@
 
 #include "attention-inl.hpp"
 #include "attention_avx2-inl.hpp"
+#ifdef __AVXVNNI__
+#  include "gemm_q8_avx2-inl.hpp"
+#endif
 #include "matrix-inl.hpp"
 #include "pensee/kernels/table.hpp"
 #include "q8-inl.hpp"
@@ -149,6 +152,11 @@ struct Kernels {
   static constexpr AddRowsFn kAdd = add_block_rows<Simd, E, F32>;
   static constexpr UnpackRowsFn kUnpack = unpack_block_rows<E>;
   static constexpr DotRowsQ8Fn kDotQ8 = dot_rows_q8<Simd, E>;
+#ifdef __AVXVNNI__
+  static constexpr GemmQ8Fn kGemmQ8 = gemm_q8<Simd, NarrowInts, E>;
+#else
+  static constexpr GemmQ8Fn kGemmQ8 = nullptr;
+#endif
 };
 template <class E>
 struct ElementKernels {
@@ -156,6 +164,7 @@ struct ElementKernels {
   static constexpr AddRowsFn kAdd = add_rows<Simd, E>;
   static constexpr UnpackRowsFn kUnpack = unpack_rows<Simd, E>;
   static constexpr DotRowsQ8Fn kDotQ8 = nullptr;
+  static constexpr GemmQ8Fn kGemmQ8 = nullptr;
 };
 template <>
 struct Kernels<KernelType::kF32> : ElementKernels<F32> {};
@@ -181,7 +190,9 @@ constexpr KernelTable make_table(const char* name) {
 #define PENSEE_X(enumerator, bytes, elements, name) Kernels<KernelType::enumerator>::kDotQ8,
       .dot_rows_q8 = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
 #undef PENSEE_X
-      .gemm_q8 = {},
+#define PENSEE_X(enumerator, bytes, elements, name) Kernels<KernelType::enumerator>::kGemmQ8,
+      .gemm_q8 = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
+#undef PENSEE_X
       .quantize_q8 = quantize_q8,
       .rms_norm = rms_norm<Simd>,
       .silu_mul = silu_mul<Simd>,
