@@ -17,6 +17,7 @@
 #include "pensee/base/result.hpp"
 #include "pensee/io/mapped_file.hpp"
 #include "pensee/io/replace_file.hpp"
+#include "pensee/model/sequence.hpp"
 #include "pensee/reason/model.hpp"
 #include "pensee/reason/session.hpp"
 #include "pensee/text/utf8.hpp"

@@ -17,7 +17,7 @@
 #include "pensee/decode/generate.hpp"
 #include "pensee/decode/sampler.hpp"
 #include "pensee/decode/speculative.hpp"
-#include "pensee/model/transformer.hpp"
+#include "pensee/model/sequence.hpp"
 #include "pensee/reason/budget.hpp"
 #include "pensee/reason/event.hpp"
 #include "pensee/reason/model.hpp"

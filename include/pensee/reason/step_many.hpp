@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "pensee/base/result.hpp"
-#include "pensee/model/transformer.hpp"
+#include "pensee/model/sequence.hpp"
 #include "pensee/reason/event.hpp"
 #include "pensee/reason/session.hpp"
 
