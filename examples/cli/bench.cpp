@@ -19,6 +19,7 @@
 #include "cpus.hpp"
 #include "load.hpp"
 #include "machine_limits.hpp"
+#include "pensee/model/sequence.hpp"
 #include "pensee/reason/session.hpp"
 #include "pensee/reason/step_many.hpp"
 #include "terminal.hpp"

@@ -9,6 +9,7 @@
 #include "load.hpp"
 #include "npy.hpp"
 #include "pensee/base/json.hpp"
+#include "pensee/model/sequence.hpp"
 #include "pensee/reason/model.hpp"
 #include "pensee/text/load_tokenizer.hpp"
 #include "pensee/text/utf8.hpp"

@@ -3,7 +3,7 @@
 //   base/     Result and Error, element types, tensor views, threads, JSON, memory arena
 //   io/       memory-mapped files, safetensors, GGUF, Checkpoint: one view over a model's files;
 //             writing GGUF, quantisers
-//   model/    Config, Weights, the parts of a layer, and transformer.hpp: THE forward pass
+//   model/    Config, Weights, the parts of a layer, and forward.hpp: THE forward pass
 //   text/     Tokenizer, ChatTemplate, whole UTF-8 characters from a stream of tokens
 //   decode/   Sampler, guesses at coming tokens, and the loop that generates tokens
 //   reason/   phases, budgets, events, Model and Session: ask for thoughts and answers apart; save

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "blocks-inl.hpp"
+#include "later-inl.hpp"
 #include "matrix-inl.hpp"
 #include "pensee/kernels/table.hpp"
 #include "vector-inl.hpp"

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "blocks-inl.hpp"
+#include "later-inl.hpp"
 #include "pensee/kernels/table.hpp"
 
 namespace pensee {

@@ -11,7 +11,7 @@
 
 #include "convert/pairs.hpp"
 #include "io/files.hpp"
-#include "pensee/model/transformer.hpp"
+#include "pensee/model/sequence.hpp"
 
 using pensee::Checkpoint;
 using pensee::DType;

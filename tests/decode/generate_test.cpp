@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "pensee/model/transformer.hpp"
+#include "pensee/model/sequence.hpp"
 
 namespace pensee {
 namespace {

@@ -3,7 +3,7 @@
 
 #include "fuzz.hpp"
 #include "pensee/model/config_json.hpp"
-#include "pensee/model/transformer.hpp"
+#include "pensee/model/sequence.hpp"
 
 std::span<const std::string_view> pensee::fuzz::words() {
   static constexpr auto kWords =

@@ -11,9 +11,6 @@
 namespace pensee {
 namespace {
 
-constexpr float kLogitTolerance = 1e-3F;
-constexpr double kKlTolerance = 1e-4;  // nats, mean over positions
-
 TEST_CASE("every golden checkpoint gives the logits and greedy tokens of transformers") {
   std::set<std::string> model_types;
   for (const golden::IndexRow& row : golden::read_index(PENSEE_TEST_DATA "/models")) {

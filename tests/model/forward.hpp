@@ -12,9 +12,16 @@
 
 #include "golden.hpp"
 #include "pensee/model/read_config.hpp"
-#include "pensee/model/transformer.hpp"
+#include "pensee/model/sequence.hpp"
 
 namespace pensee {
+
+inline constexpr float kLogitTolerance = 1e-3F;
+inline constexpr double kKlTolerance = 1e-4;  // nats, mean over positions
+
+inline std::string directory_of(const std::string& model) {
+  return std::string(PENSEE_TEST_DATA) + "/models/" + model;
+}
 
 inline std::shared_ptr<const Transformer> load_transformer(const std::string& path,
                                                            const KernelTable& kernels,

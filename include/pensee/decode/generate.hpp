@@ -18,7 +18,7 @@
 
 namespace pensee {
 
-// What generation needs of a sequence with its key-value cache; model/transformer.hpp's Sequence
+// What generation needs of a sequence with its key-value cache; model/sequence.hpp's Sequence
 // is one, and says what the functions do.
 template <class S>
 concept TokenSequence = requires(S s, const S c, int64_t n, int32_t token,

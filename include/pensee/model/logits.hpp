@@ -12,7 +12,7 @@
 #include <xtensor/xtensor.hpp>
 
 #include "pensee/base/result.hpp"
-#include "pensee/model/transformer.hpp"
+#include "pensee/model/sequence.hpp"
 
 namespace pensee {
 

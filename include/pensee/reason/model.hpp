@@ -27,6 +27,7 @@
 #include "pensee/kernels/reference.hpp"
 #include "pensee/model/config.hpp"
 #include "pensee/model/read_config.hpp"
+#include "pensee/model/sequence.hpp"
 #include "pensee/model/transformer.hpp"
 #include "pensee/reason/delimiters.hpp"
 #include "pensee/reason/phase.hpp"

@@ -17,6 +17,7 @@
 #include "pensee/base/result.hpp"
 #include "pensee/io/mapped_file.hpp"
 #include "pensee/io/replace_file.hpp"
+#include "pensee/model/sequence.hpp"
 #include "pensee/reason/model.hpp"
 #include "pensee/reason/session.hpp"
 #include "pensee/text/utf8.hpp"
@@ -211,12 +212,12 @@ inline Result<void> fit(Content& content, const Config& config, int64_t context_
 // The parts of a session that are saved.
 class Access {
  public:
-  static const TokenFeed<Sequence>& feed(const Session& session) { return session.feed_; }
+  static const TokenFeed<Sequence>& feed(const Session& session) { return session.writer_.feed(); }
 
   // Precondition: fit() with the session's model and context.
   static void fill(Session& session, Content content) {
     const auto cached = static_cast<int64_t>(content.cached);
-    session.feed_.restore(content.tokens, content.has_logits, [&](Sequence& sequence) {
+    session.writer_.feed().restore(content.tokens, content.has_logits, [&](Sequence& sequence) {
       std::span<const std::byte> rows = content.rows;
       sequence.restore(cached, [&](std::span<std::byte> plane) {
         std::memcpy(plane.data(), rows.data(), plane.size());

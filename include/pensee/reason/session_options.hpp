@@ -6,7 +6,7 @@
 #include "pensee/base/arena.hpp"
 #include "pensee/decode/speculative.hpp"
 #include "pensee/model/kv_cache.hpp"
-#include "pensee/model/transformer.hpp"
+#include "pensee/model/sequence_options.hpp"
 
 namespace pensee {
 

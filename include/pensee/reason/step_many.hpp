@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "pensee/base/result.hpp"
-#include "pensee/model/transformer.hpp"
+#include "pensee/model/sequence.hpp"
 #include "pensee/reason/event.hpp"
 #include "pensee/reason/session.hpp"
 
@@ -51,7 +51,7 @@ class Access {
     next.reserve(sessions.size());
     readers.reserve(sessions.size());
     for (Session* session : sessions) {
-      const std::optional<NextToken> token = session->next_read();
+      const std::optional<NextToken> token = session->writer_.next_read();
       if (!token) continue;
       next.push_back(*token);
       readers.push_back(session);
@@ -61,7 +61,7 @@ class Access {
     const Result<void> read = Sequence::decode_together(next);
     if (!read) return;
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-    for (Session* session : readers) session->seconds() += seconds.count();
+    for (Session* session : readers) session->writer_.seconds() += seconds.count();
   }
 };
 

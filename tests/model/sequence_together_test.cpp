@@ -8,7 +8,7 @@
 #include "forward.hpp"
 #include "golden.hpp"
 #include "pensee/kernels/dispatch.hpp"
-#include "pensee/model/transformer.hpp"
+#include "pensee/model/sequence.hpp"
 
 namespace pensee {
 namespace {
