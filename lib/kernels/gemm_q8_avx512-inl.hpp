@@ -1,4 +1,4 @@
-// The levels of 16 rows' chunks; see PanelLevels.
+// The AVX-512 side of gemm_q8-inl.hpp: its vectors, and the levels of 16 rows' chunks.
 #pragma once
 
 #include <immintrin.h>
@@ -65,8 +65,8 @@ template <unsigned kGroups>
   }
 }
 
-// find() gives the levels of a chunk; of minimums, to which the centre of the codes times a group's
-// scale is added, with the sign turned, as multiples of kMinUnit units.
+// find() gives the levels of a chunk, in units of a scale; those of minimums, which kMinUnit
+// divides, have the sign turned, and make up for codes that count from kCentre.
 template <class E>
 struct FloatLevels {
   template <int kCentre, int kMinUnit>
