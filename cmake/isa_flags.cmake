@@ -1,5 +1,5 @@
-# Instruction sets of kernel files, by file suffix: *_avx2.cpp, *_avxvnni.cpp, *_avx512.cpp. A file gets its flags
-# here and nowhere else; lib/dispatch.cpp asks the processor for the same features.
+# Instruction sets of kernel files, by file suffix: *_avx2.cpp, *_avxvnni.cpp, *_avx512.cpp. A file
+# gets its flags here and nowhere else; lib/dispatch.cpp asks the processor for the same features.
 include(CheckCXXSourceCompiles)
 check_cxx_source_compiles("
 #if !defined(__x86_64__)

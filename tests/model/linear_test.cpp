@@ -66,6 +66,22 @@ TEST_CASE("products of different shapes, empty ones among them, are all computed
   CHECK(golden::max_difference(product_in_double(large, x, 700, cols, 20), y_large) < 1e-4F);
 }
 
+TEST_CASE("the scratch that a pass has is enough for a product of some of its rows") {
+  const int64_t rows = 300;
+  const int64_t cols = 128;
+  const int64_t n = 20;
+  const int64_t pass_rows = 90;
+  const Workbench bench(best_kernels(), 1, multiply_scratch(cols, pass_rows));
+  const auto weights = random_floats(rows * cols, 8);
+  const Matrix w = matrix_of(weights, rows, cols);
+  const auto x = random_floats(n * cols, 9);
+  std::vector<float> y(static_cast<size_t>(n * rows), NAN);
+  Product product{&w, x.data(), cols, n, y.data(), rows};
+  product.pass_rows = pass_rows;
+  multiply(bench.compute(), std::array{product});
+  CHECK(golden::max_difference(product_in_double(weights, x, rows, cols, n), y) < 1e-4F);
+}
+
 TEST_CASE("the distances between rows are respected, and nothing beyond is written") {
   const Workbench bench(best_kernels());
   const int64_t rows = 70;

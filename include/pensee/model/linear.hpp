@@ -94,8 +94,11 @@ inline constexpr int64_t kQuantizeCost = 2;
 
 [[nodiscard]] inline int64_t panel_rows(const Product& p, int threads) noexcept {
   if (is_gemm(p, *p.w)) {
-    // Of many experts: few tasks each, whose results have room for kGemmPanel rows of the pass.
-    if (p.pass_rows > 0) {
+    // Of many experts: few tasks each, whose results have room for kGemmPanel rows of the pass. Not
+    // of other types, whose unpacked weights have room for kGemmPanel rows.
+    const bool of_blocks =
+        is_block_type(p.w->dtype) && (p.up == nullptr || is_block_type(p.up->dtype));
+    if (p.pass_rows > 0 && of_blocks) {
       const int64_t room = kGemmPanel * p.pass_rows / p.n / 32 * 32;
       return std::min(room, kExpertPanel);
     }
