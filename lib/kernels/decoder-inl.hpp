@@ -53,6 +53,10 @@ inline __m128i load_128(const char* p) {
 inline __m256i load_256(const char* p) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
 }
+// Eight sums of an input's codes.
+inline __m256i load_sums(const int16_t* p) {
+  return _mm256_cvtepi16_epi32(load_128(reinterpret_cast<const char*>(p)));
+}
 inline __m128i load_64(const char* p) {
   return _mm_cvtsi64_si128(load_word<int64_t>(p));
 }

@@ -90,10 +90,10 @@ struct ProductStarts {
     constexpr int kOdd = T::kShift == 0 ? 0 : kHalf - 1;
     const __m256i half = _mm256_setr_epi32(kHalf, kOdd, kHalf, kOdd, kHalf, kOdd, kHalf, kOdd);
     for (unsigned i = 0; i < X; ++i) {
-      const int32_t* sums = T::kGroups == 8 ? x[i]->sums_32 : x[i]->sums_16;
+      const int16_t* sums = T::kGroups == 8 ? x[i]->sums_32 : x[i]->sums_16;
 #pragma GCC unroll 2
       for (unsigned g = 0; g < T::kGroups; g += 8) {
-        const __m256i eight = load_256(reinterpret_cast<const char*>(sums + g));
+        const __m256i eight = load_sums(sums + g);
         const __m256i centre = _mm256_slli_epi32(eight, log2_of(T::kCentre));
         _mm256_store_si256(reinterpret_cast<__m256i*>(numbers[i] + g),
                            _mm256_sub_epi32(half, centre));

@@ -305,9 +305,11 @@ inline void quantize_group(const float* x, Q8Chunk* out, int64_t g) {
   __m256i fours = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
   fours = _mm256_add_epi32(fours, _mm256_shuffle_epi32(fours, 0x4e));
   fours = _mm256_add_epi32(fours, _mm256_shuffle_epi32(fours, 0xb1));
-  out->sums_16[2 * g] = _mm256_cvtsi256_si32(fours);
-  out->sums_16[2 * g + 1] = _mm_cvtsi128_si32(_mm256_extracti128_si256(fours, 1));
-  out->sums_32[g] = out->sums_16[2 * g] + out->sums_16[2 * g + 1];
+  const int first = _mm256_cvtsi256_si32(fours);
+  const int second = _mm_cvtsi128_si32(_mm256_extracti128_si256(fours, 1));
+  out->sums_16[2 * g] = static_cast<int16_t>(first);
+  out->sums_16[2 * g + 1] = static_cast<int16_t>(second);
+  out->sums_32[g] = static_cast<int16_t>(first + second);
   out->scales[g] = _mm256_cvtss_f32(scale);
 }
 
@@ -332,9 +334,8 @@ inline void find_levels(Q8Chunk* chunk) {
                                           _mm256_castps_si256(is_some));
   const __m256 in_units = _mm256_mul_ps(_mm256_cvtepi32_ps(levels),
                                         _mm256_set1_ps(1.0F / static_cast<float>(kQ8SumUnit)));
-  const auto sum_levels = [](const int32_t* sums, __m256 factor) {
-    const __m256i numbers = load_256(reinterpret_cast<const char*>(sums));
-    return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(numbers), factor));
+  const auto sum_levels = [](const int16_t* sums, __m256 factor) {
+    return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(load_sums(sums)), factor));
   };
   const auto store = [](int16_t* to, __m256i numbers) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), numbers);

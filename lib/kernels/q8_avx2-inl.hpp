@@ -53,10 +53,6 @@ inline __m256i sums_of_fours(__m256i a, __m256i b, __m256i c, __m256i d) {
   return _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
 }
 
-inline __m256i load_ints(const int32_t* p) {
-  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-}
-
 // A row and X inputs: the chunks of weights are decoded once. A lane of a sum is a group.
 template <class E, unsigned R, unsigned X>
 struct NarrowRows {
@@ -96,7 +92,7 @@ struct NarrowRows {
     if (E::kGroups == 8) {
       const __m256i dots = _mm256_add_epi32(_mm256_permute2x128_si256(first, last, 0x20),
                                             _mm256_permute2x128_si256(first, last, 0x31));
-      sum[0] = with_group_sums(sum[0], dots, load_ints(x->sums_32), x_scale, s.d[0], s.m[0]);
+      sum[0] = with_group_sums(sum[0], dots, load_sums(x->sums_32), x_scale, s.d[0], s.m[0]);
       return;
     }
     // Group 2 v + h is in lane v of half h.
@@ -106,9 +102,9 @@ struct NarrowRows {
     const __m256 last_scale =
         _mm256_permutevar8x32_ps(x_scale, _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7));
     sum[0] = with_group_sums(sum[0], _mm256_permutevar8x32_epi32(first, in_order),
-                             load_ints(x->sums_16), first_scale, s.d[0], s.m[0]);
+                             load_sums(x->sums_16), first_scale, s.d[0], s.m[0]);
     sum[kSums - 1] = with_group_sums(sum[kSums - 1], _mm256_permutevar8x32_epi32(last, in_order),
-                                     load_ints(x->sums_16 + 8), last_scale, s.d[1], s.m[1]);
+                                     load_sums(x->sums_16 + 8), last_scale, s.d[1], s.m[1]);
   }
 
   static __m256 with_group_sums(__m256 total, __m256i dots, __m256i x_sums, __m256 x_scale,
@@ -217,7 +213,7 @@ struct NarrowPanel {
       }
 #pragma GCC unroll 8
       for (unsigned i = 0; i < X; ++i) {
-        const int32_t sum = kWideGroups ? x[i]->sums_32[g] : x[i]->sums_16[g];
+        const int sum = kWideGroups ? x[i]->sums_32[g] : x[i]->sums_16[g];
         const float x_scale = x[i]->scales[kWideGroups ? g : g / 2];
         sums[i][0][g] = NarrowRows<E, 1, 1>::with_group_sums(
             sums[i][0][g], dots[i], _mm256_set1_epi32(sum), _mm256_set1_ps(x_scale),

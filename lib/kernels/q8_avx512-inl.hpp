@@ -39,11 +39,27 @@ template <Order kOrder>
   }
 }
 
-// Four lanes of a, b, c, d each, a number of lanes of 128 bits: their sums side by side.
-inline __m512i sums_of_fours(__m512i a, __m512i b, __m512i c, __m512i d) {
-  const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-  const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
-  return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+// The largest product of a code and an input.
+template <class E>
+constexpr int kLargestProduct = (E::kOffset + E::kLargest) * 127;
+
+// In each number of 128 bits the sums of neighbouring words: two of a, then two of b. No word is
+// larger than kLargest: many fit 16 bits, in which this is less work.
+template <int kLargest>
+inline __m512i add_neighbours(__m512i a, __m512i b) {
+  if (kLargest <= INT16_MAX) {
+    return _mm512_madd_epi16(_mm512_packs_epi32(a, b), _mm512_set1_epi16(1));
+  }
+  const __m512 a_floats = _mm512_castsi512_ps(a);
+  const __m512 b_floats = _mm512_castsi512_ps(b);
+  return _mm512_add_epi32(_mm512_castps_si512(_mm512_shuffle_ps(a_floats, b_floats, 0x88)),
+                          _mm512_castps_si512(_mm512_shuffle_ps(a_floats, b_floats, 0xdd)));
+}
+// The sums of four words of each of four vectors.
+template <int kLargest>
+inline __m512i sums_of_fours(const __m512i (&v)[4]) {
+  return add_neighbours<2 * kLargest>(add_neighbours<kLargest>(v[0], v[1]),
+                                      add_neighbours<kLargest>(v[2], v[3]));
 }
 
 // The products of a chunk's codes, four columns each, vector by vector.
@@ -56,7 +72,7 @@ inline void multiply(const __m512i (&codes)[kWideVectors], const __m512i (&x)[kW
 }
 
 // The dot products of the eight groups of 32 of a chunk.
-template <Order kOrder>
+template <class E, Order kOrder = Wide<E>::kOrder>
 [[gnu::always_inline]] inline __m256i dot_groups_of_32(const __m512i (&codes)[kWideVectors],
                                                        const __m512i (&x)[kWideVectors]) {
   if (kOrder == Order::kHalves) {
@@ -75,7 +91,7 @@ template <Order kOrder>
   }
   __m512i products[kWideVectors];
   multiply(codes, x, products);
-  const __m512i fours = sums_of_fours(products[0], products[1], products[2], products[3]);
+  const __m512i fours = sums_of_fours<4 * kLargestProduct<E>>(products);
   const __m512i eights = _mm512_add_epi32(fours, _mm512_shuffle_i32x4(fours, fours, 0xb1));
   // Word v of 128-bit lane 2 h: half h of vector v.
   const __m512i in_order = _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 0, 0, 0, 0, 0, 0, 0, 0);
@@ -107,13 +123,12 @@ struct WideRows {
       const Q8Chunk* chunk = x + i;
       __m512i input[kWideVectors];
       load_input<Wide<E>::kOrder>(chunk, input);
-      const __m256i x_sums = load_256(reinterpret_cast<const char*>(chunk->sums_32));
+      const __m256i x_sums = load_sums(chunk->sums_32);
       const __m256 x_scale = _mm256_loadu_ps(chunk->scales);
       const __m256 x_sum = _mm256_mul_ps(_mm256_cvtepi32_ps(x_sums), x_scale);
 #pragma GCC unroll 2
       for (unsigned r = 0; r < R; ++r) {
-        const __m256i dots =
-            without_offset<E>(dot_groups_of_32<Wide<E>::kOrder>(codes[r], input), x_sums);
+        const __m256i dots = without_offset<E>(dot_groups_of_32<E>(codes[r], input), x_sums);
         const __m256 scale = _mm256_mul_ps(s[r].d[0], x_scale);
         sums[i][r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots), scale, sums[i][r]);
         if (E::kHasMin) sums[i][r] = _mm256_fnmadd_ps(s[r].m[0], x_sum, sums[i][r]);
@@ -149,11 +164,12 @@ struct WideRows<E, 1, X, 16> {
       const Q8Chunk* chunk = x + i;
       __m512i input[kWideVectors];
       load_input<Order::kColumns>(chunk, input);
-      const __m512i x_sums = load_512(chunk->sums_16);
+      const __m512i x_sums =
+          _mm512_cvtepi16_epi32(load_256(reinterpret_cast<const char*>(chunk->sums_16)));
       const __m512 x_scale = _mm512_castsi512_ps(_mm512_permutexvar_epi32(
           doubled, twice(load_256(reinterpret_cast<const char*>(chunk->scales)))));
       multiply(codes, input, input);
-      const __m512i fours = sums_of_fours(input[0], input[1], input[2], input[3]);
+      const __m512i fours = sums_of_fours<4 * kLargestProduct<E>>(input);
       const __m512i dots = without_offset<E>(_mm512_permutexvar_epi32(in_order, fours), x_sums);
       const __m512 scale = _mm512_mul_ps(join(s.d[0], s.d[1]), x_scale);
       sums[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), scale, sums[i]);
@@ -210,7 +226,7 @@ struct WidePanel {
       }
 #pragma GCC unroll 8
       for (unsigned i = 0; i < X; ++i) {
-        const int32_t sum = kWideGroups ? x[i]->sums_32[g] : x[i]->sums_16[g];
+        const int sum = kWideGroups ? x[i]->sums_32[g] : x[i]->sums_16[g];
         const float x_scale = x[i]->scales[kWideGroups ? g : g / 2];
         const float x_sum = static_cast<float>(sum) * x_scale;
 #pragma GCC unroll 2

@@ -42,8 +42,6 @@ inline __m512i masked_or(__m512i v, char mask, __m512i other) {
 enum class Order {
   kColumns,  // groups of 32 columns {0, 1}, {2, 3}, {4, 5}, {6, 7}
   kHalves,   // the first halves of groups 0 to 3, the second ones, the same of groups 4 to 7
-  kEvenOdd,  // the first halves of groups 0, 2, 4, 6, the second ones, the same of groups 1, 3, 5,
-             // 7
 };
 
 template <class E>

@@ -77,13 +77,15 @@ inline void quantize_group(const float* x, int64_t count, Q8Chunk& out, int64_t 
   out.scales[g] = !is_finite ? std::numeric_limits<float>::quiet_NaN()
                   : is_zero  ? 0.0F
                              : largest / 127.0F;
-  out.sums_16[2 * g] = out.sums_16[2 * g + 1] = 0;
+  int sums[2] = {0, 0};
   for (int64_t k = 0; k < 32; ++k) {
     const float value = k < count && !is_zero ? std::nearbyint(x[k] * inverse) : 0.0F;
     out.codes[32 * g + k] = static_cast<int8_t>(value);
-    out.sums_16[2 * g + k / 16] += out.codes[32 * g + k];
+    sums[k / 16] += out.codes[32 * g + k];
   }
-  out.sums_32[g] = out.sums_16[2 * g] + out.sums_16[2 * g + 1];
+  out.sums_16[2 * g] = static_cast<int16_t>(sums[0]);
+  out.sums_16[2 * g + 1] = static_cast<int16_t>(sums[1]);
+  out.sums_32[g] = static_cast<int16_t>(sums[0] + sums[1]);
 }
 
 // What a chunk says in levels.

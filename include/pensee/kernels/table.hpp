@@ -58,11 +58,11 @@ enum : int { kKernelTypes = KernelType::kCount };
  * codes[c] * scales[c / 32]. A row of `cols` numbers is ceil(cols / 256) chunks; what is beyond
  * `cols` in the last one is zero. Quantised once, a row serves every matrix that reads it. */
 enum : int { kQ8Columns = 256 };
-struct Q8Chunk {
+struct alignas(64) Q8Chunk {
   int8_t codes[256]; /* in [-127, 127] */
   float scales[8];
-  int32_t sums_32[8];  /* of 32 codes each */
-  int32_t sums_16[16]; /* of 16 codes each */
+  int16_t sums_32[8];  /* of 32 codes each */
+  int16_t sums_16[16]; /* of 16 codes each */
   /* For kernels that apply scales in integers: scales[g] is about scale_levels[g] * scale_unit, the
    * largest kQ8ScaleLevels; sums times their scale are about levels times kQ8SumUnit * scale_unit.
    * All levels are zero where the unit is zero or not finite. */

@@ -40,7 +40,9 @@ PENSEE_WIDEN(pensee_cvtepu8_epi64, simde__m128i, uint8_t, uint64_t)
 PENSEE_WIDEN(pensee_cvtepu16_epi32, simde__m256i, uint16_t, uint32_t)
 PENSEE_WIDEN(pensee_cvtepu16_epi64, simde__m128i, uint16_t, uint64_t)
 PENSEE_WIDEN(pensee_cvtepi8_epi32, simde__m128i, int8_t, int32_t)
+PENSEE_WIDEN(pensee_cvtepi16_epi32, simde__m256i, int16_t, int32_t)
 #  define _mm512_cvtepi8_epi32(a) pensee_cvtepi8_epi32(a)
+#  define _mm512_cvtepi16_epi32(a) pensee_cvtepi16_epi32(a)
 #  define _mm512_cvtepu8_epi16(a) pensee_cvtepu8_epi16(a)
 #  define _mm512_cvtepu8_epi32(a) pensee_cvtepu8_epi32(a)
 #  define _mm512_cvtepu8_epi64(a) pensee_cvtepu8_epi64(a)
@@ -75,6 +77,10 @@ static inline simde__m512i pensee_srai_epi32(simde__m512i words, int count) {
   return simde_mm512_loadu_si512(numbers);
 }
 #  define _mm512_srai_epi32(a, count) pensee_srai_epi32(a, count)
+
+// SIMDe gives this name to a function of four arguments.
+#  undef _mm512_madd_epi16
+#  define _mm512_madd_epi16(a, b) simde_mm512_madd_epi16(a, b)
 
 #  define _mm512_shuffle_f32x4(a, b, control) simde_mm512_shuffle_f32x4(a, b, control)
 
