@@ -29,7 +29,7 @@ struct NarrowInts {
                               0xaa);
   }
   template <class E>
-  static void fill(const char* const* w, GemmPanel<NarrowInts, GemmType<E>>& panel);
+  static void fill_rows(const char* const* w, GemmPanel<NarrowInts, GemmType<E>>& panel);
 };
 
 // The largest magnitudes of the groups' numbers; NaN where one is not finite.
@@ -57,7 +57,7 @@ template <unsigned kGroups>
 }
 
 template <class E>
-void NarrowInts::fill(const char* const* w, GemmPanel<NarrowInts, GemmType<E>>& panel) {
+void NarrowInts::fill_rows(const char* const* w, GemmPanel<NarrowInts, GemmType<E>>& panel) {
   constexpr unsigned kGroups = E::kGroups;
   __m256 scales[kGroups];
   __m256 mins[E::kHasMin ? kGroups : 1];

@@ -32,7 +32,11 @@ struct WideInts {
                                    _mm512_slli_epi32(odd, 16 - kShift));
   }
   template <class E>
-  static void fill(const char* const* w, GemmPanel<WideInts, GemmType<E>>& panel);
+  static void fill_rows(const char* const* rows, GemmPanel<WideInts, GemmType<E>>& panel) {
+    fill<E>(RowWords{rows}, panel);
+  }
+  template <class E, class Words>
+  static void fill(const Words& w, GemmPanel<WideInts, GemmType<E>>& panel);
 };
 
 // 1 / x, and 0 where x is too small to count, or NaN.
@@ -69,8 +73,8 @@ template <unsigned kGroups>
 // divides, have the sign turned, and make up for codes that count from kCentre.
 template <class E>
 struct FloatLevels {
-  template <int kCentre, int kMinUnit>
-  [[gnu::noinline]] static void find(const char* const* w,
+  template <int kCentre, int kMinUnit, class Words>
+  [[gnu::noinline]] static void find(const Words& w,
                                      PanelLevels<WideInts, E::kGroups, E::kHasMin>& out) {
     constexpr unsigned kGroups = E::kGroups;
     __m512 scales[kGroups];
@@ -127,8 +131,8 @@ inline __m512 largest_byte(__m512i bytes) {
 constexpr float kLeastLargest = 32.0F;
 
 // Q4_K and Q5_K. False where m is much larger than d, or one of them is not finite.
-template <int kCentre, int kMinUnit>
-[[gnu::always_inline]] inline bool find_k_levels(const char* const* w,
+template <int kCentre, int kMinUnit, class Words>
+[[gnu::always_inline]] inline bool find_k_levels(const Words& w,
                                                  PanelLevels<WideInts, 8, true>& out) {
   static_assert(kCentre * 128 == 32 * kMinUnit);
   constexpr float kMost = 256.0F;
@@ -177,9 +181,8 @@ template <int kCentre, int kMinUnit>
 
 template <>
 struct LevelSource<Decoder<KernelType::kQ4_K>> {
-  template <int kCentre, int kMinUnit>
-  [[gnu::always_inline]] static void find(const char* const* w,
-                                          PanelLevels<WideInts, 8, true>& out) {
+  template <int kCentre, int kMinUnit, class Words>
+  [[gnu::always_inline]] static void find(const Words& w, PanelLevels<WideInts, 8, true>& out) {
     if (find_k_levels<kCentre, kMinUnit>(w, out)) return;
     FloatLevels<Decoder<KernelType::kQ4_K>>::find<kCentre, kMinUnit>(w, out);
   }
@@ -187,9 +190,8 @@ struct LevelSource<Decoder<KernelType::kQ4_K>> {
 
 template <>
 struct LevelSource<Decoder<KernelType::kQ5_K>> {
-  template <int kCentre, int kMinUnit>
-  [[gnu::always_inline]] static void find(const char* const* w,
-                                          PanelLevels<WideInts, 8, true>& out) {
+  template <int kCentre, int kMinUnit, class Words>
+  [[gnu::always_inline]] static void find(const Words& w, PanelLevels<WideInts, 8, true>& out) {
     if (find_k_levels<kCentre, kMinUnit>(w, out)) return;
     FloatLevels<Decoder<KernelType::kQ5_K>>::find<kCentre, kMinUnit>(w, out);
   }
@@ -197,8 +199,8 @@ struct LevelSource<Decoder<KernelType::kQ5_K>> {
 
 template <>
 struct LevelSource<Decoder<KernelType::kQ6_K>> {
-  template <int kCentre, int kMinUnit>
-  static void find(const char* const* w, PanelLevels<WideInts, 16, false>& out) {
+  template <int kCentre, int kMinUnit, class Words>
+  static void find(const Words& w, PanelLevels<WideInts, 16, false>& out) {
     __m512i bytes[4];
     const __m512 d = panel_q6_k_scales(w, bytes);
     __m512i largest = _mm512_setzero_si512();
@@ -216,12 +218,30 @@ struct LevelSource<Decoder<KernelType::kQ6_K>> {
   }
 };
 
-template <class E>
-void WideInts::fill(const char* const* w, GemmPanel<WideInts, GemmType<E>>& panel) {
+template <class E, class Words>
+void WideInts::fill(const Words& w, GemmPanel<WideInts, GemmType<E>>& panel) {
   LevelSource<E>::template find<GemmType<E>::kCentre, kMinUnitOf<E>>(w, panel.levels);
   panel.levels.unit = _mm512_mul_ps(panel.levels.unit, _mm512_set1_ps(kProductUnit<E>));
   PanelSource<E>::codes(w, panel.codes);
 }
+
+// As RowPanels, of interleaved rows.
+template <class E>
+struct TilePanels {
+  static void fill(const KernelMatrix* w, int64_t row_begin, int64_t row_end, int64_t c,
+                   bool is_in_l2, GemmPanel<WideInts, GemmType<E>>* panels) {
+    constexpr int64_t kLanes = WideInts::kLanes;
+    constexpr int64_t kTileBytes = kLanes * E::kBytes;
+    for (int64_t r = row_begin; r < row_end; r += kLanes * kTilePanels) {
+      for (int64_t first = r; first < r + kLanes * kTilePanels; first += kLanes) {
+        const int64_t row = first < row_end ? first : row_end - kLanes;
+        const char* tile = static_cast<const char*>(w->data) + row * w->row_bytes + c * kTileBytes;
+        if (!is_in_l2) prefetch<kTileBytes>(tile + kTileBytes);
+        WideInts::fill<E>(TileWords{tile}, *panels++);
+      }
+    }
+  }
+};
 
 }  // namespace
 }  // namespace pensee

@@ -5,6 +5,6 @@
 namespace pensee::avx2 {
 
 extern const KernelTable kTable;
-const KernelTable kTable = make_table("avx2");
+const KernelTable kTable = make_narrow_table("avx2");
 
 }  // namespace pensee::avx2

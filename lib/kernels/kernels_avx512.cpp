@@ -6,6 +6,7 @@
 #include "attention-inl.hpp"
 #include "attention_avx512-inl.hpp"
 #include "gemm_q8_avx512-inl.hpp"
+#include "make_table-inl.hpp"
 #include "matrix-inl.hpp"
 #include "pensee/kernels/table.hpp"
 #include "q8-inl.hpp"
@@ -145,56 +146,42 @@ struct F8E4M3 {
 
 // The kernels of each weight type.
 template <int kType>
-struct Kernels {
+struct WideKernels : BlockKernels<Simd, Decoder<kType>, F32> {
+  static constexpr GemmQ8Fn kGemmQ8 = gemm_q8<Simd, WideInts, Decoder<kType>>;
+};
+// Of those whose rows may be interleaved.
+template <int kType>
+struct TileKernels : WideKernels<kType> {
   using E = Decoder<kType>;
-  static constexpr DotRowsFn kDot = dot_block_rows<Simd, E, F32>;
-  static constexpr AddRowsFn kAdd = add_block_rows<Simd, E, F32>;
-  static constexpr UnpackRowsFn kUnpack = unpack_block_rows<E>;
-  static constexpr DotRowsQ8Fn kDotQ8 = dot_rows_q8<Simd, E>;
-  static constexpr GemmQ8Fn kGemmQ8 = gemm_q8<Simd, WideInts, E>;
+  static constexpr DotRowsQ8Fn kDotTiles = dot_tiles_q8<Simd, E>;
+  static constexpr GemmQ8Fn kGemmTiles = gemm_q8<Simd, WideInts, E, TilePanels<E>>;
 };
-template <class E>
-struct ElementKernels {
-  static constexpr DotRowsFn kDot = dot_rows<Simd, E>;
-  static constexpr AddRowsFn kAdd = add_rows<Simd, E>;
-  static constexpr UnpackRowsFn kUnpack = unpack_rows<Simd, E>;
-  static constexpr DotRowsQ8Fn kDotQ8 = nullptr;
-  static constexpr GemmQ8Fn kGemmQ8 = nullptr;
-};
+template <int kType>
+struct Kernels : WideKernels<kType> {};
 template <>
-struct Kernels<KernelType::kF32> : ElementKernels<F32> {};
+struct Kernels<KernelType::kQ8_0> : TileKernels<KernelType::kQ8_0> {};
 template <>
-struct Kernels<KernelType::kF16> : ElementKernels<F16> {};
+struct Kernels<KernelType::kQ4_0> : TileKernels<KernelType::kQ4_0> {};
 template <>
-struct Kernels<KernelType::kBF16> : ElementKernels<BF16> {};
+struct Kernels<KernelType::kQ4_K> : TileKernels<KernelType::kQ4_K> {};
 template <>
-struct Kernels<KernelType::kF8E4M3> : ElementKernels<F8E4M3> {};
+struct Kernels<KernelType::kQ5_K> : TileKernels<KernelType::kQ5_K> {};
+template <>
+struct Kernels<KernelType::kQ6_K> : TileKernels<KernelType::kQ6_K> {};
+template <>
+struct Kernels<KernelType::kF32> : ElementKernels<Simd, F32> {};
+template <>
+struct Kernels<KernelType::kF16> : ElementKernels<Simd, F16> {};
+template <>
+struct Kernels<KernelType::kBF16> : ElementKernels<Simd, BF16> {};
+template <>
+struct Kernels<KernelType::kF8E4M3> : ElementKernels<Simd, F8E4M3> {};
 
 }  // namespace
 
 extern const KernelTable kTable;
-const KernelTable kTable = {
-    .name = "avx512",
-#define PENSEE_X(enumerator, bytes, elements, name) Kernels<KernelType::enumerator>::kDot,
-    .dot_rows = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
-#undef PENSEE_X
-#define PENSEE_X(enumerator, bytes, elements, name) Kernels<KernelType::enumerator>::kAdd,
-    .add_rows = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
-#undef PENSEE_X
-#define PENSEE_X(enumerator, bytes, elements, name) Kernels<KernelType::enumerator>::kUnpack,
-    .unpack_rows = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
-#undef PENSEE_X
-#define PENSEE_X(enumerator, bytes, elements, name) Kernels<KernelType::enumerator>::kDotQ8,
-    .dot_rows_q8 = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
-#undef PENSEE_X
-#define PENSEE_X(enumerator, bytes, elements, name) Kernels<KernelType::enumerator>::kGemmQ8,
-    .gemm_q8 = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
-#undef PENSEE_X
-    .quantize_q8 = quantize_q8,
-    .rms_norm = rms_norm<Simd>,
-    .silu_mul = silu_mul<Simd>,
-    .attention_f32 = make_attention<Float32Math<Simd>, CacheF32, CacheBF16, CacheQ8>(),
-    .attention = make_attention<Bfloat16Math<Simd>, CacheF32, CacheBF16, CacheQ8>(),
-};
+const KernelTable kTable = make_table<Simd, Kernels>(
+    "avx512", make_attention<Float32Math<Simd>, CacheF32, CacheBF16, CacheQ8>(),
+    make_attention<Bfloat16Math<Simd>, CacheF32, CacheBF16, CacheQ8>());
 
 }  // namespace pensee::avx512

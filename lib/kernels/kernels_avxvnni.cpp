@@ -6,6 +6,6 @@
 namespace pensee::avxvnni {
 
 extern const KernelTable kTable;
-const KernelTable kTable = make_table("avxvnni");
+const KernelTable kTable = make_narrow_table("avxvnni");
 
 }  // namespace pensee::avxvnni

@@ -3,6 +3,7 @@
 // A PanelSource has
 //   codes()   unsigned codes, four columns of every row a vector
 //   scales()  scales of the groups, and minimums where the type has them, as Decoder's
+// and, if rows of its type may be interleaved, PartCodes.
 // In the common types the packed bytes are transposed and unpacked afterwards, which moves half as
 // many of them or fewer; the others are unpacked row by row.
 #pragma once
@@ -83,14 +84,6 @@ template <class Row>
   }
 }
 
-// The bytes [at, at + 16) or [at, at + 32) of 16 rows.
-[[gnu::always_inline]] inline void load_words(const char* const* w, int at, __m512i (&out)[4]) {
-  transpose_128([w, at](unsigned r) { return load_128(w[r] + at); }, out);
-}
-[[gnu::always_inline]] inline void load_words(const char* const* w, int at, __m512i (&out)[8]) {
-  transpose_256([w, at](unsigned r) { return load_256(w[r] + at); }, out);
-}
-
 // The float16 numbers in the lower or the upper half of every word.
 inline __m512 lower_floats(__m512i words) {
   return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(words));
@@ -98,6 +91,61 @@ inline __m512 lower_floats(__m512i words) {
 inline __m512 upper_floats(__m512i words) {
   return lower_floats(_mm512_srli_epi32(words, 16));
 }
+
+// Where the words of a chunk of 16 rows come from; lane r of what is loaded is row r's.
+//   load()        words from byte `at` of the chunk on
+//   load_block()  codes of a block of 32 columns, from word `first` on
+//   halves()      the float16 numbers of eight such blocks, two a word
+//   last_half()   the float16 number in the last two bytes
+
+// Rows as they lie in a file: words are transposed.
+struct RowWords {
+  const char* const* rows;
+
+  [[gnu::always_inline]] void load(int at, __m512i (&out)[4]) const {
+    transpose_128([this, at](unsigned r) { return load_128(rows[r] + at); }, out);
+  }
+  [[gnu::always_inline]] void load(int at, __m512i (&out)[8]) const {
+    transpose_256([this, at](unsigned r) { return load_256(rows[r] + at); }, out);
+  }
+  template <int kBlockBytes, unsigned N>
+  [[gnu::always_inline]] void load_block(unsigned block, __m512i (&out)[N]) const {
+    load(kBlockBytes * static_cast<int>(block) + 2, out);
+  }
+  template <int kBlockBytes>
+  [[gnu::always_inline]] void halves(__m512i (&out)[4]) const {
+    transpose_128([this](unsigned r) { return block_halves<kBlockBytes>(rows[r]); }, out);
+  }
+  template <int kBytes>
+  [[gnu::always_inline]] __m512 last_half() const {
+    __m512i last[4];
+    load(kBytes - 16, last);
+    return upper_floats(last[3]);
+  }
+};
+
+// Interleaved rows (kernels/interleave.hpp).
+struct TileWords {
+  const char* tile;
+
+  template <unsigned N>
+  [[gnu::always_inline]] void load(int at, __m512i (&out)[N]) const {
+#pragma GCC unroll 8
+    for (unsigned k = 0; k < N; ++k) out[k] = load_512(tile + 16 * at + 64 * k);
+  }
+  template <int kBlockBytes, unsigned N>
+  [[gnu::always_inline]] void load_block(unsigned block, __m512i (&out)[N]) const {
+    load(16 + (kBlockBytes - 2) * static_cast<int>(block), out);
+  }
+  template <int kBlockBytes>
+  [[gnu::always_inline]] void halves(__m512i (&out)[4]) const {
+    load(0, out);
+  }
+  template <int kBytes>
+  [[gnu::always_inline]] __m512 last_half() const {
+    return _mm512_cvtph_ps(load_256(tile + 16 * (kBytes - 2)));
+  }
+};
 
 // Where word t of vector v of Wide<E> belongs.
 template <class E>
@@ -108,7 +156,8 @@ constexpr unsigned unit_of(unsigned v, unsigned t) {
 
 template <class E>
 struct PanelSource {
-  static void codes(const char* const* w, __m512i (&out)[kUnits]) {
+  static void codes(const RowWords& source, __m512i (&out)[kUnits]) {
+    const char* const* w = source.rows;
     __m512i by_row[kWideVectors][16];
     for (unsigned r = 0; r < 16; ++r) {
       __m512i vectors[kWideVectors];
@@ -132,7 +181,8 @@ struct PanelSource {
   }
 
   template <unsigned kMins>
-  static void scales(const char* const* w, __m512 (&d)[E::kGroups], __m512 (&m)[kMins]) {
+  static void scales(const RowWords& source, __m512 (&d)[E::kGroups], __m512 (&m)[kMins]) {
+    const char* const* w = source.rows;
     GroupScales rows[16];
     for (unsigned r = 0; r < 16; ++r) E::scales(w[r], rows[r]);
 #pragma GCC unroll 2
@@ -150,10 +200,10 @@ struct PanelSource {
 };
 
 // Types of eight blocks with a scale each at the start of a block.
-template <int kBlockBytes>
-[[gnu::always_inline]] inline void block_scales(const char* const* w, __m512 (&d)[8]) {
+template <int kBlockBytes, class Words>
+[[gnu::always_inline]] inline void block_scales(const Words& w, __m512 (&d)[8]) {
   __m512i words[4];
-  transpose_128([w](unsigned r) { return block_halves<kBlockBytes>(w[r]); }, words);
+  w.template halves<kBlockBytes>(words);
 #pragma GCC unroll 4
   for (unsigned k = 0; k < 4; ++k) {
     d[2 * k] = lower_floats(words[k]);
@@ -161,39 +211,146 @@ template <int kBlockBytes>
   }
 }
 
-template <>
-struct PanelSource<Decoder<KernelType::kQ8_0>> {
-  static void codes(const char* const* w, __m512i (&out)[kUnits]) {
+// The codes of a type in four parts, of two runs of 32 columns each: part p has eight units from
+// first(p) on and eight from second(p) on. Parts are read in order.
+template <class E, class Words>
+struct PartCodes;
+
+template <class Words>
+struct Parts {
+  const Words& w;
+  explicit Parts(const Words& words) : w(words) {}
+  static constexpr unsigned first(unsigned p) { return 16 * p; }
+  static constexpr unsigned second(unsigned p) { return 16 * p + 8; }
+};
+
+template <class Words>
+struct PartCodes<Decoder<KernelType::kQ8_0>, Words> : Parts<Words> {
+  using Parts<Words>::Parts;
+  using Parts<Words>::w;
+  [[gnu::always_inline]] void read(unsigned p, __m512i (&out)[2][8]) {
 #pragma GCC unroll 2
-    for (unsigned g = 0; g < 8; ++g) {
-      __m512i words[8];
-      load_words(w, static_cast<int>(34 * g + 2), words);
+    for (unsigned h = 0; h < 2; ++h) {
+      w.template load_block<34>(2 * p + h, out[h]);
 #pragma GCC unroll 8
-      for (unsigned t = 0; t < 8; ++t) {
-        out[8 * g + t] = _mm512_xor_si512(words[t], _mm512_set1_epi8(-128));
+      for (__m512i& word : out[h]) word = _mm512_xor_si512(word, _mm512_set1_epi8(-128));
+    }
+  }
+};
+
+template <class Words>
+struct PartCodes<Decoder<KernelType::kQ4_0>, Words> : Parts<Words> {
+  using Parts<Words>::Parts;
+  using Parts<Words>::w;
+  [[gnu::always_inline]] void read(unsigned p, __m512i (&out)[2][8]) {
+#pragma GCC unroll 2
+    for (unsigned h = 0; h < 2; ++h) {
+      __m512i words[4];
+      w.template load_block<18>(2 * p + h, words);
+#pragma GCC unroll 4
+      for (unsigned t = 0; t < 4; ++t) {
+        out[h][t] = mask_bytes(words[t], 15);
+        out[h][4 + t] = high_nibbles(words[t]);
       }
     }
   }
-  static void scales(const char* const* w, __m512 (&d)[8], __m512 (&/*m*/)[1]) {
+};
+
+// Groups 2 p and 2 p + 1, whose codes are the lower and upper half bytes.
+template <class Words>
+struct PartCodes<Decoder<KernelType::kQ4_K>, Words> : Parts<Words> {
+  using Parts<Words>::Parts;
+  using Parts<Words>::w;
+  [[gnu::always_inline]] void read(unsigned p, __m512i (&out)[2][8]) {
+    __m512i words[8];
+    w.load(static_cast<int>(16 + 32 * p), words);
+#pragma GCC unroll 8
+    for (unsigned t = 0; t < 8; ++t) {
+      out[0][t] = mask_bytes(words[t], 15);
+      out[1][t] = high_nibbles(words[t]);
+    }
+  }
+};
+
+template <class Words>
+struct PartCodes<Decoder<KernelType::kQ5_K>, Words> : Parts<Words> {
+  using Parts<Words>::Parts;
+  using Parts<Words>::w;
+  __m512i fifth[8];  // bit g of a byte: of group g
+  [[gnu::always_inline]] void read(unsigned p, __m512i (&out)[2][8]) {
+    if (p == 0) w.load(16, fifth);
+    __m512i words[8];
+    w.load(static_cast<int>(48 + 32 * p), words);
+#pragma GCC unroll 8
+    for (unsigned t = 0; t < 8; ++t) {
+      // Bits 2 p and 2 p + 1, moved to bit 4.
+      const __m512i bits = _mm512_srli_epi32(fifth[t], 2 * p);
+      const __m512i even = _mm512_slli_epi16(bits, 4);
+      const __m512i odd = _mm512_slli_epi16(bits, 3);
+      out[0][t] = masked_or(even, 16, mask_bytes(words[t], 15));
+      out[1][t] = masked_or(odd, 16, high_nibbles(words[t]));
+    }
+  }
+};
+
+template <class Words>
+struct PartCodes<Decoder<KernelType::kQ6_K>, Words> : Parts<Words> {
+  using Parts<Words>::Parts;
+  using Parts<Words>::w;
+  __m512i high[8];  // two bits each of columns 32 apart, of two parts
+  static constexpr unsigned first(unsigned p) { return p / 2 * 32 + p % 2 * 8; }
+  static constexpr unsigned second(unsigned p) { return first(p) + 16; }
+  [[gnu::always_inline]] void read(unsigned p, __m512i (&out)[2][8]) {
+    if (p % 2 == 0) w.load(static_cast<int>(128 + 16 * p), high);
+    __m512i low[8];
+    w.load(static_cast<int>(32 * p), low);
+    const unsigned odd = p % 2;
+#pragma GCC unroll 8
+    for (unsigned t = 0; t < 8; ++t) {
+      const __m512i third = odd != 0 ? _mm512_srli_epi16(high[t], 2) : high[t];
+      const __m512i first_bits = _mm512_slli_epi16(high[t], odd != 0 ? 2 : 4);
+      out[0][t] = masked_or(first_bits, 48, mask_bytes(low[t], 15));
+      out[1][t] = masked_or(third, 48, high_nibbles(low[t]));
+    }
+  }
+};
+
+// All codes of such a type.
+template <class E, class Words>
+[[gnu::always_inline]] inline void codes_of_parts(const Words& w, __m512i (&out)[kUnits]) {
+  PartCodes<E, Words> parts(w);
+#pragma GCC unroll 4
+  for (unsigned p = 0; p < 4; ++p) {
+    __m512i part[2][8];
+    parts.read(p, part);
+#pragma GCC unroll 8
+    for (unsigned t = 0; t < 8; ++t) {
+      out[parts.first(p) + t] = part[0][t];
+      out[parts.second(p) + t] = part[1][t];
+    }
+  }
+}
+
+template <>
+struct PanelSource<Decoder<KernelType::kQ8_0>> {
+  template <class Words>
+  static void codes(const Words& w, __m512i (&out)[kUnits]) {
+    codes_of_parts<Decoder<KernelType::kQ8_0>>(w, out);
+  }
+  template <class Words>
+  static void scales(const Words& w, __m512 (&d)[8], __m512 (&/*m*/)[1]) {
     block_scales<34>(w, d);
   }
 };
 
 template <>
 struct PanelSource<Decoder<KernelType::kQ4_0>> {
-  static void codes(const char* const* w, __m512i (&out)[kUnits]) {
-#pragma GCC unroll 2
-    for (unsigned g = 0; g < 8; ++g) {
-      __m512i words[4];
-      load_words(w, static_cast<int>(18 * g + 2), words);
-#pragma GCC unroll 4
-      for (unsigned t = 0; t < 4; ++t) {
-        out[8 * g + t] = mask_bytes(words[t], 15);
-        out[8 * g + 4 + t] = high_nibbles(words[t]);
-      }
-    }
+  template <class Words>
+  static void codes(const Words& w, __m512i (&out)[kUnits]) {
+    codes_of_parts<Decoder<KernelType::kQ4_0>>(w, out);
   }
-  static void scales(const char* const* w, __m512 (&d)[8], __m512 (&/*m*/)[1]) {
+  template <class Words>
+  static void scales(const Words& w, __m512 (&d)[8], __m512 (&/*m*/)[1]) {
     block_scales<18>(w, d);
   }
 };
@@ -205,9 +362,10 @@ struct PanelKScales {
   __m512i scales[2];  // bytes: of groups 0 to 3, and 4 to 7, as in k_scales
   __m512i mins[2];
 
-  [[gnu::always_inline]] explicit PanelKScales(const char* const* w) {
+  template <class Words>
+  [[gnu::always_inline]] explicit PanelKScales(const Words& w) {
     __m512i head[4];
-    load_words(w, 0, head);
+    w.load(0, head);
     d = lower_floats(head[0]);
     m = upper_floats(head[0]);
     scales[0] = mask_bytes(head[1], 63);
@@ -217,8 +375,8 @@ struct PanelKScales {
   }
 };
 
-[[gnu::always_inline]] inline void panel_k_scales(const char* const* w, __m512 (&d)[8],
-                                                  __m512 (&m)[8]) {
+template <class Words>
+[[gnu::always_inline]] inline void panel_k_scales(const Words& w, __m512 (&d)[8], __m512 (&m)[8]) {
   const PanelKScales k(w);
   const auto byte = [](__m512i words, unsigned at) {
     const __m512i one = _mm512_and_si512(_mm512_srli_epi32(words, 8 * at), _mm512_set1_epi32(255));
@@ -233,78 +391,43 @@ struct PanelKScales {
 
 template <>
 struct PanelSource<Decoder<KernelType::kQ4_K>> {
-  // Eight columns each of groups 2 k and 2 k + 1, whose codes are the lower and upper half bytes.
-  static void codes(const char* const* w, __m512i (&out)[kUnits]) {
-#pragma GCC unroll 2
-    for (unsigned k = 0; k < 4; ++k) {
-      __m512i words[8];
-      load_words(w, static_cast<int>(16 + 32 * k), words);
-#pragma GCC unroll 8
-      for (unsigned t = 0; t < 8; ++t) {
-        out[16 * k + t] = mask_bytes(words[t], 15);
-        out[16 * k + 8 + t] = high_nibbles(words[t]);
-      }
-    }
+  template <class Words>
+  static void codes(const Words& w, __m512i (&out)[kUnits]) {
+    codes_of_parts<Decoder<KernelType::kQ4_K>>(w, out);
   }
-  static void scales(const char* const* w, __m512 (&d)[8], __m512 (&m)[8]) {
+  template <class Words>
+  static void scales(const Words& w, __m512 (&d)[8], __m512 (&m)[8]) {
     panel_k_scales(w, d, m);
   }
 };
 
 template <>
 struct PanelSource<Decoder<KernelType::kQ5_K>> {
-  static void codes(const char* const* w, __m512i (&out)[kUnits]) {
-    __m512i fifth[8];  // bit g of a byte: of group g
-    load_words(w, 16, fifth);
-#pragma GCC unroll 4
-    for (unsigned k = 0; k < 4; ++k) {
-      __m512i words[8];
-      load_words(w, static_cast<int>(48 + 32 * k), words);
-#pragma GCC unroll 8
-      for (unsigned t = 0; t < 8; ++t) {
-        // Bits 2 k and 2 k + 1, moved to bit 4.
-        const __m512i bits = _mm512_srli_epi32(fifth[t], 2 * k);
-        const __m512i even = _mm512_slli_epi16(bits, 4);
-        const __m512i odd = _mm512_slli_epi16(bits, 3);
-        out[16 * k + t] = masked_or(even, 16, mask_bytes(words[t], 15));
-        out[16 * k + 8 + t] = masked_or(odd, 16, high_nibbles(words[t]));
-      }
-    }
+  template <class Words>
+  static void codes(const Words& w, __m512i (&out)[kUnits]) {
+    codes_of_parts<Decoder<KernelType::kQ5_K>>(w, out);
   }
-  static void scales(const char* const* w, __m512 (&d)[8], __m512 (&m)[8]) {
+  template <class Words>
+  static void scales(const Words& w, __m512 (&d)[8], __m512 (&m)[8]) {
     panel_k_scales(w, d, m);
   }
 };
 
 // Bytes of four groups' scales each, to be multiplied by what it gives back.
-[[gnu::always_inline]] inline __m512 panel_q6_k_scales(const char* const* w, __m512i (&bytes)[4]) {
-  __m512i last[4];
-  load_words(w, 192, bytes);
-  load_words(w, 194, last);
-  return upper_floats(last[3]);
+template <class Words>
+[[gnu::always_inline]] inline __m512 panel_q6_k_scales(const Words& w, __m512i (&bytes)[4]) {
+  w.load(192, bytes);
+  return w.template last_half<210>();
 }
 
 template <>
 struct PanelSource<Decoder<KernelType::kQ6_K>> {
-  static void codes(const char* const* w, __m512i (&out)[kUnits]) {
-    for (unsigned h = 0; h < 2; ++h) {
-      const int at = static_cast<int>(h);
-      __m512i low[2][8];
-      __m512i high[8];  // two bits each of columns 32 apart
-      load_words(w, 64 * at, low[0]);
-      load_words(w, 64 * at + 32, low[1]);
-      load_words(w, 128 + 32 * at, high);
-      __m512i* units = out + 32 * h;
-#pragma GCC unroll 8
-      for (unsigned t = 0; t < 8; ++t) {
-        units[t] = masked_or(_mm512_slli_epi16(high[t], 4), 48, mask_bytes(low[0][t], 15));
-        units[8 + t] = masked_or(_mm512_slli_epi16(high[t], 2), 48, mask_bytes(low[1][t], 15));
-        units[16 + t] = masked_or(high[t], 48, high_nibbles(low[0][t]));
-        units[24 + t] = masked_or(_mm512_srli_epi16(high[t], 2), 48, high_nibbles(low[1][t]));
-      }
-    }
+  template <class Words>
+  static void codes(const Words& w, __m512i (&out)[kUnits]) {
+    codes_of_parts<Decoder<KernelType::kQ6_K>>(w, out);
   }
-  static void scales(const char* const* w, __m512 (&d)[16], __m512 (&/*m*/)[1]) {
+  template <class Words>
+  static void scales(const Words& w, __m512 (&d)[16], __m512 (&/*m*/)[1]) {
     __m512i bytes[4];
     const __m512 d_all = panel_q6_k_scales(w, bytes);
 #pragma GCC unroll 16

@@ -110,15 +110,27 @@ inline void add_inputs(const typename S::template Panel<E>* panels, const Q8Chun
 template <class E>
 constexpr int64_t kPanelInputTile = 512 / E::kGroups;
 
-// Rows [r, min(r + P * S::kLanes, row_end)) and up to kPanelInputTile inputs.
+// `f(chunk index, panels)` for the chunks of P panels from row r on.
 template <class S, class E, unsigned P>
+struct RowPanelSource {
+  template <class F>
+  static void for_each(const KernelMatrix* w, int64_t r, int64_t row_end, F&& f) {
+    typename S::template Panel<E> panels[P];
+    for_each_chunk<E, P * S::kLanes>(
+        w, r, row_end, [&](int64_t c, const char* const(&rows)[P * S::kLanes], int64_t /*cols*/) {
+          for (unsigned p = 0; p < P; ++p) panels[p].fill_rows(rows + p * S::kLanes);
+          f(c, panels);
+        });
+  }
+};
+
+// Rows [r, min(r + P * S::kLanes, row_end)) and up to kPanelInputTile inputs.
+template <class S, class E, unsigned P, class Source = RowPanelSource<S, E, P>>
 void dot_panels(const KernelMatrix* w, int64_t r, int64_t row_end, const Q8Chunk* x, int64_t ldx,
                 int64_t n, float* y, int64_t ldy) {
   constexpr unsigned kGroups = E::kGroups;
   constexpr unsigned kInputs = S::kPanelTileInputs;
   constexpr unsigned kRows = P * S::kLanes;
-  using Panel = typename S::template Panel<E>;
-  Panel panels[P];
   typename S::Vec sums[kPanelInputTile<E>][P][kGroups];
   for (int64_t i = 0; i < n; ++i) {
     for (auto& panel_sums : sums[i]) {
@@ -127,16 +139,14 @@ void dot_panels(const KernelMatrix* w, int64_t r, int64_t row_end, const Q8Chunk
   }
   const int64_t chunks = (w->cols + kQ8Columns - 1) / kQ8Columns;
   Later later(w, r + kRows, row_end, kRows, chunks, (n / kInputs + n % kInputs) * kGroups);
-  for_each_chunk<E, kRows>(
-      w, r, row_end, [&](int64_t c, const char* const(&rows)[kRows], int64_t /*cols*/) {
-        later.begin_chunk(c);
-        for (unsigned p = 0; p < P; ++p) panels[p].fill(rows + p * S::kLanes);
-        int64_t i = 0;
-        for (; i + kInputs <= n; i += kInputs) {
-          add_inputs<S, E, P, kInputs>(panels, x + c * ldx + i, later, sums + i);
-        }
-        for (; i < n; ++i) add_inputs<S, E, P, 1>(panels, x + c * ldx + i, later, sums + i);
-      });
+  Source::for_each(w, r, row_end, [&](int64_t c, const auto& panels) {
+    later.begin_chunk(c);
+    int64_t i = 0;
+    for (; i + kInputs <= n; i += kInputs) {
+      add_inputs<S, E, P, kInputs>(panels, x + c * ldx + i, later, sums + i);
+    }
+    for (; i < n; ++i) add_inputs<S, E, P, 1>(panels, x + c * ldx + i, later, sums + i);
+  });
   for (int64_t i = 0; i < n; ++i) {
     for (unsigned p = 0; p < P; ++p) {
       for (unsigned step = 1; step < kGroups; step *= 2) {

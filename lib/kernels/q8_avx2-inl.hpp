@@ -152,7 +152,7 @@ struct NarrowPanel {
   __m256 scales[E::kGroups];
   __m256 mins[E::kHasMin ? E::kGroups : 1];
 
-  void fill(const char* const* w) { fill(w, codes, scales, mins); }
+  void fill_rows(const char* const* w) { fill(w, codes, scales, mins); }
 
   template <unsigned kMins>
   static void fill(const char* const* w, __m256i (&codes)[kUnits], __m256 (&scales)[E::kGroups],

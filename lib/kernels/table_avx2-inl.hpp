@@ -10,6 +10,7 @@
 #ifdef __AVXVNNI__
 #  include "gemm_q8_avx2-inl.hpp"
 #endif
+#include "make_table-inl.hpp"
 #include "matrix-inl.hpp"
 #include "pensee/kernels/table.hpp"
 #include "q8-inl.hpp"
@@ -146,59 +147,24 @@ struct F8E4M3 {
 
 // The kernels of each weight type.
 template <int kType>
-struct Kernels {
-  using E = Decoder<kType>;
-  static constexpr DotRowsFn kDot = dot_block_rows<Simd, E, F32>;
-  static constexpr AddRowsFn kAdd = add_block_rows<Simd, E, F32>;
-  static constexpr UnpackRowsFn kUnpack = unpack_block_rows<E>;
-  static constexpr DotRowsQ8Fn kDotQ8 = dot_rows_q8<Simd, E>;
-#ifdef __AVXVNNI__
-  static constexpr GemmQ8Fn kGemmQ8 = gemm_q8<Simd, NarrowInts, E>;
-#else  // three instructions for a product: dot_rows_q8 is faster
-  static constexpr GemmQ8Fn kGemmQ8 = nullptr;
+struct Kernels : BlockKernels<Simd, Decoder<kType>, F32> {
+#ifdef __AVXVNNI__  // without it three instructions make a product: dot_rows_q8 is faster
+  static constexpr GemmQ8Fn kGemmQ8 = gemm_q8<Simd, NarrowInts, Decoder<kType>>;
 #endif
 };
-template <class E>
-struct ElementKernels {
-  static constexpr DotRowsFn kDot = dot_rows<Simd, E>;
-  static constexpr AddRowsFn kAdd = add_rows<Simd, E>;
-  static constexpr UnpackRowsFn kUnpack = unpack_rows<Simd, E>;
-  static constexpr DotRowsQ8Fn kDotQ8 = nullptr;
-  static constexpr GemmQ8Fn kGemmQ8 = nullptr;
-};
 template <>
-struct Kernels<KernelType::kF32> : ElementKernels<F32> {};
+struct Kernels<KernelType::kF32> : ElementKernels<Simd, F32> {};
 template <>
-struct Kernels<KernelType::kF16> : ElementKernels<F16> {};
+struct Kernels<KernelType::kF16> : ElementKernels<Simd, F16> {};
 template <>
-struct Kernels<KernelType::kBF16> : ElementKernels<BF16> {};
+struct Kernels<KernelType::kBF16> : ElementKernels<Simd, BF16> {};
 template <>
-struct Kernels<KernelType::kF8E4M3> : ElementKernels<F8E4M3> {};
+struct Kernels<KernelType::kF8E4M3> : ElementKernels<Simd, F8E4M3> {};
 
-constexpr KernelTable make_table(const char* name) {
-  return {
-      .name = name,
-#define PENSEE_X(enumerator, bytes, elements, name) Kernels<KernelType::enumerator>::kDot,
-      .dot_rows = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
-#undef PENSEE_X
-#define PENSEE_X(enumerator, bytes, elements, name) Kernels<KernelType::enumerator>::kAdd,
-      .add_rows = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
-#undef PENSEE_X
-#define PENSEE_X(enumerator, bytes, elements, name) Kernels<KernelType::enumerator>::kUnpack,
-      .unpack_rows = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
-#undef PENSEE_X
-#define PENSEE_X(enumerator, bytes, elements, name) Kernels<KernelType::enumerator>::kDotQ8,
-      .dot_rows_q8 = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
-#undef PENSEE_X
-#define PENSEE_X(enumerator, bytes, elements, name) Kernels<KernelType::enumerator>::kGemmQ8,
-      .gemm_q8 = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
-#undef PENSEE_X
-      .quantize_q8 = quantize_q8,
-      .rms_norm = rms_norm<Simd>,
-      .silu_mul = silu_mul<Simd>,
-      .attention_f32 = make_attention<Float32Math<Simd>, CacheF32, CacheBF16, CacheQ8>(),
-      .attention = make_attention<Float32Math<Simd>, CacheF32, CacheBF16, CacheQ8>(),
-  };
+constexpr KernelTable make_narrow_table(const char* name) {
+  constexpr AttentionKernels kAttention =
+      make_attention<Float32Math<Simd>, CacheF32, CacheBF16, CacheQ8>();
+  return make_table<Simd, Kernels>(name, kAttention, kAttention);
 }
 
 }  // namespace

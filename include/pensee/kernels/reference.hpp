@@ -211,6 +211,8 @@ inline void softmax(float* x, float scale, int64_t n) {
       .dot_rows_q8 = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
 #undef PENSEE_X
       .gemm_q8 = {},
+      .dot_tiles_q8 = {},
+      .gemm_tiles_q8 = {},
       .quantize_q8 = ref::quantize_q8,
       .rms_norm = ref::rms_norm,
       .silu_mul = ref::silu_mul,

@@ -156,6 +156,9 @@ struct KernelTable {
   DotRowsQ8Fn dot_rows_q8[kKernelTypes];
   /* Null where dot_rows_q8 is as fast. */
   GemmQ8Fn gemm_q8[kKernelTypes];
+  /* The same of interleaved rows; null where there are none. */
+  DotRowsQ8Fn dot_tiles_q8[kKernelTypes];
+  GemmQ8Fn gemm_tiles_q8[kKernelTypes];
 
   QuantizeQ8Fn quantize_q8;
 
