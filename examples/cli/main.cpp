@@ -136,7 +136,7 @@ void add_bench(CLI::App& app, Command& chosen) {
                       "CPUs to tie the threads to, such as 0-3,8; as many threads unless given");
   add_layer_options(*command, *options);
   command->add_flag("--json", options->json, "Print JSON");
-  add_read_ahead(*command, options->model);
+  add_load_options(*command, options->model);
   add_model_options(*command, options->model);
   add_cache_type(*command, options->model);
   command->callback([options, &chosen] { chosen = [options] { return run_bench(*options); }; });

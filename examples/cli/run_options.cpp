@@ -10,9 +10,11 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->check(CLI::NonNegativeNumber);
 }
 
-void add_read_ahead(CLI::App& command, ModelOptions& options) {
+void add_load_options(CLI::App& command, ModelOptions& options) {
   command.add_flag("--read-ahead", options.read_ahead,
                    "Read all of the model into memory first; else as parts of it are used");
+  command.add_option("--repack-dir", options.repack_directory,
+                     "Folder for a copy of the weights in an order that is read faster; made once");
 }
 
 void add_cache_type(CLI::App& command, ModelOptions& options) {
@@ -28,7 +30,7 @@ void add_ask_options(CLI::App& command, AskOptions& options) {
       PENSEE_SPECULATION_LIST(PENSEE_X)};
 #undef PENSEE_X
   add_model_options(command, options.model);
-  add_read_ahead(command, options.model);
+  add_load_options(command, options.model);
   add_cache_type(command, options.model);
   command.add_option("--system", options.system, "System prompt");
   command.add_option("--thinking", options.thinking, "auto, on or off")

@@ -21,6 +21,7 @@ struct ModelOptions {
   std::string path;  // empty: the bundled model
   int threads = 0;   // 0: one for each core
   bool read_ahead = false;
+  std::string repack_directory;
   std::string cache_type = "bf16";  // of sessions
 };
 
@@ -80,7 +81,7 @@ struct BenchOptions {
 };
 
 void add_model_options(CLI::App& command, ModelOptions& options);
-void add_read_ahead(CLI::App& command, ModelOptions& options);
+void add_load_options(CLI::App& command, ModelOptions& options);
 void add_cache_type(CLI::App& command, ModelOptions& options);
 void add_ask_options(CLI::App& command, AskOptions& options);
 

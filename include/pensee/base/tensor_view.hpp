@@ -61,7 +61,8 @@ struct Matrix {
   DType dtype = DType::kF32;
   int64_t rows = 0;
   int64_t cols = 0;
-  int64_t row_bytes = 0;  // distance between rows
+  int64_t row_bytes = 0;        // distance between rows
+  bool is_interleaved = false;  // kernels/interleave.hpp; for multiply() alone
 };
 
 }  // namespace pensee

@@ -1,10 +1,11 @@
-// Reads the files of a checkpoint into memory by many threads.
+// Reads files into memory by many threads.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -15,34 +16,40 @@
 
 namespace pensee {
 
-// All bytes of all mapped files, some threads reading a piece each. Files in memory already take
-// but the time to enter their pages. Errors: those of MappedFile::populate, kCancelled.
-[[nodiscard]] inline Result<void> read_ahead(const Checkpoint& checkpoint, ThreadPool& pool,
+struct NamedMapping {
+  const MappedFile* file;
+  const std::string* path;
+};
+
+// All bytes of all files, some threads reading a piece each. Files in memory already take but the
+// time to enter their pages. `source` is for messages. Errors: those of MappedFile::populate,
+// kCancelled.
+[[nodiscard]] inline Result<void> read_ahead(std::span<const NamedMapping> files,
+                                             const std::string& source, ThreadPool& pool,
                                              const LoadProgress& progress) {
   constexpr size_t kPieceBytes = size_t{4} << 20;
   constexpr int64_t kPiecesBetween = 32;  // two calls of `progress`
   struct Piece {
-    const MappedFile* file;
-    const std::string* path;
+    NamedMapping from;
     size_t begin;
   };
   std::vector<Piece> pieces;
-  checkpoint.for_each_mapped([&](const MappedFile& file, const std::string& path) {
-    for (size_t at = 0; at < file.bytes().size(); at += kPieceBytes) {
-      pieces.push_back({&file, &path, at});
+  for (const NamedMapping& from : files) {
+    for (size_t at = 0; at < from.file->bytes().size(); at += kPieceBytes) {
+      pieces.push_back({from, at});
     }
-  });
+  }
   const auto count = static_cast<int64_t>(pieces.size());
   std::mutex mutex;
   Result<void> result;
   for (int64_t first = 0; first < count; first += kPiecesBetween) {
     if (progress && !progress(static_cast<double>(first) / static_cast<double>(count))) {
-      return Error{Status::kCancelled, checkpoint.source() + ": loading was cancelled"};
+      return Error{Status::kCancelled, source + ": loading was cancelled"};
     }
     pool.parallel_for(std::min(kPiecesBetween, count - first), [&](int64_t i, int /*thread*/) {
-      const Piece& piece = pieces[static_cast<size_t>(first + i)];
-      const size_t size = std::min(kPieceBytes, piece.file->bytes().size() - piece.begin);
-      Result<void> read = piece.file->populate(piece.begin, size, *piece.path);
+      const auto& [from, begin] = pieces[static_cast<size_t>(first + i)];
+      const size_t size = std::min(kPieceBytes, from.file->bytes().size() - begin);
+      Result<void> read = from.file->populate(begin, size, *from.path);
       if (read) return;
       const std::lock_guard<std::mutex> lock(mutex);
       result = std::move(read);
@@ -50,6 +57,16 @@ namespace pensee {
     if (!result) return result;
   }
   return {};
+}
+
+// Those of a checkpoint that are not in the host's memory.
+[[nodiscard]] inline Result<void> read_ahead(const Checkpoint& checkpoint, ThreadPool& pool,
+                                             const LoadProgress& progress) {
+  std::vector<NamedMapping> files;
+  checkpoint.for_each_mapped([&](const MappedFile& file, const std::string& path) {
+    files.push_back({&file, &path});
+  });
+  return read_ahead(files, checkpoint.source(), pool, progress);
 }
 
 }  // namespace pensee

@@ -1,6 +1,7 @@
-// Writes a whole file so that nobody ever sees half of it.
+// Writes files so that nobody ever sees half of one.
 #pragma once
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -10,54 +11,88 @@
 #include <span>
 #include <string>
 #include <system_error>
+#include <utility>
 
 #include "pensee/base/result.hpp"
 
 namespace pensee {
 
-namespace replace_file_detail {
-
-inline Error system_error(const std::string& path, const char* verb, int code) {
-  const Status status = code == ENOENT || code == ENOTDIR ? Status::kNotFound : Status::kIoError;
-  return {status,
-          path + ": cannot " + verb + " the file: " + std::generic_category().message(code)};
-}
-
-// 0, or the error's number.
-inline int write_all(int fd, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(fd, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return errno;
-    bytes = bytes.subspan(static_cast<size_t>(written));
+// A file that is written in pieces, by any threads, and takes its place when it is whole: a
+// temporary file beside `path` (its name and six more characters), which commit() gives the name. A
+// file that was there is replaced then, and stays if it never comes to that, when the temporary one
+// goes. Only the owner may read the new file.
+class NewFile {
+ public:
+  // A file of `bytes` bytes, for which it takes the room. Errors: kInvalidArgument, kNotFound if
+  // there is no such directory, kIoError.
+  [[nodiscard]] static Result<NewFile> create(const std::string& path, size_t bytes) {
+    if (path.empty() || path.find('\0') != path.npos) {
+      return invalid_argument("file path: expected a path, found an empty one or a NUL byte");
+    }
+    NewFile file(path);
+    file.fd_ = ::mkstemp(file.temporary_.data());
+    if (file.fd_ < 0) return file.system_error("create", errno);
+    const int code = bytes == 0 ? 0 : ::posix_fallocate(file.fd_, 0, static_cast<off_t>(bytes));
+    if (code != 0) return file.system_error("write", code);
+    return file;
   }
-  return ::fsync(fd) == 0 ? 0 : errno;
-}
 
-}  // namespace replace_file_detail
+  NewFile(NewFile&& other) noexcept
+      : path_(std::move(other.path_)),
+        temporary_(std::move(other.temporary_)),
+        fd_(std::exchange(other.fd_, -1)) {}
+  NewFile& operator=(NewFile&& other) noexcept {
+    std::swap(path_, other.path_);
+    std::swap(temporary_, other.temporary_);
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  ~NewFile() {
+    if (fd_ < 0) return;
+    ::close(fd_);
+    static_cast<void>(::unlink(temporary_.c_str()));
+  }
 
-// Writes a temporary file beside `path` (its name and six more characters), then gives it the name;
-// a file that was there is replaced. On an error the old file stays and the temporary one goes.
-// Only the owner may read the new file. Errors: kInvalidArgument, kNotFound if there is no such
-// directory, kIoError.
+  // Errors: kIoError.
+  [[nodiscard]] Result<void> write(size_t at, std::span<const std::byte> bytes) const {
+    while (!bytes.empty()) {
+      const ssize_t written = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(at));
+      if (written < 0 && errno == EINTR) continue;
+      if (written < 0) return system_error("write", errno);
+      bytes = bytes.subspan(static_cast<size_t>(written));
+      at += static_cast<size_t>(written);
+    }
+    return {};
+  }
+
+  // The last call. Errors: kIoError.
+  [[nodiscard]] Result<void> commit() {
+    if (::fsync(fd_) != 0) return system_error("write", errno);
+    if (std::rename(temporary_.c_str(), path_.c_str()) != 0) return system_error("rename", errno);
+    if (::close(std::exchange(fd_, -1)) != 0) return system_error("write", errno);
+    return {};
+  }
+
+ private:
+  explicit NewFile(const std::string& path) : path_(path), temporary_(path + ".XXXXXX") {}
+
+  [[nodiscard]] Error system_error(const char* verb, int code) const {
+    const Status status = code == ENOENT || code == ENOTDIR ? Status::kNotFound : Status::kIoError;
+    return {status,
+            path_ + ": cannot " + verb + " the file: " + std::generic_category().message(code)};
+  }
+
+  std::string path_;
+  std::string temporary_;
+  int fd_ = -1;
+};
+
+// Writes a temporary file, then gives it the name: see NewFile, whose errors it has.
 [[nodiscard]] inline Result<void> replace_file(const std::string& path,
                                                std::span<const std::byte> bytes) {
-  if (path.empty() || path.find('\0') != path.npos) {
-    return invalid_argument("file path: expected a path, found an empty one or a NUL byte");
-  }
-  std::string temporary = path + ".XXXXXX";
-  const int fd = ::mkstemp(temporary.data());
-  if (fd < 0) return replace_file_detail::system_error(path, "create", errno);
-  int code = replace_file_detail::write_all(fd, bytes);
-  if (::close(fd) != 0 && code == 0) code = errno;
-  const char* verb = "write";
-  if (code == 0 && std::rename(temporary.c_str(), path.c_str()) != 0) {
-    code = errno;
-    verb = "rename";
-  }
-  if (code == 0) return {};
-  static_cast<void>(::unlink(temporary.c_str()));
-  return replace_file_detail::system_error(path, verb, code);
+  PENSEE_ASSIGN_OR_RETURN(NewFile file, NewFile::create(path, bytes.size()));
+  PENSEE_RETURN_IF_ERROR(file.write(0, bytes));
+  return file.commit();
 }
 
 }  // namespace pensee

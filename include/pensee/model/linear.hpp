@@ -9,6 +9,7 @@
 
 #include "pensee/base/tensor_view.hpp"
 #include "pensee/base/threads.hpp"
+#include "pensee/kernels/interleave.hpp"
 #include "pensee/kernels/onednn.hpp"
 #include "pensee/kernels/table.hpp"
 
@@ -70,9 +71,9 @@ inline constexpr int64_t kGemmRows = 16;
 // The same for an expert's matrices of block types, in a pass over at least kGemmRows tokens:
 // smaller passes have the results of the matrix-vector kernels.
 inline constexpr int64_t kExpertGemmRows = 6;
-// Weight rows in one task of each way. A panel of the widest matrices stays inside the L2 cache
-// for the vector kernels; a GEMM wants wide panels, and enough of them for its threads to end
-// together.
+// Weight rows in one task of each way, multiples of kTileRows. A panel of the widest matrices stays
+// inside the L2 cache for the vector kernels; a GEMM wants wide panels, and enough of them for its
+// threads to end together.
 inline constexpr int64_t kVectorPanel = 64;
 inline constexpr int64_t kMinGemmPanel = 64;
 inline constexpr int64_t kGemmPanel = 128;
@@ -107,7 +108,8 @@ inline constexpr int64_t kQuantizeCost = 2;
   }
   // The second result of a task has room for kGemmPanel rows.
   const int64_t most = p.up != nullptr ? kGemmPanel : kMaxVectorPanel;
-  return std::clamp(kVectorBytes / std::max<int64_t>(1, p.w->row_bytes), kVectorPanel, most);
+  const int64_t fair = kVectorBytes / std::max<int64_t>(1, p.w->row_bytes) / kTileRows * kTileRows;
+  return std::clamp(fair, kVectorPanel, most);
 }
 
 // f(row) for every row in [0, n), in parallel when a row's cost (in simple operations) is worth it.
@@ -152,11 +154,14 @@ inline void multiply_panel(const Compute& compute, const Product& p, const Matri
   }
   const auto type = static_cast<size_t>(matrix.dtype);
   if (is_block_type(matrix.dtype)) {
-    if (is_gemm(p, matrix) && compute.kernels->gemm_q8[type] != nullptr) {
-      compute.kernels->gemm_q8[type](&w, begin, end, q8, p.n, p.n, y, ldy, panel);
-      return;
+    const KernelTable& k = *compute.kernels;
+    const GemmQ8Fn gemm = matrix.is_interleaved ? k.gemm_tiles_q8[type] : k.gemm_q8[type];
+    const DotRowsQ8Fn dot = matrix.is_interleaved ? k.dot_tiles_q8[type] : k.dot_rows_q8[type];
+    if (is_gemm(p, matrix) && gemm != nullptr) {
+      gemm(&w, begin, end, q8, p.n, p.n, y, ldy, panel);
+    } else {
+      dot(&w, begin, end, q8, p.n, p.n, y, ldy);
     }
-    compute.kernels->dot_rows_q8[type](&w, begin, end, q8, p.n, p.n, y, ldy);
     return;
   }
   if (!is_gemm(p, matrix)) {

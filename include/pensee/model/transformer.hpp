@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <string>
 #include <thread>
 #include <utility>
 
@@ -12,6 +13,7 @@
 #include "pensee/kernels/onednn.hpp"
 #include "pensee/kernels/reference.hpp"
 #include "pensee/model/config.hpp"
+#include "pensee/model/interleaved_weights.hpp"
 #include "pensee/model/rope.hpp"
 #include "pensee/model/weights.hpp"
 
@@ -21,14 +23,16 @@ struct TransformerOptions {
   const KernelTable* kernels = &reference_kernels();  // best_kernels() of pensee::pensee is faster
   int threads = 0;                                    // 0: one for each hardware thread
   LoadProgress progress = {};                         // may be empty; false cancels
-  bool read_ahead = false;  // reads all of the files into memory; else as parts are used
+  bool read_ahead = false;            // reads all of the files into memory; else as parts are used
+  std::string repack_directory = {};  // where weights with interleaved rows are; empty: nowhere
 };
 
 // Immutable, and shared by threads and sequences.
 class Transformer {
  public:
   // Errors: kNotFound, kCorruptFile, kUnsupported, kInvalidArgument, kCancelled, kOutOfMemory;
-  // kIoError with read_ahead, without which the files' pages are read when they are first used.
+  // kIoError with read_ahead, without which the files' pages are read when they are first used, and
+  // those of InterleavedWeights::load().
   static Result<std::shared_ptr<const Transformer>> load(
       std::shared_ptr<const Checkpoint> checkpoint, Config config,
       const TransformerOptions& options) {
@@ -39,9 +43,7 @@ class Transformer {
                             ? options.threads
                             : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
     PENSEE_ASSIGN_OR_RETURN(t->pool_, ThreadPool::create(threads));
-    if (options.read_ahead) {
-      PENSEE_RETURN_IF_ERROR(read_ahead(*checkpoint, *t->pool_, options.progress));
-    }
+    PENSEE_RETURN_IF_ERROR(t->prepare_files(*checkpoint, options));
     if (!prepare_gemm()) return Error{Status::kOutOfMemory, "no memory to set up oneDNN"};
     t->kernels_ = options.kernels;
     t->rotary_ = RotaryTable::create(config);
@@ -58,19 +60,45 @@ class Transformer {
   [[nodiscard]] float softmax_scale_of_scores() const noexcept { return softmax_scale_; }
   [[nodiscard]] const KernelTable& kernels() const noexcept { return *kernels_; }
   [[nodiscard]] const Checkpoint& checkpoint() const noexcept { return *checkpoint_; }
+  // Null where there are none.
+  [[nodiscard]] const InterleavedWeights* interleaved() const noexcept {
+    return interleaved_.get();
+  }
   // The threads are shared by all sequences; using them does not change the model.
   [[nodiscard]] ThreadPool& pool() const noexcept { return *pool_; }
 
  private:
   Transformer() = default;
 
-  // Where files are read ahead, that takes the time; the weights' own progress would go first.
+  // Where files are read ahead or repacked, that takes the time; the weights' own progress would go
+  // first.
   static LoadProgress progress_of_weights(const TransformerOptions& options) {
-    if (!options.read_ahead || !options.progress) return options.progress;
+    const bool is_quick = !options.read_ahead && options.repack_directory.empty();
+    if (is_quick || !options.progress) return options.progress;
     return [&options](double) { return options.progress(0); };
   }
 
+  Result<void> prepare_files(const Checkpoint& checkpoint, const TransformerOptions& options) {
+    const bool repacks = !options.repack_directory.empty();
+    const double share = repacks && options.read_ahead ? 0.5 : 1.0;  // of the progress
+    const auto part = [&options, share](double from) -> LoadProgress {
+      if (!options.progress) return {};
+      return [&options, share, from](double done) { return options.progress(from + share * done); };
+    };
+    if (repacks) {
+      PENSEE_ASSIGN_OR_RETURN(interleaved_, InterleavedWeights::load(checkpoint, *options.kernels,
+                                                                     options.repack_directory,
+                                                                     *pool_, part(0), weights_));
+    }
+    if (!options.read_ahead) return {};
+    if (interleaved_ == nullptr) return read_ahead(checkpoint, *pool_, part(1.0 - share));
+    // What it has is never read from the checkpoint, and that is nearly all.
+    const NamedMapping file = {&interleaved_->file(), &interleaved_->path()};
+    return read_ahead({&file, 1}, checkpoint.source(), *pool_, part(1.0 - share));
+  }
+
   std::shared_ptr<const Checkpoint> checkpoint_;
+  std::unique_ptr<const InterleavedWeights> interleaved_;
   Config config_;
   Weights weights_;
   RotaryTable rotary_;
