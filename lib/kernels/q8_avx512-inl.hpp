@@ -293,8 +293,12 @@ void dot_tile_q8(const KernelMatrix* w, int64_t r, int64_t row_end, const Q8Chun
   const char* end = static_cast<const char*>(w->data) + row_end * w->row_bytes;
   const auto* next = static_cast<const char*>(w->next == nullptr ? end : w->next);
   for (int64_t c = 0; c < w->cols / kQ8Columns; ++c, tile += kTileBytes, x += ldx) {
-    const char* later = tile + kReadAhead;
-    if (later >= end) later = next + (later - end);
+    const auto ahead = [&](int64_t bytes) {
+      const char* at = tile + bytes;
+      return at < end ? at : next + (at - end);
+    };
+    // Twice: of what a kernel this fast asks for at once, not all is taken down.
+    const char* const later[2] = {ahead(kReadAhead), ahead(kReadAhead / 2)};
     const TileWords words{tile};
     __m512 d[kGroups];
     __m512 m[E::kHasMin ? kGroups : 1];
@@ -302,7 +306,8 @@ void dot_tile_q8(const KernelMatrix* w, int64_t r, int64_t row_end, const Q8Chun
     PartCodes<E, TileWords> parts(words);
 #pragma GCC unroll 4
     for (unsigned p = 0; p < 4; ++p) {
-      prefetch<kTileBytes / 4>(later + p * (kTileBytes / 4));
+#pragma GCC unroll 2
+      for (const char* at : later) prefetch<kTileBytes / 4>(at + p * (kTileBytes / 4));
       __m512i codes[2][8];
       parts.read(p, codes);
       const unsigned units[2] = {parts.first(p), parts.second(p)};

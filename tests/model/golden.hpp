@@ -15,6 +15,8 @@
 
 namespace pensee::golden {
 
+inline const std::string kModels = std::string(PENSEE_TEST_DATA) + "/models";
+
 inline std::string read_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) throw std::runtime_error("cannot open " + path);

@@ -15,8 +15,6 @@ namespace pensee {
 namespace {
 
 constexpr float kTolerance = 1e-3F;
-const std::string kModels = std::string(PENSEE_TEST_DATA) + "/models";
-
 struct Case {
   std::string checkpoint;
   std::string expected;
@@ -44,8 +42,8 @@ TEST_CASE("the layer agrees with the reference, token by token and after drafts 
     for (const Case& test : kCases) {
       CAPTURE(std::string(kernels->name));
       CAPTURE(test.checkpoint);
-      const auto expected = golden::read_model(kModels + "/" + test.expected);
-      const auto model = load_transformer(kModels + "/" + test.checkpoint, *kernels, 2);
+      const auto expected = golden::read_model(golden::kModels + "/" + test.expected);
+      const auto model = load_transformer(golden::kModels + "/" + test.checkpoint, *kernels, 2);
       const std::vector<int32_t> tokens = expected.tokens();
       Sequence plain = Sequence::create(model, {.cache_type = kExact}).value();
       Sequence sequence = with_mtp(model);
@@ -71,8 +69,8 @@ TEST_CASE("the layer agrees with the reference, token by token and after drafts 
 
 TEST_CASE("the layer follows prompts in chunks") {
   for (const Case& test : kCases) {
-    const auto expected = golden::read_model(kModels + "/" + test.expected);
-    const auto model = load_transformer(kModels + "/" + test.checkpoint, best_kernels(), 2);
+    const auto expected = golden::read_model(golden::kModels + "/" + test.expected);
+    const auto model = load_transformer(golden::kModels + "/" + test.checkpoint, best_kernels(), 2);
     const std::vector<int32_t> tokens = expected.tokens();
     for (const int64_t chunk : {1, 7, 512}) {
       CAPTURE(test.checkpoint);
@@ -87,7 +85,7 @@ TEST_CASE("the layer follows prompts in chunks") {
 }
 
 TEST_CASE("going back and on again leaves the layer where it would be") {
-  const auto expected = golden::read_model(kModels + "/v3_mtp_bf16");
+  const auto expected = golden::read_model(golden::kModels + "/v3_mtp_bf16");
   const auto model = load_transformer(expected.directory, best_kernels(), 2);
   const std::vector<int32_t> tokens = expected.tokens();
   Sequence sequence = with_mtp(model);
@@ -113,7 +111,7 @@ TEST_CASE("going back and on again leaves the layer where it would be") {
 }
 
 TEST_CASE("a layer that rests, a copy and a restored cache know what follows") {
-  const auto expected = golden::read_model(kModels + "/v3_mtp_bf16");
+  const auto expected = golden::read_model(golden::kModels + "/v3_mtp_bf16");
   const auto model = load_transformer(expected.directory, best_kernels(), 2);
   const std::vector<int32_t> tokens = expected.tokens();
   Sequence sequence = with_mtp(model);
@@ -131,14 +129,14 @@ TEST_CASE("a layer that rests, a copy and a restored cache know what follows") {
 }
 
 TEST_CASE("wrong calls are errors") {
-  const auto model = load_transformer(kModels + "/v3_mtp_bf16", best_kernels(), 1);
+  const auto model = load_transformer(golden::kModels + "/v3_mtp_bf16", best_kernels(), 1);
   Sequence sequence = with_mtp(model);
   CHECK(guess(sequence, 1).empty());  // no token has been read
   CHECK(sequence.guess_logits(-1).error().status == Status::kInvalidArgument);
   // A file may lack the layer that its configuration tells of.
   for (const char* name : {"qwen2_f32", "gguf/v3_split_kv_b.gguf"}) {
-    const auto without =
-        Sequence::create(load_transformer(kModels + "/" + name, best_kernels(), 1), {.mtp = true});
+    const auto without = Sequence::create(
+        load_transformer(golden::kModels + "/" + name, best_kernels(), 1), {.mtp = true});
     REQUIRE(!without.ok());
     CHECK(without.error().status == Status::kUnsupported);
   }

@@ -13,8 +13,6 @@
 namespace pensee {
 namespace {
 
-const std::string kModels = std::string(PENSEE_TEST_DATA) + "/models";
-
 // Everything that a sequence holds.
 std::vector<std::byte> state_of(const Sequence& s) {
   const auto logits = std::as_bytes(s.logits());
@@ -52,7 +50,7 @@ void check_drafts(const std::shared_ptr<const Transformer>& model,
 }
 
 TEST_CASE("drafts, right or wrong, change no bit of any model") {
-  for (const golden::IndexRow& row : golden::read_index(kModels)) {
+  for (const golden::IndexRow& row : golden::read_index(golden::kModels)) {
     CAPTURE(row.name);
     const auto expected = golden::read_model(row.expected);
     const auto model = load_transformer(row.checkpoint, best_kernels(), 2);
@@ -67,14 +65,14 @@ TEST_CASE("drafts change no bit with any kernels") {
          {"mla_yarn_fp8", "llama_k_quants", "qwen3_q8_0", "v3_iq", "qwen2_f32"}) {
       CAPTURE(std::string(kernels->name));
       CAPTURE(std::string(name));
-      const auto expected = golden::read_model(kModels + "/" + name);
+      const auto expected = golden::read_model(golden::kModels + "/" + name);
       check_drafts(load_transformer(expected.directory, *kernels, 3), expected.tokens(), 20);
     }
   }
 }
 
 struct DraftModel {
-  golden::Model expected = golden::read_model(kModels + "/dense_only_f32");
+  golden::Model expected = golden::read_model(golden::kModels + "/dense_only_f32");
   std::shared_ptr<const Transformer> model =
       load_transformer(expected.directory, best_kernels(), 1);
 

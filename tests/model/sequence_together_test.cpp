@@ -13,8 +13,6 @@
 namespace pensee {
 namespace {
 
-const std::string kModels = std::string(PENSEE_TEST_DATA) + "/models";
-
 // Everything that a sequence holds is the same, to the bit.
 void check_same(const Sequence& a, const Sequence& b) {
   REQUIRE(a.length() == b.length());
@@ -57,7 +55,7 @@ void check_together(const std::shared_ptr<const Transformer>& model,
 }
 
 TEST_CASE("sequences of any model may be read together, which changes no bit") {
-  for (const golden::IndexRow& row : golden::read_index(kModels)) {
+  for (const golden::IndexRow& row : golden::read_index(golden::kModels)) {
     CAPTURE(row.name);
     const auto tokens = golden::read_model(row.expected).tokens();
     check_together(load_transformer(row.checkpoint, best_kernels(), 2), tokens, 5);
@@ -69,14 +67,14 @@ TEST_CASE("nor does it with any kernels, or with more sequences than a pass take
     for (const char* name : {"mla_yarn_fp8", "llama_k_quants", "v3_iq"}) {
       CAPTURE(std::string(kernels->name));
       CAPTURE(std::string(name));
-      const auto expected = golden::read_model(kModels + "/" + name);
+      const auto expected = golden::read_model(golden::kModels + "/" + name);
       check_together(load_transformer(expected.directory, *kernels, 3), expected.tokens(), 20);
     }
   }
 }
 
 TEST_CASE("a token that cannot be read leaves all sequences as they are") {
-  const auto expected = golden::read_model(kModels + "/dense_only_f32");
+  const auto expected = golden::read_model(golden::kModels + "/dense_only_f32");
   const auto model = load_transformer(expected.directory, best_kernels(), 1);
   Sequence a = Sequence::create(model).value();
   Sequence b = Sequence::create(model, {.context_length = 2}).value();

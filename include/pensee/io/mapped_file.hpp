@@ -84,6 +84,12 @@ class MappedFile {
     return {};
   }
 
+  // Gives back the memory that bytes read so far take of the process; the operating system may keep
+  // them cached, and they are read again when they are used.
+  void release() const noexcept {
+    if (data_ != nullptr) static_cast<void>(::madvise(data_, size_, MADV_DONTNEED));
+  }
+
  private:
   MappedFile(void* data, size_t size) noexcept : data_(data), size_(size) {}
 

@@ -8,9 +8,11 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <unordered_map>
 #include <utility>
@@ -63,7 +65,6 @@ void for_each_factor(Weights& w, F&& f) {
 //   uint64   what tells the file apart, as in its name
 //   uint64   its bytes
 //   from kFirstByte on, the matrices
-// The tests have a copy of these numbers.
 class InterleavedWeights {
  public:
   // Finds the file in `directory`, which is made if there is none, or makes it, and has the
@@ -85,6 +86,8 @@ class InterleavedWeights {
       if (!made) return Error{Status::kIoError, w->path_ + ": written, then found changed"};
     }
     w->use();
+    // Hardly a page of the rest is needed often.
+    checkpoint.for_each_mapped([](const MappedFile& file, const std::string&) { file.release(); });
     return std::unique_ptr<const InterleavedWeights>(std::move(w));
   }
 
