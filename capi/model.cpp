@@ -19,6 +19,7 @@ Result<LoadOptions> load_options(const pensee_load_options* given) {
   out.kernels = &best_kernels();
   out.threads = options.n_threads;
   out.read_ahead = options.read_ahead != 0;
+  if (options.repack_dir != nullptr) out.repack_dir = options.repack_dir;
   if (options.progress != nullptr) {
     out.progress = [call = options.progress, user_data = options.progress_user_data](
                        double fraction) { return call(user_data, fraction) == 0; };

@@ -32,7 +32,7 @@ struct StructTraits;
     static_assert(kSize + alignof(type) > sizeof(type), #last_field " is not the last field"); \
   }
 
-PENSEE_STRUCT_TRAITS(pensee_load_options, log_user_data, read_ahead);
+PENSEE_STRUCT_TRAITS(pensee_load_options, log_user_data, repack_dir);
 PENSEE_STRUCT_TRAITS(pensee_model_info, thought_close, thought_close);
 PENSEE_STRUCT_TRAITS(pensee_session_options, cache_type, cache_type);
 PENSEE_STRUCT_TRAITS(pensee_memory_estimate, session_bytes, session_bytes);

@@ -152,6 +152,10 @@ typedef struct pensee_load_options {
   void* log_user_data;
   int32_t read_ahead; /* not 0: files are read into memory, by all threads, before the load ends;
                        * else parts of them when they are first used */
+  const char* repack_dir; /* may be NULL; copied. A directory for a copy of weights of some types in
+                           * an order that AVX-512 kernels read with less work: made by the first
+                           * load of a checkpoint, as large as those weights, and used by later
+                           * ones. Results are the same to the bit. */
 } pensee_load_options;
 
 /* Sets the defaults; see "Structs" above. */

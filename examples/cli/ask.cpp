@@ -43,7 +43,7 @@ Result<std::unique_ptr<Session>> start_session(const AskOptions& options) {
   load.kernels = &best_kernels();
   load.threads = thread_count(options.model);
   load.read_ahead = options.model.read_ahead;
-  load.repack_directory = options.model.repack_directory;
+  load.repack_dir = options.model.repack_dir;
   load.progress = [&](double fraction) {
     bar.show(fraction);
     return true;

@@ -78,7 +78,7 @@ Result<std::shared_ptr<const Model>> measure_load(const BenchOptions& options,
   load.kernels = &best_kernels();
   load.threads = options.model.threads;
   load.read_ahead = options.model.read_ahead;
-  load.repack_directory = options.model.repack_directory;
+  load.repack_dir = options.model.repack_dir;
   std::shared_ptr<const Model> model;
   PENSEE_ASSIGN_OR_RETURN(
       report.load_seconds, measure_seconds(options.repeats, [&]() -> Result<void> {

@@ -13,7 +13,7 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
 void add_load_options(CLI::App& command, ModelOptions& options) {
   command.add_flag("--read-ahead", options.read_ahead,
                    "Read all of the model into memory first; else as parts of it are used");
-  command.add_option("--repack-dir", options.repack_directory,
+  command.add_option("--repack-dir", options.repack_dir,
                      "Folder for a copy of the weights in an order that is read faster; made once");
 }
 

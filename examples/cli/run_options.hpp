@@ -21,7 +21,7 @@ struct ModelOptions {
   std::string path;  // empty: the bundled model
   int threads = 0;   // 0: one for each core
   bool read_ahead = false;
-  std::string repack_directory;
+  std::string repack_dir;
   std::string cache_type = "bf16";  // of sessions
 };
 

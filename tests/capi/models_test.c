@@ -145,6 +145,7 @@ static void reading_ahead(const char* path) {
   int calls[2] = {0, 0};
   CHECK(pensee_load_options_init(&options, sizeof options, PENSEE_VERSION) == PENSEE_OK);
   CHECK(options.read_ahead == 0);
+  CHECK(options.repack_dir == NULL);
   options.n_threads = 2;
   options.progress = count_progress;
   for (int32_t ahead = 0; ahead < 2; ++ahead) {
@@ -154,7 +155,11 @@ static void reading_ahead(const char* path) {
     pensee_model_destroy(model);
   }
   CHECK(calls[1] > calls[0]);
-  /* A caller whose header does not have the field yet. */
+  /* Nothing of this model can be repacked, so that the directory need not be. */
+  options.repack_dir = path;
+  MUST(pensee_model_load(path, &options, &model, &error));
+  pensee_model_destroy(model);
+  /* A caller whose header does not have the fields yet. */
   options.struct_size = offsetof(pensee_load_options, read_ahead);
   options.read_ahead = 1;
   options.progress_user_data = &calls[0];

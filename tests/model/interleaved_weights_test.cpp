@@ -116,7 +116,7 @@ TransformerOptions options_of(const std::string& directory) {
   TransformerOptions options;
   options.kernels = &best_kernels();
   options.threads = 2;
-  options.repack_directory = directory;
+  options.repack_dir = directory;
   return options;
 }
 
@@ -124,9 +124,9 @@ TransformerOptions options_of(const std::string& directory) {
 std::vector<float> logits_of(const std::string& path, const TransformerOptions& options) {
   const auto model = load(path, options);
   REQUIRE_MESSAGE(model.ok(), model.error().message);
-  CHECK(((*model)->interleaved() != nullptr) ==
-        (!options.repack_directory.empty() &&
-         options.kernels->dot_tiles_q8[KernelType::kQ8_0] != nullptr));
+  CHECK(
+      ((*model)->interleaved() != nullptr) ==
+      (!options.repack_dir.empty() && options.kernels->dot_tiles_q8[KernelType::kQ8_0] != nullptr));
   std::vector<float> logits;
   for (const int64_t n : {1, 2, 5, 20, 100}) {
     auto sequence = Sequence::create(*model, {});

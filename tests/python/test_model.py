@@ -49,7 +49,7 @@ def test_errors_are_one_hierarchy_with_the_status_and_message_of_c(tmp_path: Pat
     assert sorted(statuses) == list(range(1, 11))
 
 
-def test_progress_of_a_load(caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_of_a_load(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     fractions: list[float] = []
     with caplog.at_level(logging.DEBUG, logger="pensee"):
         pensee.load(bundled=True, progress=fractions.append)
@@ -59,6 +59,12 @@ def test_progress_of_a_load(caplog: pytest.LogCaptureFixture) -> None:
     ahead: list[float] = []
     pensee.load(bundled=True, read_ahead=True, progress=ahead.append)
     assert ahead == sorted(ahead) and len(ahead) > len(fractions)
+
+    # Of the bundled model nothing can be repacked.
+    pensee.load(bundled=True, repack_dir=tmp_path / "copies")
+    assert not (tmp_path / "copies").exists()
+    with pytest.raises(pensee.PenseeError):
+        pensee.load(bundled=True, repack_dir="a\0b")
 
     class Enough(Exception):
         pass

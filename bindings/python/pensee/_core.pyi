@@ -27,6 +27,7 @@ class Model:
         path: bytes,
         n_threads: int,
         read_ahead: bool,
+        repack_dir: bytes,
         progress: Callable[[float], object] | None,
         log: Callable[[int, str], object] | None,
     ) -> Model: ...

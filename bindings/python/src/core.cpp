@@ -57,8 +57,8 @@ py::dict estimate_memory(std::string path, int64_t context_length, int32_t n_thr
 
 void define_model(py::module_& module) {
   py::class_<Model>(module, "Model")
-      .def_static("load", &Model::load, "path"_a, "n_threads"_a, "read_ahead"_a, "progress"_a,
-                  "log"_a)
+      .def_static("load", &Model::load, "path"_a, "n_threads"_a, "read_ahead"_a, "repack_dir"_a,
+                  "progress"_a, "log"_a)
       .def_static("load_buffers", &Model::load_buffers, "files"_a, "n_threads"_a, "progress"_a,
                   "log"_a)
       .def("close", &Model::close)

@@ -33,11 +33,13 @@ struct LoadedModel {
 class Model {
  public:
   // `progress(fraction)` and `log(level, message)` may be None.
-  static Model load(std::string path, int32_t n_threads, bool read_ahead, py::object progress,
-                    py::object log) {
+  static Model load(std::string path, int32_t n_threads, bool read_ahead, std::string repack_dir,
+                    py::object progress, py::object log) {
     path = without_nul(std::move(path), "path");
+    repack_dir = without_nul(std::move(repack_dir), "repack_dir");
     return load_with(n_threads, progress, log, nullptr, [&](c::LoadOptions& options) {
       options.read_ahead = read_ahead ? 1 : 0;
+      options.repack_dir = repack_dir.c_str();
       return c::Model::load(path, options);
     });
   }

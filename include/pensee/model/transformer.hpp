@@ -23,8 +23,8 @@ struct TransformerOptions {
   const KernelTable* kernels = &reference_kernels();  // best_kernels() of pensee::pensee is faster
   int threads = 0;                                    // 0: one for each hardware thread
   LoadProgress progress = {};                         // may be empty; false cancels
-  bool read_ahead = false;            // reads all of the files into memory; else as parts are used
-  std::string repack_directory = {};  // where weights with interleaved rows are; empty: nowhere
+  bool read_ahead = false;      // reads all of the files into memory; else as parts are used
+  std::string repack_dir = {};  // where weights with interleaved rows are; empty: nowhere
 };
 
 // Immutable, and shared by threads and sequences.
@@ -73,22 +73,22 @@ class Transformer {
   // Where files are read ahead or repacked, that takes the time; the weights' own progress would go
   // first.
   static LoadProgress progress_of_weights(const TransformerOptions& options) {
-    const bool is_quick = !options.read_ahead && options.repack_directory.empty();
+    const bool is_quick = !options.read_ahead && options.repack_dir.empty();
     if (is_quick || !options.progress) return options.progress;
     return [&options](double) { return options.progress(0); };
   }
 
   Result<void> prepare_files(const Checkpoint& checkpoint, const TransformerOptions& options) {
-    const bool repacks = !options.repack_directory.empty();
+    const bool repacks = !options.repack_dir.empty();
     const double share = repacks && options.read_ahead ? 0.5 : 1.0;  // of the progress
     const auto part = [&options, share](double from) -> LoadProgress {
       if (!options.progress) return {};
       return [&options, share, from](double done) { return options.progress(from + share * done); };
     };
     if (repacks) {
-      PENSEE_ASSIGN_OR_RETURN(interleaved_, InterleavedWeights::load(checkpoint, *options.kernels,
-                                                                     options.repack_directory,
-                                                                     *pool_, part(0), weights_));
+      PENSEE_ASSIGN_OR_RETURN(
+          interleaved_, InterleavedWeights::load(checkpoint, *options.kernels, options.repack_dir,
+                                                 *pool_, part(0), weights_));
     }
     if (!options.read_ahead) return {};
     if (interleaved_ == nullptr) return read_ahead(checkpoint, *pool_, part(1.0 - share));

@@ -51,7 +51,7 @@ struct LoadOptions {
   // empty: none. The first load of a checkpoint makes its copy, as large as the weights in it, and
   // later ones use it: results are the same to the bit. Nothing is made where the kernels have no
   // use for it: those for AVX-512 have, for Q4_0, Q8_0, Q4_K, Q5_K and Q6_K.
-  std::string repack_directory = {};
+  std::string repack_dir = {};
 };
 
 // Bytes that a model and a session of it take.
@@ -176,7 +176,7 @@ class Model {
     PENSEE_RETURN_IF_ERROR(model->read_generation_config(*checkpoint, config));
     const TransformerOptions transformer{options.kernels, options.threads,
                                          part(options.progress, kOpening), options.read_ahead,
-                                         options.repack_directory};
+                                         options.repack_dir};
     PENSEE_ASSIGN_OR_RETURN(model->transformer_, Transformer::load(std::move(checkpoint),
                                                                    std::move(config), transformer));
     if (options.progress && !options.progress(1)) {
