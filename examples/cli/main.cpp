@@ -93,7 +93,8 @@ void add_logits(CLI::App& app, Command& chosen) {
   command->add_option("MODEL", options->model.path, "Folder or file of the model");
   command->add_option("--ids", options->ids, "Token ids, such as 1,2,3")
       ->required()
-      ->delimiter(',');
+      ->delimiter(',')
+      ->allow_extra_args(false);
   command->add_option("--out", options->out, "NumPy file to write: float32 (positions, vocabulary)")
       ->required();
   add_model_options(*command, options->model);
@@ -117,16 +118,19 @@ void add_bench(CLI::App& app, Command& chosen) {
   command->add_option("MODEL", options->model.path, "Folder or file of the model");
   command->add_option("--prefill", options->prefill, "Prompt lengths, such as 32,128")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::PositiveNumber);
   command
       ->add_option("--depth", options->depth,
                    "Tokens in the cache before decoding, such as 0,8192; their rows are made up")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::NonNegativeNumber);
   command
       ->add_option("--sessions", options->sessions,
                    "Sessions that write tokens together, such as 1,4,8")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(1, 1024));
   command->add_option("--decode", options->decode, "Tokens to decode at each depth")
       ->check(CLI::PositiveNumber);

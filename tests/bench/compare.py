@@ -3,7 +3,7 @@
 
     python compare.py MODEL.gguf --pensee build/bin/pensee --llama-bench PATH [--threads 2]
         [--cpus 0-1] [--prefill 32,512] [--depth 0,8192] [--decode 32] [--rounds 5]
-        [--llama-args "-rtr 1 -fa 1"] [--json OUT.json]
+        [--repack-dir DIR] [--llama-args "-rtr 1 -fa 1"] [--json OUT.json]
 
 The two run in turn, so that both meet the same moods of the machine; medians over the rounds, and
 for each round its own ratio. The machine's limits, and the parts of them that pensee reaches, are
@@ -44,6 +44,8 @@ def run_pensee(a):
             command += [option, ",".join(map(str, values))]
     if a.cpus:
         command += ["--cpus", a.cpus]
+    if a.repack_dir:
+        command += ["--repack-dir", a.repack_dir]
     report = run_json(command, parse_cpus(a.cpus))
     passes = {("prefill", p["tokens"]): p for p in report["prefill"]}
     passes |= {("decode at", p["depth"]): p for p in report["decode"]}
@@ -97,6 +99,7 @@ def main():
     parser.add_argument("model")
     parser.add_argument("--pensee", required=True)
     parser.add_argument("--llama-bench", required=True)
+    parser.add_argument("--repack-dir", default="", help="of pensee bench")
     parser.add_argument("--llama-args", default="", help="further arguments of llama-bench")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cpus", default="", help="such as 0-1")

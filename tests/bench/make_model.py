@@ -9,7 +9,8 @@ one. The file has no vocabulary.
 
 Models: qwen1.5b (R1-Distill-Qwen-1.5B), llama8b (R1-Distill-Llama-8B), v2lite (DeepSeek-V2-Lite),
 r1slice (DeepSeek-R1 with one dense layer and one with experts, and 32,000 embeddings).
-Types: f16, bf16, q8_0, q4_0, q4_k, q6_k; of q4_k models the output matrix is q6_k, as is usual.
+Types: f16, bf16, q8_0, q4_0, q4_k, q6_k; of q4_k models the output matrix is q6_k, as is usual, and
+matrices whose rows are not whole blocks have the type that llama.cpp's quantiser takes instead.
 """
 import argparse
 
@@ -22,9 +23,12 @@ Type = gguf.GGMLQuantizationType
 SCALES = {
     Type.Q8_0: [(0, 4e-4)],
     Type.Q4_0: [(0, 6e-3)],
+    Type.Q5_0: [(0, 3e-3)],
     Type.Q4_K: [(0, 2e-4), (2, 1.5e-3)],
     Type.Q6_K: [(208, 2e-5)],
 }
+
+FALLBACK = {Type.Q4_K: Type.Q5_0, Type.Q6_K: Type.Q8_0}
 
 DENSE = {  # layers, hidden, heads, key-value heads, intermediate, vocabulary
     "qwen1.5b": ("qwen2", 28, 1536, 12, 2, 8960, 151936),
@@ -63,6 +67,8 @@ class Model:
                 values = (values.view(numpy.uint32) >> 16).astype(numpy.uint16)
                 values = values.view(numpy.uint8)
         else:
+            if cols % gguf.GGML_QUANT_SIZES[kind][0] != 0:
+                kind = FALLBACK[kind]
             elements, size = gguf.GGML_QUANT_SIZES[kind]
             values = self.blocks(int(numpy.prod(rows)) * cols // elements, size, kind)
             values = values.reshape(*rows, cols // elements * size)
