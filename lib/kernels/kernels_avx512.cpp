@@ -11,6 +11,7 @@
 #include "pensee/kernels/table.hpp"
 #include "q8-inl.hpp"
 #include "q8_avx512-inl.hpp"
+#include "tiles_avx512-inl.hpp"
 #include "vector-inl.hpp"
 
 namespace pensee::avx512 {

@@ -8,7 +8,6 @@
 #include "later-inl.hpp"
 #include "panels_avx512-inl.hpp"
 #include "pensee/kernels/table.hpp"
-#include "q8-inl.hpp"
 #include "wide_avx512-inl.hpp"
 
 namespace pensee {
@@ -257,120 +256,6 @@ struct WidePanel {
     }
   }
 };
-
-// As RowPanelSource, of interleaved rows.
-template <class E, unsigned P>
-struct TilePanelSource {
-  template <class F>
-  static void for_each(const KernelMatrix* w, int64_t r, int64_t /*row_end*/, F&& f) {
-    WidePanel<E> panels[P];
-    const char* tiles = static_cast<const char*>(w->data) + r * w->row_bytes;
-    const int64_t chunks = w->cols / kQ8Columns;
-    for (int64_t c = 0; c < chunks; ++c) {
-      for (unsigned p = 0; p < P; ++p) {
-        panels[p].fill(TileWords{tiles + 16 * (int64_t{p} * w->row_bytes + c * E::kBytes)});
-      }
-      f(c, panels);
-    }
-  }
-};
-
-// 16 interleaved rows from row r on, and X inputs: what panels compute, without storing any.
-template <class E, unsigned X>
-void dot_tile_q8(const KernelMatrix* w, int64_t r, int64_t row_end, const Q8Chunk* x, int64_t ldx,
-                 float* y, int64_t ldy) {
-  constexpr unsigned kGroups = E::kGroups;
-  constexpr unsigned kRunGroups = kGroups / 8;      // of a run of 32 columns
-  constexpr unsigned kGroupUnits = 8 / kRunGroups;  // of four columns
-  constexpr int64_t kTileBytes = 16 * E::kBytes;
-  __m512 sums[X][kGroups];
-#pragma GCC unroll 4
-  for (auto& input : sums) {
-#pragma GCC unroll 16
-    for (__m512& sum : input) sum = _mm512_setzero_ps();
-  }
-  const char* tile = static_cast<const char*>(w->data) + r * w->row_bytes;
-  const char* end = static_cast<const char*>(w->data) + row_end * w->row_bytes;
-  const auto* next = static_cast<const char*>(w->next == nullptr ? end : w->next);
-  for (int64_t c = 0; c < w->cols / kQ8Columns; ++c, tile += kTileBytes, x += ldx) {
-    const auto ahead = [&](int64_t bytes) {
-      const char* at = tile + bytes;
-      return at < end ? at : next + (at - end);
-    };
-    // Twice: of what a kernel this fast asks for at once, not all is taken down.
-    const char* const later[2] = {ahead(kReadAhead), ahead(kReadAhead / 2)};
-    const TileWords words{tile};
-    __m512 d[kGroups];
-    __m512 m[E::kHasMin ? kGroups : 1];
-    PanelSource<E>::scales(words, d, m);
-    PartCodes<E, TileWords> parts(words);
-#pragma GCC unroll 4
-    for (unsigned p = 0; p < 4; ++p) {
-#pragma GCC unroll 2
-      for (const char* at : later) prefetch<kTileBytes / 4>(at + p * (kTileBytes / 4));
-      __m512i codes[2][8];
-      parts.read(p, codes);
-      const unsigned units[2] = {parts.first(p), parts.second(p)};
-#pragma GCC unroll 2
-      for (unsigned run = 0; run < 2; ++run) {
-#pragma GCC unroll 2
-        for (unsigned h = 0; h < kRunGroups; ++h) {
-          const unsigned g = units[run] / kGroupUnits + h;
-#pragma GCC unroll 4
-          for (unsigned i = 0; i < X; ++i) {
-            __m512i dots = _mm512_setzero_si512();
-#pragma GCC unroll 8
-            for (unsigned u = 0; u < kGroupUnits; ++u) {
-              const unsigned unit = units[run] + h * kGroupUnits + u;
-              const char* four = reinterpret_cast<const char*>(x[i].codes) + unit * 4;
-              dots = _mm512_dpbusd_epi32(dots, codes[run][h * kGroupUnits + u],
-                                         _mm512_set1_epi32(load_word<int32_t>(four)));
-            }
-            const GroupInput<E> input(x[i], g);
-            sums[i][g] = input.add(sums[i][g], dots, d[g], m[E::kHasMin ? g : 0]);
-          }
-        }
-      }
-    }
-  }
-#pragma GCC unroll 4
-  for (unsigned i = 0; i < X; ++i) {
-#pragma GCC unroll 4
-    for (unsigned step = 1; step < kGroups; step *= 2) {
-#pragma GCC unroll 8
-      for (unsigned g = 0; g < kGroups; g += 2 * step) {
-        sums[i][g] = _mm512_add_ps(sums[i][g], sums[i][g + step]);
-      }
-    }
-    _mm512_storeu_ps(y + i * ldy, sums[i][0]);
-  }
-}
-
-// Of interleaved rows; `row_begin` and `row_end` are multiples of 16, the columns whole chunks.
-template <class S, class E>
-void dot_tiles_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8Chunk* x,
-                  int64_t ldx, int64_t n, float* y, int64_t ldy) {
-  constexpr int64_t kRows = 16;
-  int64_t r = row_begin;
-  while (r < row_end) {
-    float* to = y + (r - row_begin);
-    if (n == 1) dot_tile_q8<E, 1>(w, r, row_end, x, ldx, to, ldy);
-    if (n == 2) dot_tile_q8<E, 2>(w, r, row_end, x, ldx, to, ldy);
-    if (n == 3) dot_tile_q8<E, 3>(w, r, row_end, x, ldx, to, ldy);
-    const bool is_wide = n >= kWideInputs && row_end - r > kRows;
-    for (int64_t i = 0; n >= kPanelInputs && i < n; i += kPanelInputTile<E>) {
-      const int64_t inputs = n - i < kPanelInputTile<E> ? n - i : kPanelInputTile<E>;
-      if (is_wide) {
-        dot_panels<S, E, 2, TilePanelSource<E, 2>>(w, r, row_end, x + i, ldx, inputs, to + i * ldy,
-                                                   ldy);
-      } else {
-        dot_panels<S, E, 1, TilePanelSource<E, 1>>(w, r, row_end, x + i, ldx, inputs, to + i * ldy,
-                                                   ldy);
-      }
-    }
-    r += is_wide ? 2 * kRows : kRows;
-  }
-}
 
 }  // namespace
 }  // namespace pensee

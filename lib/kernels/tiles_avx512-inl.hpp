@@ -1,0 +1,172 @@
+// Products of interleaved rows (kernels/interleave.hpp), for AVX-512: panels that are filled
+// without transposing, and for few inputs a kernel that stores none. Results are those of plain
+// rows, to the bit.
+#pragma once
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "gemm_q8_avx512-inl.hpp"
+#include "matrix-inl.hpp"
+#include "panels_avx512-inl.hpp"
+#include "pensee/kernels/table.hpp"
+#include "q8-inl.hpp"
+#include "q8_avx512-inl.hpp"
+
+namespace pensee {
+namespace {
+
+// As RowPanels, of interleaved rows.
+template <class E>
+struct TilePanels {
+  static void fill(const KernelMatrix* w, int64_t row_begin, int64_t row_end, int64_t c,
+                   bool is_in_l2, GemmPanel<WideInts, GemmType<E>>* panels) {
+    constexpr int64_t kLanes = WideInts::kLanes;
+    constexpr int64_t kTileBytes = kLanes * E::kBytes;
+    for (int64_t r = row_begin; r < row_end; r += kLanes * kTilePanels) {
+      for (int64_t first = r; first < r + kLanes * kTilePanels; first += kLanes) {
+        const int64_t row = first < row_end ? first : row_end - kLanes;
+        const char* tile = static_cast<const char*>(w->data) + row * w->row_bytes + c * kTileBytes;
+        if (!is_in_l2) prefetch<kTileBytes>(tile + kTileBytes);
+        WideInts::fill<E>(TileWords{tile}, *panels++);
+      }
+    }
+  }
+};
+
+// As RowPanelSource, of interleaved rows.
+template <class E, unsigned P>
+struct TilePanelSource {
+  template <class F>
+  static void for_each(const KernelMatrix* w, int64_t r, int64_t /*row_end*/, F&& f) {
+    WidePanel<E> panels[P];
+    const char* tiles = static_cast<const char*>(w->data) + r * w->row_bytes;
+    const int64_t chunks = w->cols / kQ8Columns;
+    for (int64_t c = 0; c < chunks; ++c) {
+      for (unsigned p = 0; p < P; ++p) {
+        panels[p].fill(TileWords{tiles + 16 * (int64_t{p} * w->row_bytes + c * E::kBytes)});
+      }
+      f(c, panels);
+    }
+  }
+};
+
+// 16 interleaved rows and X inputs: what panels compute, without storing any.
+template <class E, unsigned X>
+struct TileRows {
+  static constexpr unsigned kGroups = E::kGroups;
+  static constexpr int64_t kBytes = 16 * E::kBytes;  // of a chunk
+  __m512 sums[X][kGroups];
+
+  [[gnu::always_inline]] void clear() {
+#pragma GCC unroll 4
+    for (auto& input : sums) {
+#pragma GCC unroll 16
+      for (__m512& sum : input) sum = _mm512_setzero_ps();
+    }
+  }
+
+  // A chunk; asks for what lies at `later`.
+  [[gnu::always_inline]] void add(const char* tile, const Q8Chunk* x,
+                                  const char* const (&later)[2]) {
+    const TileWords words{tile};
+    __m512 d[kGroups];
+    __m512 m[E::kHasMin ? kGroups : 1];
+    PanelSource<E>::scales(words, d, m);
+    PartCodes<E, TileWords> parts(words);
+#pragma GCC unroll 4
+    for (unsigned p = 0; p < 4; ++p) {
+#pragma GCC unroll 2
+      for (const char* at : later) prefetch<kBytes / 4>(at + p * (kBytes / 4));
+      __m512i codes[2][8];
+      parts.read(p, codes);
+      add_run(codes[0], parts.first(p), x, d, m);
+      add_run(codes[1], parts.second(p), x, d, m);
+    }
+  }
+
+  // 32 columns, from a unit on: a group or two.
+  template <unsigned kMins>
+  [[gnu::always_inline]] void add_run(const __m512i (&codes)[8], unsigned first, const Q8Chunk* x,
+                                      const __m512 (&d)[kGroups], const __m512 (&m)[kMins]) {
+    constexpr unsigned kGroupUnits = kUnits / kGroups;
+#pragma GCC unroll 2
+    for (unsigned from = 0; from < 8; from += kGroupUnits) {
+      const unsigned g = (first + from) / kGroupUnits;
+#pragma GCC unroll 4
+      for (unsigned i = 0; i < X; ++i) {
+        __m512i dots = _mm512_setzero_si512();
+#pragma GCC unroll 8
+        for (unsigned u = from; u < from + kGroupUnits; ++u) {
+          const char* four = reinterpret_cast<const char*>(x[i].codes) + (first + u) * 4;
+          dots = _mm512_dpbusd_epi32(dots, codes[u], _mm512_set1_epi32(load_word<int32_t>(four)));
+        }
+        sums[i][g] = GroupInput<E>(x[i], g).add(sums[i][g], dots, d[g], m[g % kMins]);
+      }
+    }
+  }
+
+  [[gnu::always_inline]] void store(float* y, int64_t ldy) {
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < X; ++i) {
+#pragma GCC unroll 4
+      for (unsigned step = 1; step < kGroups; step *= 2) {
+#pragma GCC unroll 8
+        for (unsigned g = 0; g < kGroups; g += 2 * step) {
+          sums[i][g] = _mm512_add_ps(sums[i][g], sums[i][g + step]);
+        }
+      }
+      _mm512_storeu_ps(y + i * ldy, sums[i][0]);
+    }
+  }
+};
+
+// 16 interleaved rows from row r on.
+template <class E, unsigned X>
+void dot_tile_q8(const KernelMatrix* w, int64_t r, int64_t row_end, const Q8Chunk* x, int64_t ldx,
+                 float* y, int64_t ldy) {
+  const char* tile = static_cast<const char*>(w->data) + r * w->row_bytes;
+  const char* end = static_cast<const char*>(w->data) + row_end * w->row_bytes;
+  const auto* next = static_cast<const char*>(w->next == nullptr ? end : w->next);
+  TileRows<E, X> rows;
+  rows.clear();
+  for (int64_t c = 0; c < w->cols / kQ8Columns; ++c) {
+    const auto ahead = [&](int64_t bytes) {
+      const char* at = tile + bytes;
+      return at < end ? at : next + (at - end);
+    };
+    // Twice: a kernel this fast asks for more at once than the processor takes down.
+    rows.add(tile, x + c * ldx, {ahead(kReadAhead), ahead(kReadAhead / 2)});
+    tile += TileRows<E, X>::kBytes;
+  }
+  rows.store(y, ldy);
+}
+
+// Of interleaved rows; `row_begin` and `row_end` are multiples of 16, the columns whole chunks.
+template <class S, class E>
+void dot_tiles_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8Chunk* x,
+                  int64_t ldx, int64_t n, float* y, int64_t ldy) {
+  constexpr int64_t kRows = 16;
+  int64_t r = row_begin;
+  while (r < row_end) {
+    float* to = y + (r - row_begin);
+    if (n == 1) dot_tile_q8<E, 1>(w, r, row_end, x, ldx, to, ldy);
+    if (n == 2) dot_tile_q8<E, 2>(w, r, row_end, x, ldx, to, ldy);
+    if (n == 3) dot_tile_q8<E, 3>(w, r, row_end, x, ldx, to, ldy);
+    const bool is_wide = n >= kWideInputs && row_end - r > kRows;
+    for (int64_t i = 0; n >= kPanelInputs && i < n; i += kPanelInputTile<E>) {
+      const int64_t inputs = n - i < kPanelInputTile<E> ? n - i : kPanelInputTile<E>;
+      if (is_wide) {
+        dot_panels<S, E, 2, TilePanelSource<E, 2>>(w, r, row_end, x + i, ldx, inputs, to + i * ldy,
+                                                   ldy);
+      } else {
+        dot_panels<S, E, 1, TilePanelSource<E, 1>>(w, r, row_end, x + i, ldx, inputs, to + i * ldy,
+                                                   ldy);
+      }
+    }
+    r += is_wide ? 2 * kRows : kRows;
+  }
+}
+
+}  // namespace
+}  // namespace pensee
