@@ -183,6 +183,39 @@ struct Wide<Decoder<KernelType::kQ4_1>> {
   }
 };
 
+// Codes of five bits: the fifth of 32 columns, then the half bytes of the first and the last 16.
+template <int kStride>
+inline void columns_of_fives(const char* first, __m512i (&out)[kWideVectors]) {
+  constexpr int64_t kFour = 0x0004000400040004;
+  const __m512i right = _mm512_setr_epi64(0, 0, kFour, kFour, 0, 0, kFour, kFour);
+#pragma GCC unroll 4
+  for (unsigned v = 0; v < kWideVectors; ++v) {
+    const char* one = first + 2 * kStride * v;
+    const char* two = one + kStride;
+    const __m512i q = join(_mm256_broadcastsi128_si256(load_128(one + 4)),
+                           _mm256_broadcastsi128_si256(load_128(two + 4)));
+    const __m512i low = mask_bytes(_mm512_srlv_epi16(q, right), 15);
+    const __mmask64 fifth = load_word<uint32_t>(one) | uint64_t{load_word<uint32_t>(two)} << 32;
+    out[v] = _mm512_mask_add_epi8(low, fifth, low, _mm512_set1_epi8(16));
+  }
+}
+
+template <>
+struct Wide<Decoder<KernelType::kQ5_0>> {
+  static constexpr Order kOrder = Order::kColumns;
+  [[gnu::always_inline]] static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+    columns_of_fives<22>(w + 2, out);
+  }
+};
+
+template <>
+struct Wide<Decoder<KernelType::kQ5_1>> {
+  static constexpr Order kOrder = Order::kColumns;
+  [[gnu::always_inline]] static void codes(const char* w, __m512i (&out)[kWideVectors]) {
+    columns_of_fives<24>(w + 4, out);
+  }
+};
+
 // Types whose four-bit codes stand for the entries of a table.
 template <int kStride>
 inline void halves_of_table(const char* qs, __m128i table, __m512i (&out)[kWideVectors]) {

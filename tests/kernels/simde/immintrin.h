@@ -12,6 +12,7 @@
 typedef simde__mmask8 __mmask8;
 typedef simde__mmask16 __mmask16;
 typedef simde__mmask32 __mmask32;
+typedef simde__mmask64 __mmask64;
 
 static inline simde__m512 pensee_cvtph_ps(simde__m256i halves) {
   simde__m128i lower = simde_mm256_extracti128_si256(halves, 0);
