@@ -86,7 +86,7 @@ inline __m512 upper_floats(__m512i words) {
 
 // Where the words of a chunk of 16 rows come from; lane r of what is loaded is row r's.
 //   load()        words from byte `at` of the chunk on
-//   load_block()  codes of a block of 32 columns, from word `first` on
+//   load_block()  the codes of a block of 32 columns
 //   halves()      the float16 numbers of eight such blocks, two a word
 //   last_half()   the float16 number in the last two bytes
 
