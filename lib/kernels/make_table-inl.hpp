@@ -12,29 +12,29 @@
 namespace pensee {
 namespace {
 
-// Of a block type, by its decoder; `Float` reads float32. What an instruction set has beyond that
-// hides these.
-template <class S, class E, class Float>
-struct BlockKernels {
-  static constexpr DotRowsFn kDot = dot_block_rows<S, E, Float>;
-  static constexpr AddRowsFn kAdd = add_block_rows<S, E, Float>;
-  static constexpr UnpackRowsFn kUnpack = unpack_block_rows<E>;
-  static constexpr DotRowsQ8Fn kDotQ8 = dot_rows_q8<S, E>;
+// What not every type has on every instruction set: those that have it hide these.
+struct NoKernels {
+  static constexpr DotRowsQ8Fn kDotQ8 = nullptr;
   static constexpr GemmQ8Fn kGemmQ8 = nullptr;
   static constexpr DotRowsQ8Fn kDotTiles = nullptr;
   static constexpr GemmQ8Fn kGemmTiles = nullptr;
 };
 
+// Of a block type, by its decoder; `Float` reads float32.
+template <class S, class E, class Float>
+struct BlockKernels : NoKernels {
+  static constexpr DotRowsFn kDot = dot_block_rows<S, E, Float>;
+  static constexpr AddRowsFn kAdd = add_block_rows<S, E, Float>;
+  static constexpr UnpackRowsFn kUnpack = unpack_block_rows<E>;
+  static constexpr DotRowsQ8Fn kDotQ8 = dot_rows_q8<S, E>;
+};
+
 // Of a type of single elements.
 template <class S, class E>
-struct ElementKernels {
+struct ElementKernels : NoKernels {
   static constexpr DotRowsFn kDot = dot_rows<S, E>;
   static constexpr AddRowsFn kAdd = add_rows<S, E>;
   static constexpr UnpackRowsFn kUnpack = unpack_rows<S, E>;
-  static constexpr DotRowsQ8Fn kDotQ8 = nullptr;
-  static constexpr GemmQ8Fn kGemmQ8 = nullptr;
-  static constexpr DotRowsQ8Fn kDotTiles = nullptr;
-  static constexpr GemmQ8Fn kGemmTiles = nullptr;
 };
 
 template <class S, template <int> class Kernels>

@@ -188,27 +188,26 @@ struct PartCodes<Decoder<KernelType::kQ6_K>, Words> : Parts<Words> {
 };
 
 // All codes of such a type.
-template <class E, class Words>
-[[gnu::always_inline]] inline void codes_of_parts(const Words& w, __m512i (&out)[kUnits]) {
-  PartCodes<E, Words> parts(w);
-#pragma GCC unroll 4
-  for (unsigned p = 0; p < 4; ++p) {
-    __m512i part[2][8];
-    parts.read(p, part);
-#pragma GCC unroll 8
-    for (unsigned t = 0; t < 8; ++t) {
-      out[parts.first(p) + t] = part[0][t];
-      out[parts.second(p) + t] = part[1][t];
-    }
-  }
-}
-
-template <>
-struct PanelSource<Decoder<KernelType::kQ8_0>> {
+template <class E>
+struct CodesOfParts {
   template <class Words>
   static void codes(const Words& w, __m512i (&out)[kUnits]) {
-    codes_of_parts<Decoder<KernelType::kQ8_0>>(w, out);
+    PartCodes<E, Words> parts(w);
+#pragma GCC unroll 4
+    for (unsigned p = 0; p < 4; ++p) {
+      __m512i part[2][8];
+      parts.read(p, part);
+#pragma GCC unroll 8
+      for (unsigned t = 0; t < 8; ++t) {
+        out[parts.first(p) + t] = part[0][t];
+        out[parts.second(p) + t] = part[1][t];
+      }
+    }
   }
+};
+
+template <>
+struct PanelSource<Decoder<KernelType::kQ8_0>> : CodesOfParts<Decoder<KernelType::kQ8_0>> {
   template <class Words>
   static void scales(const Words& w, __m512 (&d)[8], __m512 (&/*m*/)[1]) {
     block_scales<34>(w, d);
@@ -216,11 +215,7 @@ struct PanelSource<Decoder<KernelType::kQ8_0>> {
 };
 
 template <>
-struct PanelSource<Decoder<KernelType::kQ4_0>> {
-  template <class Words>
-  static void codes(const Words& w, __m512i (&out)[kUnits]) {
-    codes_of_parts<Decoder<KernelType::kQ4_0>>(w, out);
-  }
+struct PanelSource<Decoder<KernelType::kQ4_0>> : CodesOfParts<Decoder<KernelType::kQ4_0>> {
   template <class Words>
   static void scales(const Words& w, __m512 (&d)[8], __m512 (&/*m*/)[1]) {
     block_scales<18>(w, d);
@@ -262,11 +257,7 @@ template <class Words>
 }
 
 template <>
-struct PanelSource<Decoder<KernelType::kQ4_K>> {
-  template <class Words>
-  static void codes(const Words& w, __m512i (&out)[kUnits]) {
-    codes_of_parts<Decoder<KernelType::kQ4_K>>(w, out);
-  }
+struct PanelSource<Decoder<KernelType::kQ4_K>> : CodesOfParts<Decoder<KernelType::kQ4_K>> {
   template <class Words>
   static void scales(const Words& w, __m512 (&d)[8], __m512 (&m)[8]) {
     panel_k_scales(w, d, m);
@@ -274,11 +265,7 @@ struct PanelSource<Decoder<KernelType::kQ4_K>> {
 };
 
 template <>
-struct PanelSource<Decoder<KernelType::kQ5_K>> {
-  template <class Words>
-  static void codes(const Words& w, __m512i (&out)[kUnits]) {
-    codes_of_parts<Decoder<KernelType::kQ5_K>>(w, out);
-  }
+struct PanelSource<Decoder<KernelType::kQ5_K>> : CodesOfParts<Decoder<KernelType::kQ5_K>> {
   template <class Words>
   static void scales(const Words& w, __m512 (&d)[8], __m512 (&m)[8]) {
     panel_k_scales(w, d, m);
@@ -293,11 +280,7 @@ template <class Words>
 }
 
 template <>
-struct PanelSource<Decoder<KernelType::kQ6_K>> {
-  template <class Words>
-  static void codes(const Words& w, __m512i (&out)[kUnits]) {
-    codes_of_parts<Decoder<KernelType::kQ6_K>>(w, out);
-  }
+struct PanelSource<Decoder<KernelType::kQ6_K>> : CodesOfParts<Decoder<KernelType::kQ6_K>> {
   template <class Words>
   static void scales(const Words& w, __m512 (&d)[16], __m512 (&/*m*/)[1]) {
     __m512i bytes[4];

@@ -125,7 +125,7 @@ struct RowPanelSource {
 };
 
 // Rows [r, min(r + P * S::kLanes, row_end)) and up to kPanelInputTile inputs.
-template <class S, class E, unsigned P, class Source = RowPanelSource<S, E, P>>
+template <class S, class E, unsigned P, class Source>
 void dot_panels(const KernelMatrix* w, int64_t r, int64_t row_end, const Q8Chunk* x, int64_t ldx,
                 int64_t n, float* y, int64_t ldy) {
   constexpr unsigned kGroups = E::kGroups;
@@ -162,13 +162,10 @@ void dot_panels(const KernelMatrix* w, int64_t r, int64_t row_end, const Q8Chunk
   }
 }
 
-template <class S, class E>
-void dot_rows_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8Chunk* x,
-                 int64_t ldx, int64_t n, float* y, int64_t ldy) {
-  static_assert(kPanelInputs == 4);
-  if (n == 1) return dot_rows_few<S, E, 1>(w, row_begin, row_end, x, ldx, y, ldy);
-  if (n == 2) return dot_rows_few<S, E, 2>(w, row_begin, row_end, x, ldx, y, ldy);
-  if (n == 3) return dot_rows_few<S, E, 3>(w, row_begin, row_end, x, ldx, y, ldy);
+// All rows, by panels.
+template <class S, class E, template <class, class, unsigned> class Source>
+void dot_rows_many(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8Chunk* x,
+                   int64_t ldx, int64_t n, float* y, int64_t ldy) {
   constexpr int64_t kLanes = S::kLanes;
   int64_t r = row_begin;
   while (r < row_end) {
@@ -177,13 +174,24 @@ void dot_rows_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, cons
       const int64_t inputs = n - i < kPanelInputTile<E> ? n - i : kPanelInputTile<E>;
       float* to = y + i * ldy + (r - row_begin);
       if (is_wide) {
-        dot_panels<S, E, S::kPanels>(w, r, row_end, x + i, ldx, inputs, to, ldy);
+        dot_panels<S, E, S::kPanels, Source<S, E, S::kPanels>>(w, r, row_end, x + i, ldx, inputs,
+                                                               to, ldy);
       } else {
-        dot_panels<S, E, 1>(w, r, row_end, x + i, ldx, inputs, to, ldy);
+        dot_panels<S, E, 1, Source<S, E, 1>>(w, r, row_end, x + i, ldx, inputs, to, ldy);
       }
     }
     r += is_wide ? S::kPanels * kLanes : kLanes;
   }
+}
+
+template <class S, class E>
+void dot_rows_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8Chunk* x,
+                 int64_t ldx, int64_t n, float* y, int64_t ldy) {
+  static_assert(kPanelInputs == 4);
+  if (n == 1) return dot_rows_few<S, E, 1>(w, row_begin, row_end, x, ldx, y, ldy);
+  if (n == 2) return dot_rows_few<S, E, 2>(w, row_begin, row_end, x, ldx, y, ldy);
+  if (n == 3) return dot_rows_few<S, E, 3>(w, row_begin, row_end, x, ldx, y, ldy);
+  dot_rows_many<S, E, RowPanelSource>(w, row_begin, row_end, x, ldx, n, y, ldy);
 }
 
 // Eight numbers of codes - kOffset, from the lower half of a vector.

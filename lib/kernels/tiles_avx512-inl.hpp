@@ -35,7 +35,7 @@ struct TilePanels {
 };
 
 // As RowPanelSource, of interleaved rows.
-template <class E, unsigned P>
+template <class S, class E, unsigned P>
 struct TilePanelSource {
   template <class F>
   static void for_each(const KernelMatrix* w, int64_t r, int64_t /*row_end*/, F&& f) {
@@ -142,30 +142,23 @@ void dot_tile_q8(const KernelMatrix* w, int64_t r, int64_t row_end, const Q8Chun
   rows.store(y, ldy);
 }
 
+template <class E, unsigned X>
+void dot_tiles_few(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8Chunk* x,
+                   int64_t ldx, float* y, int64_t ldy) {
+  for (int64_t r = row_begin; r < row_end; r += 16) {
+    dot_tile_q8<E, X>(w, r, row_end, x, ldx, y + (r - row_begin), ldy);
+  }
+}
+
 // Of interleaved rows; `row_begin` and `row_end` are multiples of 16, the columns whole chunks.
 template <class S, class E>
 void dot_tiles_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8Chunk* x,
                   int64_t ldx, int64_t n, float* y, int64_t ldy) {
-  constexpr int64_t kRows = 16;
-  int64_t r = row_begin;
-  while (r < row_end) {
-    float* to = y + (r - row_begin);
-    if (n == 1) dot_tile_q8<E, 1>(w, r, row_end, x, ldx, to, ldy);
-    if (n == 2) dot_tile_q8<E, 2>(w, r, row_end, x, ldx, to, ldy);
-    if (n == 3) dot_tile_q8<E, 3>(w, r, row_end, x, ldx, to, ldy);
-    const bool is_wide = n >= kWideInputs && row_end - r > kRows;
-    for (int64_t i = 0; n >= kPanelInputs && i < n; i += kPanelInputTile<E>) {
-      const int64_t inputs = n - i < kPanelInputTile<E> ? n - i : kPanelInputTile<E>;
-      if (is_wide) {
-        dot_panels<S, E, 2, TilePanelSource<E, 2>>(w, r, row_end, x + i, ldx, inputs, to + i * ldy,
-                                                   ldy);
-      } else {
-        dot_panels<S, E, 1, TilePanelSource<E, 1>>(w, r, row_end, x + i, ldx, inputs, to + i * ldy,
-                                                   ldy);
-      }
-    }
-    r += is_wide ? 2 * kRows : kRows;
-  }
+  static_assert(kPanelInputs == 4);
+  if (n == 1) return dot_tiles_few<E, 1>(w, row_begin, row_end, x, ldx, y, ldy);
+  if (n == 2) return dot_tiles_few<E, 2>(w, row_begin, row_end, x, ldx, y, ldy);
+  if (n == 3) return dot_tiles_few<E, 3>(w, row_begin, row_end, x, ldx, y, ldy);
+  dot_rows_many<S, E, TilePanelSource>(w, row_begin, row_end, x, ldx, n, y, ldy);
 }
 
 }  // namespace
