@@ -11,6 +11,7 @@
 #include "pensee/kernels/table.hpp"
 #include "q8-inl.hpp"
 #include "q8_avx512-inl.hpp"
+#include "quantize_avx512-inl.hpp"
 #include "tiles_avx512-inl.hpp"
 #include "vector-inl.hpp"
 
@@ -31,6 +32,7 @@ struct Simd {
   static constexpr bool kPairsPay = E::kGroups == 8;
   template <class E>
   using Panel = WidePanel<E>;
+  static void quantize_groups(const float* x, Q8Chunk* out) { quantize_groups_wide(x, out); }
   static constexpr unsigned kAddTileOutputs = 4;
   // For attention-inl.hpp: rows of a left operand that are multiplied together.
   static constexpr unsigned kProductRows = 8;

@@ -7,6 +7,7 @@
 #include "matrix-inl.hpp"
 #include "pensee/kernels/table.hpp"
 #include "q8-inl.hpp"
+#include "quantize-inl.hpp"
 #include "vector-inl.hpp"
 
 namespace pensee {
@@ -63,7 +64,7 @@ constexpr KernelTable make_table(const char* name, const AttentionKernels& atten
 #define PENSEE_X(enumerator, bytes, elements, name) Kernels<KernelType::enumerator>::kGemmTiles,
       .gemm_tiles_q8 = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
 #undef PENSEE_X
-      .quantize_q8 = quantize_q8,
+      .quantize_q8 = quantize_q8<S>,
       .rms_norm = rms_norm<S>,
       .silu_mul = silu_mul<S>,
       .attention_f32 = attention_f32,

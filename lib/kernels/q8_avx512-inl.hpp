@@ -55,7 +55,8 @@ inline __m512i add_neighbours(__m512i a, __m512i b) {
   return _mm512_add_epi32(_mm512_castps_si512(_mm512_shuffle_ps(a_floats, b_floats, 0x88)),
                           _mm512_castps_si512(_mm512_shuffle_ps(a_floats, b_floats, 0xdd)));
 }
-// The sums of four words of each of four vectors.
+// The sums of four words of each of four vectors: in word v of 128-bit lane l, those of lane l of
+// vector v.
 template <int kLargest>
 inline __m512i sums_of_fours(const __m512i (&v)[4]) {
   return add_neighbours<2 * kLargest>(add_neighbours<kLargest>(v[0], v[1]),
@@ -86,8 +87,7 @@ template <class E, Order kOrder = Wide<E>::kOrder>
                                           _mm512_unpackhi_epi32(dots[0], dots[1]));
     const __m512i fours = _mm512_add_epi32(twos, _mm512_unpackhi_epi64(twos, twos));
     // Word k of 128-bit lane l: group 4 k + l.
-    const __m512i in_order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 0, 0, 0, 0, 0, 0, 0);
-    return _mm512_castsi512_si256(_mm512_permutexvar_epi32(in_order, fours));
+    return _mm512_castsi512_si256(transpose_lanes(fours));
   }
   __m512i products[kWideVectors];
   multiply(codes, x, products);
@@ -152,9 +152,6 @@ struct WideRows<E, 1, X, 16> {
   [[gnu::always_inline]] inline void add(const char* const (&w)[1], const Q8Chunk* x) {
     static_assert(Wide<E>::kOrder == Order::kColumns);
     const __m512i doubled = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-    // Group 4 v + l is in word v of 128-bit lane l.
-    const __m512i in_order =
-        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     __m512i codes[kWideVectors];
     GroupScales s;
     Wide<E>::codes(w[0], codes);
@@ -170,7 +167,7 @@ struct WideRows<E, 1, X, 16> {
           doubled, twice(load_256(reinterpret_cast<const char*>(chunk->scales)))));
       multiply(codes, input, input);
       const __m512i fours = sums_of_fours<4 * kLargestProduct<E>>(input);
-      const __m512i dots = without_offset<E>(_mm512_permutexvar_epi32(in_order, fours), x_sums);
+      const __m512i dots = without_offset<E>(transpose_lanes(fours), x_sums);
       const __m512 scale = _mm512_mul_ps(join(s.d[0], s.d[1]), x_scale);
       sums[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), scale, sums[i]);
       if (!E::kHasMin) continue;

@@ -15,6 +15,7 @@
 #include "pensee/kernels/table.hpp"
 #include "q8-inl.hpp"
 #include "q8_avx2-inl.hpp"
+#include "quantize-inl.hpp"
 #include "vector-inl.hpp"
 
 namespace pensee {
@@ -35,6 +36,7 @@ struct Simd {
   static constexpr bool kPairsPay = false;
   template <class E>
   using Panel = NarrowPanel<E>;
+  static void quantize_groups(const float* x, Q8Chunk* out) { pensee::quantize_groups(x, out); }
   static constexpr unsigned kAddTileOutputs = 2;
   // For attention-inl.hpp: rows of a left operand that are multiplied together.
   static constexpr unsigned kProductRows = 4;

@@ -26,6 +26,11 @@ inline __m512i load_512(const void* p) {
 inline __m512i twice(__m256i v) {
   return _mm512_broadcast_i64x4(v);
 }
+// Word v of 128-bit lane l becomes word l of lane v.
+inline __m512i transpose_lanes(__m512i v) {
+  const __m512i from = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  return _mm512_permutexvar_epi32(from, v);
+}
 inline __m512i mask_bytes(__m512i v, char mask) {
   return _mm512_and_si512(v, _mm512_set1_epi8(mask));
 }
