@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -12,6 +11,7 @@
 #include "pensee/base/result.hpp"
 #include "pensee/base/threads.hpp"
 #include "pensee/io/checkpoint.hpp"
+#include "pensee/io/load_pieces.hpp"
 #include "pensee/io/mapped_file.hpp"
 
 namespace pensee {
@@ -28,7 +28,6 @@ struct NamedMapping {
                                              const std::string& source, ThreadPool& pool,
                                              const LoadProgress& progress) {
   constexpr size_t kPieceBytes = size_t{4} << 20;
-  constexpr int64_t kPiecesBetween = 32;  // two calls of `progress`
   struct Piece {
     NamedMapping from;
     size_t begin;
@@ -39,24 +38,13 @@ struct NamedMapping {
       pieces.push_back({from, at});
     }
   }
-  const auto count = static_cast<int64_t>(pieces.size());
-  std::mutex mutex;
-  Result<void> result;
-  for (int64_t first = 0; first < count; first += kPiecesBetween) {
-    if (progress && !progress(static_cast<double>(first) / static_cast<double>(count))) {
-      return Error{Status::kCancelled, source + ": loading was cancelled"};
-    }
-    pool.parallel_for(std::min(kPiecesBetween, count - first), [&](int64_t i, int /*thread*/) {
-      const auto& [from, begin] = pieces[static_cast<size_t>(first + i)];
-      const size_t size = std::min(kPieceBytes, from.file->bytes().size() - begin);
-      Result<void> read = from.file->populate(begin, size, *from.path);
-      if (read) return;
-      const std::lock_guard<std::mutex> lock(mutex);
-      result = std::move(read);
-    });
-    if (!result) return result;
-  }
-  return {};
+  return load_pieces(
+      static_cast<int64_t>(pieces.size()), source, pool, progress,
+      [&](int64_t i, int /*thread*/) {
+        const auto& [from, begin] = pieces[static_cast<size_t>(i)];
+        const size_t size = std::min(kPieceBytes, from.file->bytes().size() - begin);
+        return from.file->populate(begin, size, *from.path);
+      });
 }
 
 // Those of a checkpoint that are not in the host's memory.

@@ -9,7 +9,6 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -24,6 +23,7 @@
 #include "pensee/base/threads.hpp"
 #include "pensee/io/checkpoint.hpp"
 #include "pensee/io/fingerprint.hpp"
+#include "pensee/io/load_pieces.hpp"
 #include "pensee/io/mapped_file.hpp"
 #include "pensee/io/replace_file.hpp"
 #include "pensee/kernels/interleave.hpp"
@@ -178,30 +178,18 @@ class InterleavedWeights {
   Result<void> make(const Checkpoint& checkpoint, ThreadPool& pool, const LoadProgress& progress) {
     PENSEE_ASSIGN_OR_RETURN(NewFile file, NewFile::create(path_, bytes_));
     const std::vector<Piece> pieces = cut();
-    const auto count = static_cast<int64_t>(pieces.size());
-    const int64_t between = int64_t{8} * pool.size();  // two calls of `progress`
     std::vector<std::vector<std::byte>> buffers(static_cast<size_t>(pool.size()));
     for (auto& buffer : buffers) buffer.resize(largest(pieces));
-    std::mutex mutex;
-    Result<void> result;
-    for (int64_t first = 0; first < count; first += between) {
-      if (progress && !progress(static_cast<double>(first) / static_cast<double>(count))) {
-        return Error{Status::kCancelled, checkpoint.source() + ": loading was cancelled"};
-      }
-      pool.parallel_for(std::min(between, count - first), [&](int64_t i, int thread) {
-        const auto& [from, begin, end] = pieces[static_cast<size_t>(first + i)];
-        const Matrix& m = *from->matrix;
-        std::vector<std::byte>& buffer = buffers[static_cast<size_t>(thread)];
-        interleave_rows(m, begin, end, buffer.data());
-        Result<void> written =
-            file.write(from->at + static_cast<size_t>(begin * m.row_bytes),
-                       {buffer.data(), static_cast<size_t>((end - begin) * m.row_bytes)});
-        if (written) return;
-        const std::lock_guard<std::mutex> lock(mutex);
-        result = std::move(written);
-      });
-      if (!result) return result;
-    }
+    PENSEE_RETURN_IF_ERROR(load_pieces(
+        static_cast<int64_t>(pieces.size()), checkpoint.source(), pool, progress,
+        [&](int64_t i, int thread) {
+          const auto& [from, begin, end] = pieces[static_cast<size_t>(i)];
+          const Matrix& m = *from->matrix;
+          std::vector<std::byte>& buffer = buffers[static_cast<size_t>(thread)];
+          interleave_rows(m, begin, end, buffer.data());
+          return file.write(from->at + static_cast<size_t>(begin * m.row_bytes),
+                            {buffer.data(), static_cast<size_t>((end - begin) * m.row_bytes)});
+        }));
     PENSEE_RETURN_IF_ERROR(file.write(0, header()));
     return file.commit();
   }

@@ -1,0 +1,40 @@
+// Work of a loading, piece by piece on many threads.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "pensee/base/result.hpp"
+#include "pensee/base/threads.hpp"
+#include "pensee/io/checkpoint.hpp"
+
+namespace pensee {
+
+// f(piece, thread), a Result<void>, for every piece in [0, count), with a call of `progress` now
+// and then. `source` is for messages. Errors: one that f gave, after which no further pieces are
+// begun but those handed out; kCancelled.
+template <class F>
+[[nodiscard]] Result<void> load_pieces(int64_t count, const std::string& source, ThreadPool& pool,
+                                       const LoadProgress& progress, F&& f) {
+  const int64_t between = int64_t{8} * pool.size();  // two calls of `progress`
+  std::mutex mutex;
+  Result<void> result;
+  for (int64_t first = 0; first < count; first += between) {
+    if (progress && !progress(static_cast<double>(first) / static_cast<double>(count))) {
+      return Error{Status::kCancelled, source + ": loading was cancelled"};
+    }
+    pool.parallel_for(std::min(between, count - first), [&](int64_t i, int thread) {
+      Result<void> done = f(first + i, thread);
+      if (done) return;
+      const std::lock_guard<std::mutex> lock(mutex);
+      result = std::move(done);
+    });
+    if (!result) return result;
+  }
+  return {};
+}
+
+}  // namespace pensee
