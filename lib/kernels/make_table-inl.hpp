@@ -26,7 +26,7 @@ template <class S, class E, class Float>
 struct BlockKernels : NoKernels {
   static constexpr DotRowsFn kDot = dot_block_rows<S, E, Float>;
   static constexpr AddRowsFn kAdd = add_block_rows<S, E, Float>;
-  static constexpr UnpackRowsFn kUnpack = unpack_block_rows<E>;
+  static constexpr UnpackRowsFn kUnpack = unpack_block_rows<S, E>;
   static constexpr DotRowsQ8Fn kDotQ8 = dot_rows_q8<S, E>;
 };
 

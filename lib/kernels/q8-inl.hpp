@@ -13,6 +13,7 @@
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "blocks-inl.hpp"
 #include "later-inl.hpp"
@@ -28,13 +29,20 @@ constexpr int64_t kWideInputs = 8;    // and as many, several panels at once
 constexpr int64_t kReadAhead = 8192;  // bytes; less comes too late, more leaves the L1 cache
 constexpr int64_t kShortTile = 4096;  // bytes; longer ones are further apart than hardware looks
 
-// The last columns of a row, fewer than a chunk: its blocks, then zeros.
+// The last columns of a row, fewer than a chunk: its blocks, of 32 columns each, then zeros.
 template <class E>
 struct PaddedChunk {
   char bytes[E::kBytes];
-  [[gnu::noinline]] const char* fill(const char* from, int64_t cols) {
-    const int64_t count = cols * E::kBytes / kQ8Columns;
-    for (int64_t i = 0; i < E::kBytes; ++i) bytes[i] = i < count ? from[i] : '\0';
+  const char* fill(const char* from, int64_t cols) {
+    constexpr int kBlockBytes = E::kBytes / 8;
+    for (int64_t b = 0; b < 8; ++b) {
+      char* to = bytes + b * kBlockBytes;
+      if (32 * b < cols) {
+        memcpy(to, from + b * kBlockBytes, kBlockBytes);
+      } else {
+        memset(to, 0, kBlockBytes);
+      }
+    }
     return bytes;
   }
 };
@@ -194,15 +202,8 @@ void dot_rows_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, cons
   dot_rows_many<S, E, RowPanelSource>(w, row_begin, row_end, x, ldx, n, y, ldy);
 }
 
-// Eight numbers of codes - kOffset, from the lower half of a vector.
-template <class E>
-inline __m256 code_floats(__m128i codes) {
-  const __m256i wide = _mm256_cvtepu8_epi32(codes);
-  return _mm256_cvtepi32_ps(_mm256_sub_epi32(wide, _mm256_set1_epi32(E::kOffset)));
-}
-
 // `cols` columns of a chunk as float32.
-template <class E>
+template <class S, class E>
 [[gnu::noinline]] void unpack_chunk(const char* w, int64_t cols, float* out) {
   __m256i codes[kChunkVectors];
   GroupScales s;
@@ -220,31 +221,30 @@ template <class E>
     if (32 * int64_t{v} >= cols) return;
     const __m128i halves[2] = {_mm256_castsi256_si128(codes[v]),
                                _mm256_extracti128_si256(codes[v], 1)};
-#pragma GCC unroll 4
-    for (unsigned q = 0; q < 4; ++q) {
-      const unsigned group = E::kGroups == 8 ? v : 2 * v + q / 2;
-      const __m128i eight = q % 2 == 0 ? halves[q / 2] : upper_half(halves[q / 2]);
-      __m256 value = _mm256_mul_ps(_mm256_set1_ps(d[group]), code_floats<E>(eight));
-      if (E::kHasMin) value = _mm256_sub_ps(value, _mm256_set1_ps(m[group]));
-      _mm256_storeu_ps(out + 32 * v + 8 * q, value);
+#pragma GCC unroll 2
+    for (unsigned h = 0; h < 2; ++h) {
+      const unsigned group = E::kGroups == 8 ? v : 2 * v + h;
+      float* to = out + 32 * v + 16 * h;
+      const typename S::Vec min = E::kHasMin ? S::set1(m[group]) : S::zero();
+      S::template store_codes<E>(halves[h], S::set1(d[group]), min, to);
     }
   }
 }
 
-template <class E>
+template <class S, class E>
 void unpack_block_rows(const KernelMatrix* w, int64_t row_begin, int64_t row_end, float* out,
                        int64_t ldo) {
   for (int64_t r = row_begin; r < row_end; ++r) {
     float* to = out + (r - row_begin) * ldo;
     for_each_chunk<E, 1>(w, r, row_end, [&](int64_t c, const char* const(&row)[1], int64_t cols) {
-      unpack_chunk<E>(row[0], cols, to + c * kQ8Columns);
+      unpack_chunk<S, E>(row[0], cols, to + c * kQ8Columns);
     });
   }
 }
 
 // `f(first row, rows, first column, their weights as a matrix)` for the pieces of rows [row_begin,
 // row_end): for what meets block types in float32.
-template <class E, class F>
+template <class S, class E, class F>
 inline void for_each_unpacked(const KernelMatrix* w, int64_t row_begin, int64_t row_end, F&& f) {
   constexpr int64_t kRows = kRowGroup;
   alignas(64) float values[kRowGroup * kQ8Columns];
@@ -253,7 +253,7 @@ inline void for_each_unpacked(const KernelMatrix* w, int64_t row_begin, int64_t 
     for_each_chunk<E, kRows>(
         w, r, row_end, [&](int64_t c, const char* const(&rows)[kRows], int64_t cols) {
           for (int64_t k = 0; k < count; ++k) {
-            unpack_chunk<E>(rows[k], cols, values + k * kQ8Columns);
+            unpack_chunk<S, E>(rows[k], cols, values + k * kQ8Columns);
           }
           const KernelMatrix piece = {values, nullptr, kQ8Columns * kFloatBytes, 0, cols};
           f(r, count, c * kQ8Columns, piece);
@@ -264,27 +264,27 @@ inline void for_each_unpacked(const KernelMatrix* w, int64_t row_begin, int64_t 
 template <class S, class E, class Float>
 void dot_block_rows(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const float* x,
                     int64_t ldx, int64_t n, float* y, int64_t ldy) {
-  for_each_unpacked<E>(w, row_begin, row_end,
-                       [&](int64_t r, int64_t count, int64_t column, const KernelMatrix& piece) {
-                         for (int64_t i = 0; i < n; ++i) {
-                           float sums[kRowGroup];
-                           dot_rows<S, Float>(&piece, 0, count, x + i * ldx + column, ldx, 1, sums,
-                                              kRowGroup);
-                           float* to = y + i * ldy + (r - row_begin);
-                           for (int64_t k = 0; k < count; ++k)
-                             to[k] = column == 0 ? sums[k] : to[k] + sums[k];
-                         }
-                       });
+  for_each_unpacked<S, E>(w, row_begin, row_end,
+                          [&](int64_t r, int64_t count, int64_t column, const KernelMatrix& piece) {
+                            for (int64_t i = 0; i < n; ++i) {
+                              float sums[kRowGroup];
+                              dot_rows<S, Float>(&piece, 0, count, x + i * ldx + column, ldx, 1,
+                                                 sums, kRowGroup);
+                              float* to = y + i * ldy + (r - row_begin);
+                              for (int64_t k = 0; k < count; ++k)
+                                to[k] = column == 0 ? sums[k] : to[k] + sums[k];
+                            }
+                          });
 }
 
 template <class S, class E, class Float>
 void add_block_rows(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const float* a,
                     int64_t lda, int64_t n, float* y, int64_t ldy) {
-  for_each_unpacked<E>(w, row_begin, row_end,
-                       [&](int64_t r, int64_t count, int64_t column, const KernelMatrix& piece) {
-                         add_rows<S, Float>(&piece, 0, count, a + (r - row_begin), lda, n,
-                                            y + column, ldy);
-                       });
+  for_each_unpacked<S, E>(w, row_begin, row_end,
+                          [&](int64_t r, int64_t count, int64_t column, const KernelMatrix& piece) {
+                            add_rows<S, Float>(&piece, 0, count, a + (r - row_begin), lda, n,
+                                               y + column, ldy);
+                          });
 }
 
 }  // namespace
