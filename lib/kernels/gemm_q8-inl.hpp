@@ -216,13 +216,16 @@ template <class S, class V, class T, unsigned X>
 }
 
 // Panels of chunk c of rows [row_begin, row_end), an even number of them. Rows beyond the end are
-// the last one again. Asks for the next chunk, unless that is in the L2 cache.
+// the last one again. Asks for what comes next, into the L1 cache: the next chunk, or the first one
+// of as many rows later.
 template <class V, class E>
 struct RowPanels {
   static void fill(const KernelMatrix* w, int64_t row_begin, int64_t row_end, int64_t c,
-                   bool is_in_l2, GemmPanel<V, GemmType<E>>* panels) {
+                   GemmPanel<V, GemmType<E>>* panels) {
     constexpr int64_t kLanes = V::kLanes;
     const int64_t cols = w->cols - c * kQ8Columns;
+    const int64_t step =
+        cols > kQ8Columns ? E::kBytes : (row_end - row_begin) * w->row_bytes - c * E::kBytes;
     for (int64_t r = row_begin; r < row_end; r += kLanes * kTilePanels) {
       for (int64_t first = r; first < r + kLanes * kTilePanels; first += kLanes) {
         PaddedChunk<E> padded[V::kLanes];
@@ -230,10 +233,8 @@ struct RowPanels {
         for (int64_t i = 0; i < kLanes; ++i) {
           const int64_t row = first + i < row_end ? first + i : row_end - 1;
           bytes[i] = static_cast<const char*>(w->data) + row * w->row_bytes + c * E::kBytes;
+          prefetch<E::kBytes>(bytes[i] + step);
           if (cols < kQ8Columns) bytes[i] = padded[i].fill(bytes[i], cols);
-        }
-        for (const char* row : bytes) {
-          if (!is_in_l2 && cols > kQ8Columns) prefetch<E::kBytes>(row + E::kBytes);
         }
         V::template fill_rows<E>(bytes, *panels++);
       }
@@ -265,7 +266,7 @@ void gemm_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8
     Later later(w, end, row_end, block, chunks, asks);
     for (int64_t c = 0; c < chunks; ++c) {
       later.begin_chunk(c);
-      Panels::fill(w, begin, end, c, fit_l2, panels);
+      Panels::fill(w, begin, end, c, panels);
       for (int64_t r = begin; r < end; r += kTileRows) {
         const Panel* panel = panels + (r - begin) / V::kLanes;
         float* out = y + (r - row_begin);

@@ -20,14 +20,14 @@ namespace {
 template <class E>
 struct TilePanels {
   static void fill(const KernelMatrix* w, int64_t row_begin, int64_t row_end, int64_t c,
-                   bool is_in_l2, GemmPanel<WideInts, GemmType<E>>* panels) {
+                   GemmPanel<WideInts, GemmType<E>>* panels) {
     constexpr int64_t kLanes = WideInts::kLanes;
     constexpr int64_t kTileBytes = kLanes * E::kBytes;
     for (int64_t r = row_begin; r < row_end; r += kLanes * kTilePanels) {
       for (int64_t first = r; first < r + kLanes * kTilePanels; first += kLanes) {
         const int64_t row = first < row_end ? first : row_end - kLanes;
         const char* tile = static_cast<const char*>(w->data) + row * w->row_bytes + c * kTileBytes;
-        if (!is_in_l2) prefetch<kTileBytes>(tile + kTileBytes);
+        prefetch<kTileBytes>(tile + kTileBytes);
         WideInts::fill<E>(TileWords{tile}, *panels++);
       }
     }
