@@ -216,24 +216,28 @@ template <class S, class V, class T, unsigned X>
 }
 
 // Panels of chunk c of rows [row_begin, row_end), an even number of them. Rows beyond the end are
-// the last one again. Asks for what comes next, into the L1 cache: the next chunk, or the first one
-// of as many rows later.
+// the last one again. Asks for the panels that come next, into the L1 cache: of the same chunk, the
+// next one, or the next rows.
 template <class V, class E>
 struct RowPanels {
   static void fill(const KernelMatrix* w, int64_t row_begin, int64_t row_end, int64_t c,
                    GemmPanel<V, GemmType<E>>* panels) {
     constexpr int64_t kLanes = V::kLanes;
+    constexpr int64_t kTileRows = kLanes * kTilePanels;
     const int64_t cols = w->cols - c * kQ8Columns;
-    const int64_t step =
-        cols > kQ8Columns ? E::kBytes : (row_end - row_begin) * w->row_bytes - c * E::kBytes;
-    for (int64_t r = row_begin; r < row_end; r += kLanes * kTilePanels) {
-      for (int64_t first = r; first < r + kLanes * kTilePanels; first += kLanes) {
+    for (int64_t r = row_begin; r < row_end; r += kTileRows) {
+      int64_t to_next = kTileRows * w->row_bytes;
+      if (r + kTileRows >= row_end) {
+        to_next = cols > kQ8Columns ? E::kBytes - (r - row_begin) * w->row_bytes
+                                    : to_next - c * E::kBytes;
+      }
+      for (int64_t first = r; first < r + kTileRows; first += kLanes) {
         PaddedChunk<E> padded[V::kLanes];
         const char* bytes[V::kLanes];
         for (int64_t i = 0; i < kLanes; ++i) {
           const int64_t row = first + i < row_end ? first + i : row_end - 1;
           bytes[i] = static_cast<const char*>(w->data) + row * w->row_bytes + c * E::kBytes;
-          prefetch<E::kBytes>(bytes[i] + step);
+          prefetch<E::kBytes>(bytes[i] + to_next);
           if (cols < kQ8Columns) bytes[i] = padded[i].fill(bytes[i], cols);
         }
         V::template fill_rows<E>(bytes, *panels++);
