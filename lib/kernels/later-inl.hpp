@@ -9,6 +9,24 @@
 namespace pensee {
 namespace {
 
+// Where reading goes on behind the rows that a kernel reads in the order of their addresses: past
+// their end, at what its thread will probably read next.
+class ReadOrder {
+ public:
+  ReadOrder(const KernelMatrix* w, int64_t row_end)
+      : end_(static_cast<const char*>(w->data) + row_end * w->row_bytes),
+        next_(w->next == nullptr ? end_ : static_cast<const char*>(w->next)) {}
+
+  // What is read when an address is reached that may lie past the end.
+  [[nodiscard]] const char* at(const char* address) const {
+    return address < end_ ? address : next_ + (address - end_);
+  }
+
+ private:
+  const char* end_;
+  const char* next_;
+};
+
 // Rows that will be needed after those that a kernel works on. Memory gives them fastest in the
 // order of their addresses, a few lines at a time between multiplications, so that memory and
 // processor work at the same time; into the L2 cache, for they come later.

@@ -29,7 +29,8 @@ constexpr int64_t kWideInputs = 8;    // and as many, several panels at once
 constexpr int64_t kReadAhead = 8192;  // bytes; less comes too late, more leaves the L1 cache
 constexpr int64_t kShortTile = 4096;  // bytes; longer ones are further apart than hardware looks
 
-// The last columns of a row, fewer than a chunk: its blocks, of 32 columns each, then zeros.
+// The last columns of a row, fewer than a chunk: its blocks, of 32 columns each, then zeros. Types
+// of larger blocks have none.
 template <class E>
 struct PaddedChunk {
   char bytes[E::kBytes];
@@ -75,12 +76,11 @@ inline void dot_tile_q8(const KernelMatrix* w, int64_t r, int64_t row_end, const
                         int64_t ldx, float* y, int64_t ldy) {
   typename S::template Rows<E, R, X> rows;
   rows.clear();
-  const char* end = static_cast<const char*>(w->data) + row_end * w->row_bytes;
-  const auto* next = static_cast<const char*>(w->next == nullptr ? end : w->next);
+  const ReadOrder order(w, row_end);
   for_each_chunk<E, R>(w, r, row_end, [&](int64_t c, const char* const(&chunk)[R], int64_t) {
     // Memory is asked for as one stream, also where two rows are read side by side.
     const char* later = chunk[0] + int64_t{R - 1} * c * E::kBytes + kReadAhead;
-    prefetch<R * E::kBytes>(later < end ? later : next + (later - end));
+    prefetch<R * E::kBytes>(order.at(later));
     rows.add(chunk, x + c * ldx);
   });
   const int64_t count = row_end - r < R ? row_end - r : R;

@@ -126,17 +126,12 @@ template <class E, unsigned X>
 void dot_tile_q8(const KernelMatrix* w, int64_t r, int64_t row_end, const Q8Chunk* x, int64_t ldx,
                  float* y, int64_t ldy) {
   const char* tile = static_cast<const char*>(w->data) + r * w->row_bytes;
-  const char* end = static_cast<const char*>(w->data) + row_end * w->row_bytes;
-  const auto* next = static_cast<const char*>(w->next == nullptr ? end : w->next);
+  const ReadOrder order(w, row_end);
   TileRows<E, X> rows;
   rows.clear();
   for (int64_t c = 0; c < w->cols / kQ8Columns; ++c) {
-    const auto ahead = [&](int64_t bytes) {
-      const char* at = tile + bytes;
-      return at < end ? at : next + (at - end);
-    };
     // Twice: a kernel this fast asks for more at once than the processor takes down.
-    rows.add(tile, x + c * ldx, {ahead(kReadAhead), ahead(kReadAhead / 2)});
+    rows.add(tile, x + c * ldx, {order.at(tile + kReadAhead), order.at(tile + kReadAhead / 2)});
     tile += TileRows<E, X>::kBytes;
   }
   rows.store(y, ldy);

@@ -38,13 +38,12 @@ struct NamedMapping {
       pieces.push_back({from, at});
     }
   }
-  return load_pieces(
-      static_cast<int64_t>(pieces.size()), source, pool, progress,
-      [&](int64_t i, int /*thread*/) {
-        const auto& [from, begin] = pieces[static_cast<size_t>(i)];
-        const size_t size = std::min(kPieceBytes, from.file->bytes().size() - begin);
-        return from.file->populate(begin, size, *from.path);
-      });
+  return load_pieces(static_cast<int64_t>(pieces.size()), source, pool, progress,
+                     [&](int64_t i, int /*thread*/) {
+                       const auto& [from, begin] = pieces[static_cast<size_t>(i)];
+                       const size_t size = std::min(kPieceBytes, from.file->bytes().size() - begin);
+                       return from.file->populate(begin, size, *from.path);
+                     });
 }
 
 // Those of a checkpoint that are not in the host's memory.

@@ -16,6 +16,7 @@
 #include "pensee/base/tensor_view.hpp"
 #include "pensee/base/threads.hpp"
 #include "pensee/kernels/table.hpp"
+#include "pensee/model/config.hpp"
 #include "pensee/model/kv_cache.hpp"
 #include "pensee/model/linear.hpp"
 
@@ -25,6 +26,22 @@ inline constexpr int64_t kTileTokens = 128;  // cached tokens packed at a time
 inline constexpr int64_t kSplitTokens =
     1024;                                  // and those whose results are summed apart: whole tiles
 inline constexpr int64_t kScoreRows = 16;  // queries that meet a tile together
+
+// One layer's attention over n new tokens of a sequence, at positions [begin, begin + n), whose
+// queries, keys and values are projected.
+template <class LayerWeights, class Scratch>
+struct LayerCall {
+  Compute compute;
+  const Config& config;
+  const LayerWeights& w;
+  Scratch s;  // with the rows of these tokens
+  const KvCache& cache;
+  std::byte* rows;      // of this layer in the cache
+  const float* angles;  // (n, 2, rope_dim / 2)
+  int64_t begin;
+  int64_t n;
+  float scale;  // of the scores
+};
 
 // `streams` of queries, each with its own cached rows; in a stream every new token has `per_token`
 // queries, side by side. Query r of token i in stream s is at

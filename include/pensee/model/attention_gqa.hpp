@@ -58,19 +58,8 @@ struct GqaScratch {
   }
 };
 
-// One layer's attention over n new tokens at positions [begin, begin + n).
-struct GqaCall {
-  const Compute& compute;
-  const Config& config;
-  const GqaWeights& w;
-  const GqaScratch& s;
-  const KvCache& cache;
-  std::byte* rows;      // this layer's cache: (n_kv_heads, capacity, row_bytes)
-  const float* angles;  // (n, 2, head_dim / 2)
-  int64_t begin;
-  int64_t n;
-  float scale;  // of the scores
-};
+// `rows` is (n_kv_heads, capacity, row_bytes).
+using GqaCall = LayerCall<GqaWeights, GqaScratch>;
 
 // Bias, norm and rotation of the heads of one token, x (n_heads, head_dim). Empty vectors are left
 // out.

@@ -107,20 +107,8 @@ struct MlaScratch {
   }
 };
 
-// One layer's attention over n new tokens at positions [begin, begin + n), whose latents and
-// queries are ready.
-struct MlaCall {
-  const Compute& compute;
-  const Config& config;
-  const MlaWeights& w;
-  const MlaScratch& s;
-  const KvCache& cache;
-  std::byte* rows;      // this layer's cache: (capacity, row_bytes)
-  const float* angles;  // (n, 2, rope / 2)
-  int64_t begin;
-  int64_t n;
-  float scale;  // of the scores
-};
+// `rows` is (capacity, row_bytes).
+using MlaCall = LayerCall<MlaWeights, MlaScratch>;
 
 // Multiply-adds of each form: per query and cached token, plus what each spends on kv_b_proj. Few
 // queries always take the form in which each is computed for itself.

@@ -235,46 +235,39 @@ class ForwardPass {
                                    buffers_.delta + first * w.rows, w.rows}});
   }
 
-  // A part's sequence has the threads' scratch that its own context needs.
-  void grouped_attention(const GqaWeights& w, int64_t l, const Part& part) const {
+  // What attention needs for a part, whose sequence has the threads' scratch that its own context
+  // needs.
+  template <class Call, class LayerWeights, class Scratch>
+  [[nodiscard]] Call attention_call(const LayerWeights& w, const Scratch& own_scratch,
+                                    const Scratch& pass_scratch, int64_t l,
+                                    const Part& part) const {
     const ForwardPass& own = *part.own;
+    const KvCache& cache = own.buffers_.cache;
     Compute c = own.compute();
     c.failed = failed_.get();
-    const GqaScratch scratch =
-        own.buffers_.gqa.with_rows_of(buffers_.gqa, model_->config(), part.first);
-    const GqaCall call{c,
-                       model_->config(),
-                       w,
-                       scratch,
-                       own.buffers_.cache,
-                       own.buffers_.cache.layer(l),
-                       angles(part.first),
-                       part.begin,
-                       part.n,
-                       model_->softmax_scale_of_scores()};
+    return {c,
+            model_->config(),
+            w,
+            own_scratch.with_rows_of(pass_scratch, model_->config(), part.first),
+            cache,
+            cache.layer(l),
+            angles(part.first),
+            part.begin,
+            part.n,
+            model_->softmax_scale_of_scores()};
+  }
+
+  void grouped_attention(const GqaWeights& w, int64_t l, const Part& part) const {
+    const auto call = attention_call<GqaCall>(w, part.own->buffers_.gqa, buffers_.gqa, l, part);
     gqa_store(call, model_->rotary());
     gqa_attend(call);
   }
 
   void latent_attention(const MlaWeights& w, int64_t l, const Part& part) const {
-    const ForwardPass& own = *part.own;
-    const Config& config = model_->config();
-    Compute c = own.compute();
-    c.failed = failed_.get();
-    const MlaScratch scratch = own.buffers_.mla.with_rows_of(buffers_.mla, config, part.first);
-    const MlaCall call{c,
-                       config,
-                       w,
-                       scratch,
-                       own.buffers_.cache,
-                       own.buffers_.cache.layer(l),
-                       angles(part.first),
-                       part.begin,
-                       part.n,
-                       model_->softmax_scale_of_scores()};
+    const auto call = attention_call<MlaCall>(w, part.own->buffers_.mla, buffers_.mla, l, part);
     mla_store(call, model_->rotary());
-    const MlaForm form =
-        own.mla_ == MlaForm::kAuto ? choose_mla_form(config, part.begin, part.n) : own.mla_;
+    MlaForm form = part.own->mla_;
+    if (form == MlaForm::kAuto) form = choose_mla_form(call.config, part.begin, part.n);
     if (form == MlaForm::kAbsorbed) {
       mla_absorbed(call);
     } else {
