@@ -32,15 +32,6 @@ struct Simd {
   static constexpr bool kPairsPay = E::kGroups == 8;
   template <class E>
   using Panel = WidePanel<E>;
-  // 16 codes, without their offset, times d, and less m where the type has minimums.
-  template <class E>
-  static void store_codes(__m128i codes, Vec d, Vec m, float* to) {
-    const __m512i numbers =
-        _mm512_sub_epi32(_mm512_cvtepu8_epi32(codes), _mm512_set1_epi32(E::kOffset));
-    const Vec value = mul(d, _mm512_cvtepi32_ps(numbers));
-    store(to, E::kHasMin ? sub(value, m) : value);
-  }
-  static void quantize_groups(const float* x, Q8Chunk* out) { quantize_groups_wide(x, out); }
   static constexpr unsigned kAddTileOutputs = 4;
   // For attention-inl.hpp: rows of a left operand that are multiplied together.
   static constexpr unsigned kProductRows = 8;
@@ -58,6 +49,16 @@ struct Simd {
   // Of a NaN and a number, both give the second argument.
   static Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
   static Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+
+  // 16 codes, without their offset, times d, and less m where the type has minimums.
+  template <class E>
+  static void store_codes(__m128i codes, Vec d, Vec m, float* to) {
+    const __m512i numbers =
+        _mm512_sub_epi32(_mm512_cvtepu8_epi32(codes), _mm512_set1_epi32(E::kOffset));
+    const Vec value = mul(d, _mm512_cvtepi32_ps(numbers));
+    store(to, E::kHasMin ? sub(value, m) : value);
+  }
+  static void quantize_groups(const float* x, Q8Chunk* out) { quantize_groups_wide(x, out); }
 
   static __m256 lower(Vec v) { return _mm512_castps512_ps256(v); }
   static __m256 upper(Vec v) {

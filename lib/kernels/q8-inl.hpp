@@ -132,6 +132,16 @@ struct RowPanelSource {
   }
 };
 
+// The sum of all is in the first afterwards.
+template <unsigned kCount, class Vec, class Add>
+[[gnu::always_inline]] inline void add_as_tree(Vec (&sums)[kCount], Add&& add) {
+#pragma GCC unroll 4
+  for (unsigned step = 1; step < kCount; step *= 2) {
+#pragma GCC unroll 8
+    for (unsigned k = 0; k < kCount; k += 2 * step) sums[k] = add(sums[k], sums[k + step]);
+  }
+}
+
 // Rows [r, min(r + P * S::kLanes, row_end)) and up to kPanelInputTile inputs.
 template <class S, class E, unsigned P, class Source>
 void dot_panels(const KernelMatrix* w, int64_t r, int64_t row_end, const Q8Chunk* x, int64_t ldx,
@@ -157,11 +167,7 @@ void dot_panels(const KernelMatrix* w, int64_t r, int64_t row_end, const Q8Chunk
   });
   for (int64_t i = 0; i < n; ++i) {
     for (unsigned p = 0; p < P; ++p) {
-      for (unsigned step = 1; step < kGroups; step *= 2) {
-        for (unsigned g = 0; g < kGroups; g += 2 * step) {
-          sums[i][p][g] = S::add(sums[i][p][g], sums[i][p][g + step]);
-        }
-      }
+      add_as_tree(sums[i][p], S::add);
       const int64_t first = int64_t{p} * S::kLanes;
       const int64_t left = row_end - r - first;
       const int64_t count = left < S::kLanes ? left : S::kLanes;

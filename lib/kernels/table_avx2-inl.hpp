@@ -36,62 +36,38 @@ struct Simd {
   static constexpr bool kPairsPay = false;
   template <class E>
   using Panel = NarrowPanel<E>;
-  // 16 codes, without their offset, times d, and less m where the type has minimums.
-  template <class E>
-  static void store_codes(__m128i codes, Vec d, Vec m, float* to) {
-    const __m128i halves[2] = {codes, _mm_unpackhi_epi64(codes, codes)};
-#pragma GCC unroll 2
-    for (unsigned h = 0; h < 2; ++h) {
-      const __m256i numbers =
-          _mm256_sub_epi32(_mm256_cvtepu8_epi32(halves[h]), _mm256_set1_epi32(E::kOffset));
-      const Vec value = mul(d, _mm256_cvtepi32_ps(numbers));
-      store(to + 8 * h, E::kHasMin ? sub(value, m) : value);
-    }
-  }
-  static void quantize_groups(const float* x, Q8Chunk* out) {
-    pensee::quantize_groups(x, out);
-  }
   static constexpr unsigned kAddTileOutputs = 2;
   // For attention-inl.hpp: rows of a left operand that are multiplied together.
   static constexpr unsigned kProductRows = 4;
 
-  static Vec zero() {
-    return _mm256_setzero_ps();
-  }
-  static Vec set1(float v) {
-    return _mm256_set1_ps(v);
-  }
-  static Vec load(const float* p) {
-    return _mm256_loadu_ps(p);
-  }
-  static void store(float* p, Vec v) {
-    _mm256_storeu_ps(p, v);
-  }
-  static Vec add(Vec a, Vec b) {
-    return _mm256_add_ps(a, b);
-  }
-  static Vec sub(Vec a, Vec b) {
-    return _mm256_sub_ps(a, b);
-  }
-  static Vec mul(Vec a, Vec b) {
-    return _mm256_mul_ps(a, b);
-  }
-  static Vec div(Vec a, Vec b) {
-    return _mm256_div_ps(a, b);
-  }
-  static Vec sqrt(Vec v) {
-    return _mm256_sqrt_ps(v);
-  }
-  static Vec fma(Vec a, Vec b, Vec c) {
-    return _mm256_fmadd_ps(a, b, c);
-  }
+  static Vec zero() { return _mm256_setzero_ps(); }
+  static Vec set1(float v) { return _mm256_set1_ps(v); }
+  static Vec load(const float* p) { return _mm256_loadu_ps(p); }
+  static void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
+  static Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
+  static Vec sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
+  static Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
+  static Vec div(Vec a, Vec b) { return _mm256_div_ps(a, b); }
+  static Vec sqrt(Vec v) { return _mm256_sqrt_ps(v); }
+  static Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
   // Of a NaN and a number, both give the second argument.
-  static Vec min(Vec a, Vec b) {
-    return _mm256_min_ps(a, b);
+  static Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
+  static Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+
+  // 16 codes, without their offset, times d, and less m where the type has minimums.
+  template <class E>
+  static void store_codes(__m128i codes, Vec d, Vec m, float* to) {
+    store_half<E>(codes, d, m, to);
+    store_half<E>(_mm_unpackhi_epi64(codes, codes), d, m, to + kLanes);
   }
-  static Vec max(Vec a, Vec b) {
-    return _mm256_max_ps(a, b);
+  template <class E>
+  static void store_half(__m128i codes, Vec d, Vec m, float* to) {
+    const __m256i numbers =
+        _mm256_sub_epi32(_mm256_cvtepu8_epi32(codes), _mm256_set1_epi32(E::kOffset));
+    const Vec value = mul(d, _mm256_cvtepi32_ps(numbers));
+    store(to, E::kHasMin ? sub(value, m) : value);
   }
+  static void quantize_groups(const float* x, Q8Chunk* out) { pensee::quantize_groups(x, out); }
 
   static float sum(Vec v) {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));

@@ -109,13 +109,7 @@ struct TileRows {
   [[gnu::always_inline]] void store(float* y, int64_t ldy) {
 #pragma GCC unroll 4
     for (unsigned i = 0; i < X; ++i) {
-#pragma GCC unroll 4
-      for (unsigned step = 1; step < kGroups; step *= 2) {
-#pragma GCC unroll 8
-        for (unsigned g = 0; g < kGroups; g += 2 * step) {
-          sums[i][g] = _mm512_add_ps(sums[i][g], sums[i][g + step]);
-        }
-      }
+      add_as_tree(sums[i], [](__m512 a, __m512 b) { return _mm512_add_ps(a, b); });
       _mm512_storeu_ps(y + i * ldy, sums[i][0]);
     }
   }

@@ -29,11 +29,11 @@ inline constexpr int64_t kScoreRows = 16;  // queries that meet a tile together
 
 // One layer's attention over n new tokens of a sequence, at positions [begin, begin + n), whose
 // queries, keys and values are projected.
-template <class LayerWeights, class Scratch>
+template <class AttentionWeights, class Scratch>
 struct LayerCall {
   Compute compute;
   const Config& config;
-  const LayerWeights& w;
+  const AttentionWeights& w;
   Scratch s;  // with the rows of these tokens
   const KvCache& cache;
   std::byte* rows;      // of this layer in the cache

@@ -237,8 +237,8 @@ class ForwardPass {
 
   // What attention needs for a part, whose sequence has the threads' scratch that its own context
   // needs.
-  template <class Call, class LayerWeights, class Scratch>
-  [[nodiscard]] Call attention_call(const LayerWeights& w, const Scratch& own_scratch,
+  template <class Call, class AttentionWeights, class Scratch>
+  [[nodiscard]] Call attention_call(const AttentionWeights& w, const Scratch& own_scratch,
                                     const Scratch& pass_scratch, int64_t l,
                                     const Part& part) const {
     const ForwardPass& own = *part.own;
