@@ -50,13 +50,10 @@ struct Simd {
   static Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
   static Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
 
-  // 16 codes, without their offset, times d, and less m where the type has minimums.
-  template <class E>
-  static void store_codes(__m128i codes, Vec d, Vec m, float* to) {
-    const __m512i numbers =
-        _mm512_sub_epi32(_mm512_cvtepu8_epi32(codes), _mm512_set1_epi32(E::kOffset));
-    const Vec value = mul(d, _mm512_cvtepi32_ps(numbers));
-    store(to, E::kHasMin ? sub(value, m) : value);
+  // kLanes codes, from the lower end of a vector, without their offset.
+  static Vec code_floats(__m128i codes, int offset) {
+    return _mm512_cvtepi32_ps(
+        _mm512_sub_epi32(_mm512_cvtepu8_epi32(codes), _mm512_set1_epi32(offset)));
   }
   static void quantize_groups(const float* x, Q8Chunk* out) { quantize_groups_wide(x, out); }
 

@@ -227,12 +227,14 @@ template <class S, class E>
     if (32 * int64_t{v} >= cols) return;
     const __m128i halves[2] = {_mm256_castsi256_si128(codes[v]),
                                _mm256_extracti128_si256(codes[v], 1)};
-#pragma GCC unroll 2
-    for (unsigned h = 0; h < 2; ++h) {
-      const unsigned group = E::kGroups == 8 ? v : 2 * v + h;
-      float* to = out + 32 * v + 16 * h;
-      const typename S::Vec min = E::kHasMin ? S::set1(m[group]) : S::zero();
-      S::template store_codes<E>(halves[h], S::set1(d[group]), min, to);
+#pragma GCC unroll 4
+    for (unsigned k = 0; k < 32; k += S::kLanes) {
+      const unsigned group = E::kGroups == 8 ? v : 2 * v + k / 16;
+      const __m128i half = halves[k / 16];
+      const __m128i lanes = k % 16 == 0 ? half : upper_half(half);
+      typename S::Vec value = S::mul(S::set1(d[group]), S::code_floats(lanes, E::kOffset));
+      if (E::kHasMin) value = S::sub(value, S::set1(m[group]));
+      S::store(out + 32 * v + k, value);
     }
   }
 }

@@ -87,7 +87,7 @@ template <class E, Order kOrder = Wide<E>::kOrder>
                                           _mm512_unpackhi_epi32(dots[0], dots[1]));
     const __m512i fours = _mm512_add_epi32(twos, _mm512_unpackhi_epi64(twos, twos));
     // Word k of 128-bit lane l: group 4 k + l.
-    return _mm512_castsi512_si256(transpose_lanes(fours));
+    return _mm512_castsi512_si256(words_to_lanes(fours));
   }
   __m512i products[kWideVectors];
   multiply(codes, x, products);
@@ -167,7 +167,7 @@ struct WideRows<E, 1, X, 16> {
           doubled, twice(load_256(reinterpret_cast<const char*>(chunk->scales)))));
       multiply(codes, input, input);
       const __m512i fours = sums_of_fours<4 * kLargestProduct<E>>(input);
-      const __m512i dots = without_offset<E>(transpose_lanes(fours), x_sums);
+      const __m512i dots = without_offset<E>(words_to_lanes(fours), x_sums);
       const __m512 scale = _mm512_mul_ps(join(s.d[0], s.d[1]), x_scale);
       sums[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), scale, sums[i]);
       if (!E::kHasMin) continue;

@@ -39,7 +39,7 @@ namespace {
   for (unsigned v = 0; v < kWideVectors; ++v) {
     fours[v] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), codes[v]);
   }
-  const __m512i sums = transpose_lanes(sums_of_fours<4 * 128>(fours));
+  const __m512i sums = words_to_lanes(sums_of_fours<4 * 128>(fours));
   const __m256i sums_16 = _mm512_cvtepi32_epi16(sums);
   const __m256i sums_32 = _mm256_madd_epi16(sums_16, _mm256_set1_epi16(1));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(out->sums_16), sums_16);
@@ -73,7 +73,7 @@ inline void quantize_groups_wide(const float* x, Q8Chunk* out) {
     }
     const __m512i mixed = _mm512_packs_epi16(_mm512_packs_epi32(words[0], words[1]),
                                              _mm512_packs_epi32(words[2], words[3]));
-    codes[v] = transpose_lanes(mixed);
+    codes[v] = words_to_lanes(mixed);
     _mm512_storeu_si512(out->codes + 64 * v, codes[v]);
   }
   store_sums(codes, out);

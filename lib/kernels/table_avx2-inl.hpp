@@ -54,18 +54,10 @@ struct Simd {
   static Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
   static Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
 
-  // 16 codes, without their offset, times d, and less m where the type has minimums.
-  template <class E>
-  static void store_codes(__m128i codes, Vec d, Vec m, float* to) {
-    store_half<E>(codes, d, m, to);
-    store_half<E>(_mm_unpackhi_epi64(codes, codes), d, m, to + kLanes);
-  }
-  template <class E>
-  static void store_half(__m128i codes, Vec d, Vec m, float* to) {
-    const __m256i numbers =
-        _mm256_sub_epi32(_mm256_cvtepu8_epi32(codes), _mm256_set1_epi32(E::kOffset));
-    const Vec value = mul(d, _mm256_cvtepi32_ps(numbers));
-    store(to, E::kHasMin ? sub(value, m) : value);
+  // kLanes codes, from the lower end of a vector, without their offset.
+  static Vec code_floats(__m128i codes, int offset) {
+    return _mm256_cvtepi32_ps(
+        _mm256_sub_epi32(_mm256_cvtepu8_epi32(codes), _mm256_set1_epi32(offset)));
   }
   static void quantize_groups(const float* x, Q8Chunk* out) { pensee::quantize_groups(x, out); }
 

@@ -27,7 +27,7 @@ inline __m512i twice(__m256i v) {
   return _mm512_broadcast_i64x4(v);
 }
 // Word v of 128-bit lane l becomes word l of lane v.
-inline __m512i transpose_lanes(__m512i v) {
+inline __m512i words_to_lanes(__m512i v) {
   const __m512i from = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   return _mm512_permutexvar_epi32(from, v);
 }
