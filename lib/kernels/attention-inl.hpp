@@ -301,16 +301,5 @@ struct Float32Math {
   }
 };
 
-template <class A, class F32, class BF16, class Q8>
-constexpr AttentionKernels make_attention() {
-  return {.pair = A::kPair,
-          .pack_left = pack_left<A>,
-          .pack_transposed = {pack_transposed<A, BF16>, pack_transposed<A, F32>,
-                              pack_transposed<A, Q8>},
-          .pack_right = {pack_right<A, BF16>, pack_right<A, F32>, pack_right<A, Q8>},
-          .multiply = multiply<A>,
-          .soften = soften<A>};
-}
-
 }  // namespace
 }  // namespace pensee

@@ -3,8 +3,8 @@
 #include <immintrin.h>
 #include <stdint.h>
 
-#include "attention-inl.hpp"
 #include "attention_avx512-inl.hpp"
+#include "attention_rows-inl.hpp"
 #include "gemm_q8_avx512-inl.hpp"
 #include "make_table-inl.hpp"
 #include "matrix-inl.hpp"

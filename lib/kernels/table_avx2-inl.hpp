@@ -5,8 +5,8 @@
 #include <immintrin.h>
 #include <stdint.h>
 
-#include "attention-inl.hpp"
 #include "attention_avx2-inl.hpp"
+#include "attention_rows-inl.hpp"
 #ifdef __AVXVNNI__
 #  include "gemm_q8_avx2-inl.hpp"
 #endif

@@ -151,6 +151,47 @@ TEST_CASE("attention: packed rows of every cache multiply as they should, at odd
   }
 }
 
+TEST_CASE("attention: rows in place give what packed ones give, to the bit") {
+  int checked = 0;
+  for (const NamedAttention& t : all_attention()) {
+    CAPTURE(t.name);
+    const AttentionKernels& kernels = *t.kernels;
+    for (int storage = 0; storage < CacheStorage::kCount; ++storage) {
+      if (kernels.score_rows[storage] == nullptr) continue;
+      CAPTURE(storage);
+      for (int64_t m = 1; m <= kInPlaceRows; ++m) {
+        CAPTURE(m);
+        const int64_t tokens = m % 2 == 0 ? 64 : 128;
+        const int64_t size = m % 3 == 0 ? 64 : 192;
+        const Stored w(storage, tokens + 1, size, 5);  // the first row is for others
+        const int64_t k = std::max(tokens, size);
+        const int64_t ld = k / kernels.pair + 1;
+        const std::vector<float> x = random_floats(m * k, 6);
+        Words left(m * ld);
+        kernels.pack_left(x.data(), k, m, k, 0.37F, left.data(), ld);
+        Words right(k * k);
+        const auto expected = [&](PackRightFn pack, int64_t columns, int64_t depth, int add) {
+          std::vector<float> c(static_cast<size_t>(m * (columns + 1)), 0.5F);
+          pack(&w.view, 1, tokens + 1, right.data(), columns);
+          kernels.multiply(m, columns, depth, left.data(), ld, right.data(), columns, c.data(),
+                           columns + 1, add);
+          return c;
+        };
+        std::vector<float> scores(static_cast<size_t>(m * (tokens + 1)), 0.5F);
+        kernels.score_rows[storage](m, left.data(), ld, &w.view, 1, tokens + 1, scores.data(),
+                                    tokens + 1);
+        CHECK(scores == expected(kernels.pack_transposed[storage], tokens, size, 0));
+        std::vector<float> values(static_cast<size_t>(m * (size + 1)), 0.5F);
+        kernels.add_values[storage](m, left.data(), ld, &w.view, 1, tokens + 1, values.data(),
+                                    size + 1);
+        CHECK(values == expected(kernels.pack_right[storage], size, tokens, 1));
+        ++checked;
+      }
+    }
+  }
+  CHECK(checked >= (fast_tables().empty() ? 0 : kInPlaceRows));
+}
+
 TEST_CASE("attention: numbers that bfloat16 cannot hold are rounded to nearest, ties to even") {
   for (const NamedAttention& t : all_attention()) {
     CAPTURE(t.name);

@@ -99,6 +99,8 @@ inline constexpr AttentionKernels kAttention{
     .pack_right = {pack_right<KernelType::kBF16>, pack_right<KernelType::kF32>,
                    pack_right<KernelType::kQ8_0>},
     .multiply = multiply,
+    .score_rows = {},
+    .add_values = {},
     .soften = soften};
 
 }  // namespace pensee::reference

@@ -147,6 +147,13 @@ struct AttentionSplits {
   }
 };
 
+// The cached rows of a stream, where they hold keys and values as they are.
+struct CachedRows {
+  KernelMatrix keys{};  // no data: they do not
+  KernelMatrix values{};
+  size_t type = 0;  // CacheStorage
+};
+
 namespace attention_detail {
 
 inline constexpr float kNothing = -std::numeric_limits<float>::infinity();
@@ -189,9 +196,11 @@ inline void pack_queries(const AttentionCall& a, const Block& block, uint32_t* q
   }
 }
 
-// One tile of n tokens from t on, packed in b.keys and b.values.
-inline void attend_tile(const AttentionCall& a, const Block& block, int64_t t, int64_t n,
-                        const AttentionBuffers& b, const AttentionState& state) {
+// One tile of n tokens from t on: the first `in_place` of them as they are cached, the rest packed
+// in b.keys and b.values.
+inline void attend_tile(const AttentionCall& a, const Block& block, const CachedRows& cached,
+                        int64_t t, int64_t n, int64_t in_place, const AttentionBuffers& b,
+                        const AttentionState& state) {
   const int64_t columns = AttentionShape::columns(n);
   const int64_t ldq = ceil_div(a.key_size, a.math->pair);
   const int64_t ldw = kTileTokens / a.math->pair;
@@ -203,10 +212,24 @@ inline void attend_tile(const AttentionCall& a, const Block& block, int64_t t, i
     const int64_t first = r - block.row_begin;
     const AttentionState part{state.max + first, state.sum + first, state.out + first * state.ld,
                               state.ld};
-    a.math->multiply(rows, columns, a.key_size, b.q + first * ldq, ldq, b.keys, kTileTokens,
-                     b.scores, kTileTokens, 0);
+    const uint32_t* q = b.q + first * ldq;
+    if (in_place > 0) {
+      a.math->score_rows[cached.type](rows, q, ldq, &cached.keys, t, t + in_place, b.scores,
+                                      kTileTokens);
+    }
+    if (in_place < n) {
+      a.math->multiply(rows, columns - in_place, a.key_size, q, ldq, b.keys, kTileTokens,
+                       b.scores + in_place, kTileTokens, 0);
+    }
     a.math->soften(rows, columns, b.scores, kTileTokens, visible, &part, b.weights, ldw);
-    a.math->multiply(rows, state.ld, n, b.weights, ldw, b.values, state.ld, part.out, state.ld, 1);
+    if (in_place > 0) {
+      a.math->add_values[cached.type](rows, b.weights, ldw, &cached.values, t, t + in_place,
+                                      part.out, state.ld);
+    }
+    if (in_place < n) {
+      a.math->multiply(rows, state.ld, n - in_place, b.weights + in_place / a.math->pair, ldw,
+                       b.values, state.ld, part.out, state.ld, 1);
+    }
   }
 }
 
@@ -215,10 +238,18 @@ template <class Loader>
 void attend_split(const AttentionCall& a, const Loader& loader, const Block& block, int64_t begin,
                   int64_t end, const AttentionBuffers& b, const AttentionState& state) {
   clear(state, block.rows());
+  const CachedRows cached = loader.cached_rows(block.stream);
+  const bool reads_in_place = cached.keys.data != nullptr &&
+                              a.math->score_rows[cached.type] != nullptr &&
+                              block.rows() <= kInPlaceRows && a.key_size % kAttentionColumns == 0 &&
+                              a.value_size % kAttentionColumns == 0;
   for (int64_t t = begin; t < end; t += kTileTokens) {
     const int64_t n = std::min(kTileTokens, end - t);
-    loader.load(block.stream, t, n, b.loader, b.keys, b.values);
-    attend_tile(a, block, t, n, b, state);
+    const int64_t in_place = reads_in_place ? n / kAttentionColumns * kAttentionColumns : 0;
+    if (in_place < n) {
+      loader.load(block.stream, t + in_place, n - in_place, b.loader, b.keys, b.values);
+    }
+    attend_tile(a, block, cached, t, n, in_place, b, state);
   }
 }
 
@@ -249,18 +280,22 @@ struct CacheLoader {
   int64_t value;          // the number of a row with which the value begins
   const AttentionShape& shape;
 
+  [[nodiscard]] CachedRows cached_rows(int64_t stream) const {
+    return {cache.matrix(rows, stream, 0, shape.key_size),
+            cache.matrix(rows, stream, value, shape.value_size), static_cast<size_t>(cache.type)};
+  }
   void prepare(int64_t /*stream*/, float* /*scratch*/) const {}
   void load(int64_t stream, int64_t t, int64_t n, float* /*scratch*/, uint32_t* keys,
             uint32_t* values) const {
-    const auto type = static_cast<size_t>(cache.type);
-    const KernelMatrix k = cache.matrix(rows, stream, 0, shape.key_size);
-    const KernelMatrix v = cache.matrix(rows, stream, value, shape.value_size);
-    math.pack_transposed[type](&k, t, t + n, keys, kTileTokens);
-    math.pack_right[type](&v, t, t + n, values, AttentionShape::columns(shape.value_size));
+    const CachedRows from = cached_rows(stream);
+    math.pack_transposed[from.type](&from.keys, t, t + n, keys, kTileTokens);
+    math.pack_right[from.type](&from.values, t, t + n, values,
+                               AttentionShape::columns(shape.value_size));
   }
 };
 
 // out = softmax(scale * q . keys) * values. The loader packs the cached rows:
+//   cached_rows(stream): for blocks of few queries, which read them in place;
 //   prepare(stream, scratch): called by a task before it loads tiles of a stream;
 //   load(stream, t, n, scratch, keys, values): right operands of tokens [t, t + n), which are
 //   (key_size, n) with kTileTokens words between rows, and (n, value_size) with as many as

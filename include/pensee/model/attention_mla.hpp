@@ -221,6 +221,7 @@ class ExpandLoader {
  public:
   ExpandLoader(const MlaCall& call, const AttentionKernels& math) : a_(call), math_(math) {}
 
+  [[nodiscard]] static CachedRows cached_rows(int64_t /*head*/) { return {}; }
   void prepare(int64_t head, float* scratch) const {
     const Config& c = a_.config;
     const int64_t nope = c.qk_nope_head_dim;
