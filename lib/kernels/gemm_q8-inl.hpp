@@ -263,7 +263,7 @@ void gemm_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8
   const int64_t chunks = (w->cols + kQ8Columns - 1) / kQ8Columns;
   const bool fit_l2 = n * chunks * static_cast<int64_t>(sizeof(Q8Chunk)) <= kInputsInL2;
   const int64_t block = fit_l2 ? kTileRows : V::kLanes * kGemmPanels;
-  const int64_t tiles = n / V::kTileInputs + n % V::kTileInputs / 2 + n % 2;
+  const int64_t tiles = (n + V::kTileInputs - 1) / V::kTileInputs;
   const int64_t asks = tiles * (block / kTileRows) * (E::kGroups / 2);
   for (int64_t begin = row_begin; begin < row_end; begin += block) {
     const int64_t end = row_end - begin < block ? row_end : begin + block;
@@ -283,7 +283,10 @@ void gemm_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8
           }
         };
         take(Inputs<V::kTileInputs>{});
-        take(Inputs<2>{});
+        if constexpr (V::kTileInputs == 4) {
+          take(Inputs<3>{});
+          take(Inputs<2>{});
+        }
         take(Inputs<1>{});
       }
     }
