@@ -32,6 +32,13 @@ namespace pensee {
 // Called while loading with the fraction done, from 0 to 1; false cancels (Status::kCancelled).
 using LoadProgress = std::function<bool(double fraction)>;
 
+// Tells the host, if it listens, how far it is with `source`. Errors: kCancelled, as it says.
+[[nodiscard]] inline Result<void> report_progress(const LoadProgress& progress, double fraction,
+                                                  const std::string& source) {
+  if (!progress || progress(fraction)) return {};
+  return Error{Status::kCancelled, source + ": loading was cancelled"};
+}
+
 // Thread rule: immutable; any thread may read. Tensor views, their names and their file names live
 // as long as the checkpoint.
 class Checkpoint {
@@ -154,11 +161,11 @@ class Checkpoint {
   }
 
   Result<void> load_files(const FileMap& files, const LoadProgress& progress) {
-    PENSEE_RETURN_IF_ERROR(report(progress, files.size()));
+    PENSEE_RETURN_IF_ERROR(report_files(progress, files.size()));
     for (const auto& [name, tensors] : files) {
       PENSEE_ASSIGN_OR_RETURN(auto file, where_.open<SafetensorsFile>(name));
       add(std::move(file));
-      PENSEE_RETURN_IF_ERROR(report(progress, files.size()));
+      PENSEE_RETURN_IF_ERROR(report_files(progress, files.size()));
     }
     PENSEE_RETURN_IF_ERROR(sort_tensors());
     return expect_listed(files);
@@ -173,7 +180,7 @@ class Checkpoint {
                               std::to_string(first.number));
     }
     const auto parts = static_cast<size_t>(first.count);
-    PENSEE_RETURN_IF_ERROR(report(progress, parts));
+    PENSEE_RETURN_IF_ERROR(report_files(progress, parts));
     for (size_t i = 0; i < parts; ++i) {
       const GgufPartName part = first.with_number(static_cast<int64_t>(i) + 1);
       PENSEE_ASSIGN_OR_RETURN(auto file, where_.open<GgufFile>(i == 0 ? name : part.text()));
@@ -181,7 +188,7 @@ class Checkpoint {
       add(std::move(file));
       // Once the first part is known to be one: what stands for all must be whole.
       if (i == 0) PENSEE_RETURN_IF_ERROR(expect_parts(first));
-      PENSEE_RETURN_IF_ERROR(report(progress, parts));
+      PENSEE_RETURN_IF_ERROR(report_files(progress, parts));
     }
     PENSEE_RETURN_IF_ERROR(sort_tensors());
     const auto total = gguf()->find(kGgufSplitTensors);
@@ -260,10 +267,9 @@ class Checkpoint {
   }
 
   // Tells how many of `n` files are open.
-  [[nodiscard]] Result<void> report(const LoadProgress& progress, size_t n) const {
-    const double fraction = static_cast<double>(files_.size()) / static_cast<double>(n);
-    if (!progress || progress(fraction)) return {};
-    return Error{Status::kCancelled, source_ + ": load cancelled"};
+  [[nodiscard]] Result<void> report_files(const LoadProgress& progress, size_t n) const {
+    return report_progress(progress, static_cast<double>(files_.size()) / static_cast<double>(n),
+                           source_);
   }
 
   template <class FileType>

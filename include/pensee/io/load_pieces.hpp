@@ -23,14 +23,13 @@ template <class F>
   std::mutex mutex;
   Result<void> result;
   for (int64_t first = 0; first < count; first += between) {
-    if (progress && !progress(static_cast<double>(first) / static_cast<double>(count))) {
-      return Error{Status::kCancelled, source + ": loading was cancelled"};
-    }
+    const double done = static_cast<double>(first) / static_cast<double>(count);
+    PENSEE_RETURN_IF_ERROR(report_progress(progress, done, source));
     pool.parallel_for(std::min(between, count - first), [&](int64_t i, int thread) {
-      Result<void> done = f(first + i, thread);
-      if (done) return;
+      Result<void> piece = f(first + i, thread);
+      if (piece) return;
       const std::lock_guard<std::mutex> lock(mutex);
-      result = std::move(done);
+      result = std::move(piece);
     });
     if (!result) return result;
   }

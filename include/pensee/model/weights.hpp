@@ -371,9 +371,7 @@ inline Result<Weights> Weights::load(const Checkpoint& checkpoint, const Config&
   }
   for (int64_t i = 0; i < config.n_layers; ++i) {
     const double done = static_cast<double>(i) / static_cast<double>(config.n_layers);
-    if (progress && !progress(done)) {
-      return Error{Status::kCancelled, checkpoint.source() + ": loading was cancelled"};
-    }
+    PENSEE_RETURN_IF_ERROR(report_progress(progress, done, checkpoint.source()));
     PENSEE_RETURN_IF_ERROR(reader.layer(config, i, weights.layers.emplace_back()));
   }
   reader.enter_layer(config.n_layers);

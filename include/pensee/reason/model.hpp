@@ -179,9 +179,7 @@ class Model {
                                          options.repack_dir};
     PENSEE_ASSIGN_OR_RETURN(model->transformer_, Transformer::load(std::move(checkpoint),
                                                                    std::move(config), transformer));
-    if (options.progress && !options.progress(1)) {
-      return Error{Status::kCancelled, source + ": load cancelled"};
-    }
+    PENSEE_RETURN_IF_ERROR(report_progress(options.progress, 1.0, source));
     model->log_load(options, Clock::now() - begin);
     return std::shared_ptr<const Model>(std::move(model));
   }
