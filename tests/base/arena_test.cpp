@@ -53,6 +53,25 @@ struct Host {
   }
 };
 
+TEST_CASE(
+    "layouts that share memory begin at the same place, and what follows behind the largest") {
+  const auto lay_out = [](Arena& arena, Numbers& a, Numbers& b) {
+    float* before = arena.take<float>(1);
+    arena.share([&] { a.floats = arena.take<float>(3); }, [&] { b = Numbers::layout(arena); });
+    return std::pair(before, arena.take<float>(1));
+  };
+  Numbers a;
+  Numbers b;
+  Arena measure;
+  CHECK(lay_out(measure, a, b).second == nullptr);
+  CHECK(measure.used() == 64 + 64 + 832 + 64);
+  Arena arena = Arena::create(measure.used()).value();
+  const auto [before, after] = lay_out(arena, a, b);
+  CHECK(a.floats == b.floats);
+  CHECK(a.floats == before + 16);
+  CHECK(after == before + 16 + 16 + 208);
+}
+
 TEST_CASE("a layout is measured, then made, and its buffers are aligned and apart") {
   Arena measure;
   CHECK(Numbers::layout(measure).floats == nullptr);

@@ -75,6 +75,21 @@ class Arena {
     return reinterpret_cast<T*>(base_ + offset);
   }
 
+  // Buffers that are never needed at the same time: each of `layouts` takes its own from the same
+  // memory.
+  template <class... Layouts>
+  void share(Layouts&&... layouts) {
+    const size_t begin = used_;
+    size_t end = begin;
+    const auto lay_out = [&](auto& layout) {
+      used_ = begin;
+      layout();
+      end = std::max(end, used_);
+    };
+    (lay_out(layouts), ...);
+    used_ = end;
+  }
+
   [[nodiscard]] size_t used() const noexcept { return used_; }
   // True when the sizes asked for cannot be addressed.
   [[nodiscard]] bool overflow() const noexcept { return overflow_; }

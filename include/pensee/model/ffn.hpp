@@ -19,7 +19,7 @@ namespace pensee {
   return {&w.down_proj, h, w.down_proj.cols, n, out, w.down_proj.rows};
 }
 
-// out (n, hidden) = ffn(x (n, hidden)); `h` (n, intermediate) is scratch.
+// out (n, hidden) = ffn(x (n, hidden)); `h` (n, intermediate) is scratch. `out` may be x.
 inline void ffn(const Compute& compute, const FfnWeights& w, float* h, int64_t n, const float* x,
                 float* out) {
   multiply(compute, std::array{ffn_gate_up(w, x, n, h)});

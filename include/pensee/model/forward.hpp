@@ -41,11 +41,11 @@ class ForwardPass {
     KvCache cache;
     float* angles = nullptr;  // (chunk, 2, rope_dim / 2)
     float* x = nullptr;       // (chunk, hidden): the residual stream
-    float* normed = nullptr;  // (chunk, hidden): input of a sub-layer
-    float* delta = nullptr;   // (chunk, hidden): output of a sub-layer
+    float* branch = nullptr;  // (chunk, hidden): input of a sub-layer, then its output
+    // Inside attention, and inside what follows it: the same memory.
     MlaScratch mla;
     GqaScratch gqa;
-    float* ffn = nullptr;  // (chunk, intermediate): inside a dense layer
+    float* ffn = nullptr;  // (chunk, intermediate): a dense layer's
     MoeScratch moe;
     float* thread_scratch = nullptr;  // (threads, scratch_size)
     int64_t scratch_size = 0;
@@ -63,15 +63,19 @@ class ForwardPass {
       b.cache = KvCache::layout(arena, cached, options.context_length, options.cache_type);
       b.angles = arena.take<float>(chunk * c.rope_dim());
       b.x = arena.take<float>(chunk * c.hidden_size);
-      b.normed = arena.take<float>(chunk * c.hidden_size);
-      b.delta = arena.take<float>(chunk * c.hidden_size);
-      if (c.has_mla()) {
-        b.mla = MlaScratch::layout(arena, c, b.cache, chunk, threads);
-      } else {
-        b.gqa = GqaScratch::layout(arena, c, options.context_length, chunk, threads);
-      }
-      b.ffn = arena.take<float>(chunk * c.intermediate_size);
-      if (c.has_moe()) b.moe = MoeScratch::layout(arena, c, chunk);
+      b.branch = arena.take<float>(chunk * c.hidden_size);
+      const auto attention = [&] {
+        if (c.has_mla()) {
+          b.mla = MlaScratch::layout(arena, c, b.cache, chunk, threads);
+        } else {
+          b.gqa = GqaScratch::layout(arena, c, options.context_length, chunk, threads);
+        }
+      };
+      const auto dense = [&] { b.ffn = arena.take<float>(chunk * c.intermediate_size); };
+      const auto experts = [&] {
+        if (c.has_moe()) b.moe = MoeScratch::layout(arena, c, chunk);
+      };
+      arena.share(attention, dense, experts);
       b.max_products = std::max<int64_t>(3, c.has_moe() ? MoeScratch::max_products(c) : 0);
       b.plan = arena.take<PlannedProduct>(b.max_products);
       const int64_t widest = std::max(
@@ -131,10 +135,21 @@ class ForwardPass {
   // x (n, hidden) after layer l.
   void layer(const Compute& c, const LayerWeights& w, int64_t l, std::span<const Part> parts,
              int64_t n, const WantedRows& wanted = {}) const {
+    const auto for_wanted_rows = [&](auto&& f) {
+      if (wanted.all && wanted.apart > 0) f(0, wanted.apart);
+      f(wanted.apart, n);
+    };
     norm(c, w.input_layernorm, 0, n);
     attention(c, w, l, parts, n);
-    if (wanted.all && wanted.apart > 0) finish_rows(c, w, 0, wanted.apart);
-    finish_rows(c, w, wanted.apart, n);
+    for_wanted_rows([&](int64_t first, int64_t end) {
+      project_heads(c, w, first, end);
+      add_branch(c, first, end);
+    });
+    for_wanted_rows([&](int64_t first, int64_t end) {
+      norm(c, w.post_attention_layernorm, first, end);
+      feed_forward(c, w, first, end);
+      add_branch(c, first, end);
+    });
   }
 
   // out (n, vocab_size) = lm_head(RMSNorm(x)) of rows [first, first + n) of the last pass.
@@ -151,9 +166,9 @@ class ForwardPass {
     for (int64_t i = 0; i < n; ++i) {
       c.kernels->rms_norm(buffers_.x + (first + i) * hidden, norm.data(),
                           static_cast<float>(config.rms_norm_eps), hidden,
-                          buffers_.normed + i * hidden);
+                          buffers_.branch + i * hidden);
     }
-    multiply(c, std::array{Product{&lm_head, buffers_.normed, hidden, n, out, config.vocab_size}});
+    multiply(c, std::array{Product{&lm_head, buffers_.branch, hidden, n, out, config.vocab_size}});
   }
 
   // x (tokens, hidden) = rows of the table.
@@ -187,52 +202,43 @@ class ForwardPass {
   }
 
  private:
-  // Rows [first, end) of x behind the attention of a layer.
-  void finish_rows(const Compute& c, const LayerWeights& w, int64_t first, int64_t end) const {
-    project_heads(c, w, first, end);
-    add_delta(c, first, end);
-    norm(c, w.post_attention_layernorm, first, end);
-    feed_forward(c, w, first, end);
-    add_delta(c, first, end);
-  }
-
   // Of row i of the pass: (2, rope_dim / 2).
   [[nodiscard]] float* angles(int64_t i) const noexcept {
     return buffers_.angles + i * model_->config().rope_dim();
   }
 
-  // normed = RMSNorm(x), row by row.
+  // branch = RMSNorm(x), row by row.
   void norm(const Compute& c, const std::vector<float>& weight, int64_t first, int64_t n) const {
     const int64_t hidden = model_->config().hidden_size;
     const auto eps = static_cast<float>(model_->config().rms_norm_eps);
     for_each_row(c, n - first, hidden, [&](int64_t row) {
       const int64_t i = first + row;
       c.kernels->rms_norm(buffers_.x + i * hidden, weight.data(), eps, hidden,
-                          buffers_.normed + i * hidden);
+                          buffers_.branch + i * hidden);
     });
   }
 
-  // The heads of attention(normed); the caches of the parts get the new rows of layer l.
+  // The heads of attention(branch); the caches of the parts get the new rows of layer l.
   void attention(const Compute& c, const LayerWeights& layer, int64_t l,
                  std::span<const Part> parts, int64_t n) const {
     const Config& config = model_->config();
     if (config.has_mla()) {
-      mla_project(c, config, layer.mla, buffers_.mla, n, buffers_.normed);
+      mla_project(c, config, layer.mla, buffers_.mla, n, buffers_.branch);
       for (const Part& part : parts) latent_attention(layer.mla, l, part);
     } else {
-      gqa_project(c, config, layer.gqa, buffers_.gqa, n, buffers_.normed);
+      gqa_project(c, config, layer.gqa, buffers_.gqa, n, buffers_.branch);
       for (const Part& part : parts) grouped_attention(layer.gqa, l, part);
     }
   }
 
-  // delta = o_proj of the heads, rows [first, end).
+  // branch = o_proj of the heads, rows [first, end).
   void project_heads(const Compute& c, const LayerWeights& layer, int64_t first,
                      int64_t end) const {
     const bool has_mla = model_->config().has_mla();
     const Matrix& w = has_mla ? layer.mla.o_proj : layer.gqa.o_proj;
     const float* heads = has_mla ? buffers_.mla.heads : buffers_.gqa.heads;
     multiply(c, std::array{Product{&w, heads + first * w.cols, w.cols, end - first,
-                                   buffers_.delta + first * w.rows, w.rows}});
+                                   buffers_.branch + first * w.rows, w.rows}});
   }
 
   // What attention needs for a part, whose sequence has the threads' scratch that its own context
@@ -275,25 +281,24 @@ class ForwardPass {
     }
   }
 
-  // delta = the layer's experts or its dense feed-forward network on normed.
+  // branch = the layer's experts or its dense feed-forward network on it.
   void feed_forward(const Compute& c, const LayerWeights& layer, int64_t first, int64_t n) const {
-    const float* x = buffers_.normed + first * model_->config().hidden_size;
-    float* out = buffers_.delta + first * model_->config().hidden_size;
+    float* x = buffers_.branch + first * model_->config().hidden_size;
     if (layer.moe != nullptr) {
-      moe(c, model_->config(), *layer.moe, buffers_.moe, n - first, x, out);
+      moe(c, model_->config(), *layer.moe, buffers_.moe, n - first, x, x);
     } else {
-      ffn(c, layer.mlp, buffers_.ffn, n - first, x, out);
+      ffn(c, layer.mlp, buffers_.ffn, n - first, x, x);
     }
   }
 
-  // x += delta.
-  void add_delta(const Compute& c, int64_t first, int64_t n) const {
+  // x += branch.
+  void add_branch(const Compute& c, int64_t first, int64_t n) const {
     const int64_t hidden = model_->config().hidden_size;
     for_each_row(c, n - first, hidden, [&](int64_t row) {
       const int64_t i = first + row;
       float* x = buffers_.x + i * hidden;
-      const float* delta = buffers_.delta + i * hidden;
-      for (int64_t d = 0; d < hidden; ++d) x[d] += delta[d];
+      const float* branch = buffers_.branch + i * hidden;
+      for (int64_t d = 0; d < hidden; ++d) x[d] += branch[d];
     });
   }
 

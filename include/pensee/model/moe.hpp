@@ -40,9 +40,9 @@ struct MoeScratch {
     s.slot_of = arena.take<int64_t>(slots);
     s.token_of = arena.take<int32_t>(slots);
     s.slot_begin = arena.take<int64_t>(c.n_routed_experts + 1);
-    s.x = arena.take<float>(slots * c.hidden_size);
     s.routed = arena.take<float>(slots * c.moe_intermediate_size);
-    s.down = arena.take<float>(slots * c.hidden_size);
+    s.x = arena.take<float>(slots * c.hidden_size);
+    s.down = s.x;  // its results come when the inputs have been read
     s.shared = arena.take<float>(chunk * c.moe_intermediate_size * c.n_shared_experts);
     s.products = arena.take<Product>(max_products(c));
     return s;
@@ -107,6 +107,7 @@ inline const float* copy_to_slots(const Compute& compute, const Config& c, const
 }
 
 // out (n, hidden) = sum over chosen experts of weight * expert(x) + shared_experts(x (n, hidden)).
+// `out` may be x: it is written when x has been read.
 inline void moe(const Compute& compute, const Config& c, const MoeWeights& w, const MoeScratch& s,
                 int64_t n, const float* x, float* out) {
   const int64_t hidden = c.hidden_size;
