@@ -126,20 +126,31 @@ void value_few(const uint32_t* left, int64_t ldl, const KernelMatrix* w, int64_t
   }
 }
 
-template <class A, class Source, unsigned M = kInPlaceRows>
+// The most rows of the left operand that are taken at once.
+constexpr unsigned kFewRows = 8;
+
+template <class A, class Source, unsigned M = kFewRows>
 void score_rows(int64_t m, const uint32_t* left, int64_t ldl, const KernelMatrix* w,
                 int64_t row_begin, int64_t row_end, float* c, int64_t ldc) {
   if constexpr (M > 0) {
-    if (m == M) return score_few<A, Source, M>(left, ldl, w, row_begin, row_end, c, ldc);
-    score_rows<A, Source, M - 1>(m, left, ldl, w, row_begin, row_end, c, ldc);
+    for (; m >= M; m -= M) {
+      score_few<A, Source, M>(left, ldl, w, row_begin, row_end, c, ldc);
+      left += M * ldl;
+      c += M * ldc;
+    }
+    if (m > 0) score_rows<A, Source, M - 1>(m, left, ldl, w, row_begin, row_end, c, ldc);
   }
 }
-template <class A, class Source, unsigned M = kInPlaceRows>
+template <class A, class Source, unsigned M = kFewRows>
 void add_values(int64_t m, const uint32_t* left, int64_t ldl, const KernelMatrix* w,
                 int64_t row_begin, int64_t row_end, float* c, int64_t ldc) {
   if constexpr (M > 0) {
-    if (m == M) return value_few<A, Source, M>(left, ldl, w, row_begin, row_end, c, ldc);
-    add_values<A, Source, M - 1>(m, left, ldl, w, row_begin, row_end, c, ldc);
+    for (; m >= M; m -= M) {
+      value_few<A, Source, M>(left, ldl, w, row_begin, row_end, c, ldc);
+      left += M * ldl;
+      c += M * ldc;
+    }
+    if (m > 0) add_values<A, Source, M - 1>(m, left, ldl, w, row_begin, row_end, c, ldc);
   }
 }
 

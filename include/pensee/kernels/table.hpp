@@ -120,7 +120,6 @@ struct AttentionState {
 };
 
 /* A product with rows [row_begin, row_end) of W as they lie. */
-enum : int { kInPlaceRows = 8 };
 typedef void (*InPlaceFn)(int64_t m, const uint32_t* left, int64_t ldl, const KernelMatrix* w,
                           int64_t row_begin, int64_t row_end, float* c, int64_t ldc);
 
@@ -141,8 +140,8 @@ struct AttentionKernels {
   void (*multiply)(int64_t m, int64_t n, int64_t k, const uint32_t* left, int64_t ldl,
                    const uint32_t* right, int64_t ldr, float* c, int64_t ldc, int add);
 
-  /* What packing and multiplying gives, to the bit, without packing: for m <= kInPlaceRows rows of
-   * the left operand. The rows of W and its columns are multiples of kAttentionColumns. Indexed by
+  /* What packing and multiplying gives, to the bit, without packing: faster for few rows of the
+   * left operand. The rows of W and its columns are multiples of kAttentionColumns. Indexed by
    * CacheStorage; null where there are none. */
   InPlaceFn score_rows[CacheStorage::kCount]; /* c = left * transposed rows */
   InPlaceFn add_values[CacheStorage::kCount]; /* c += left * rows */

@@ -22,10 +22,15 @@
 
 namespace pensee {
 
-inline constexpr int64_t kTileTokens = 128;  // cached tokens packed at a time
-inline constexpr int64_t kSplitTokens =
-    1024;                                  // and those whose results are summed apart: whole tiles
+// Cached tokens that are packed at a time, and those whose results are summed apart: whole tiles.
+inline constexpr int64_t kTileTokens = 128;
+inline constexpr int64_t kSplitTokens = 1024;
 inline constexpr int64_t kScoreRows = 16;  // queries that meet a tile together
+// Up to so many queries read cached rows in place. Packing pays where more of them meet a tile, and
+// soon where numbers are decoded, for in place that is done again for every few queries.
+[[nodiscard]] constexpr int64_t in_place_rows(size_t type) noexcept {
+  return type == CacheStorage::kQ8 ? 8 : 32;
+}
 
 // One layer's attention over n new tokens of a sequence, at positions [begin, begin + n), whose
 // queries, keys and values are projected.
@@ -151,7 +156,7 @@ struct AttentionSplits {
 struct CachedRows {
   KernelMatrix keys{};  // no data: they do not
   KernelMatrix values{};
-  size_t type = 0;  // CacheStorage
+  size_t type = CacheStorage::kF32;
 };
 
 namespace attention_detail {
@@ -239,10 +244,10 @@ void attend_split(const AttentionCall& a, const Loader& loader, const Block& blo
                   int64_t end, const AttentionBuffers& b, const AttentionState& state) {
   clear(state, block.rows());
   const CachedRows cached = loader.cached_rows(block.stream);
-  const bool reads_in_place = cached.keys.data != nullptr &&
-                              a.math->score_rows[cached.type] != nullptr &&
-                              block.rows() <= kInPlaceRows && a.key_size % kAttentionColumns == 0 &&
-                              a.value_size % kAttentionColumns == 0;
+  const bool reads_in_place =
+      cached.keys.data != nullptr && a.math->score_rows[cached.type] != nullptr &&
+      block.rows() <= in_place_rows(cached.type) && a.key_size % kAttentionColumns == 0 &&
+      a.value_size % kAttentionColumns == 0;
   for (int64_t t = begin; t < end; t += kTileTokens) {
     const int64_t n = std::min(kTileTokens, end - t);
     const int64_t in_place = reads_in_place ? n / kAttentionColumns * kAttentionColumns : 0;
