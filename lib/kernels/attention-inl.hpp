@@ -54,18 +54,23 @@ constexpr int64_t kRowsAhead = 64;
 
 // A vector of words of each of as many rows, transposed.
 template <class A, class Source>
+[[gnu::always_inline]] inline void load_square(const char* row, int64_t row_bytes, int64_t c,
+                                               typename A::Simd::Vec (&v)[A::Simd::kLanes]) {
+#pragma GCC unroll 16
+  for (unsigned i = 0; i < A::Simd::kLanes; ++i) {
+    v[i] = A::load(Source{}, row, c);
+    __builtin_prefetch(row + kRowsAhead * row_bytes + c * Source::kBytes);
+    row += row_bytes;
+  }
+  A::Simd::transpose(v);
+}
+
+template <class A, class Source>
 inline void pack_full_square(const KernelMatrix* w, int64_t r, int64_t c, uint32_t* right,
                              int64_t ld) {
   using S = typename A::Simd;
-  const char* row = static_cast<const char*>(w->data) + r * w->row_bytes;
   typename S::Vec v[S::kLanes];
-#pragma GCC unroll 16
-  for (unsigned i = 0; i < S::kLanes; ++i) {
-    v[i] = A::load(Source{}, row, c);
-    __builtin_prefetch(row + kRowsAhead * w->row_bytes + c * Source::kBytes);
-    row += w->row_bytes;
-  }
-  S::transpose(v);
+  load_square<A, Source>(static_cast<const char*>(w->data) + r * w->row_bytes, w->row_bytes, c, v);
 #pragma GCC unroll 16
   for (unsigned i = 0; i < S::kLanes; ++i) S::store(as_floats(right + i * ld), v[i]);
 }

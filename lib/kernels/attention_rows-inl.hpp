@@ -14,19 +14,6 @@ namespace {
 template <class A>
 constexpr unsigned kRegisters = 4 * A::Simd::kProductRows;
 
-// A vector of words of each of as many rows, transposed.
-template <class A, class Source>
-[[gnu::always_inline]] inline void load_square(const char* row, int64_t row_bytes, int64_t c,
-                                               typename A::Simd::Vec (&v)[A::Simd::kLanes]) {
-#pragma GCC unroll 16
-  for (unsigned i = 0; i < A::Simd::kLanes; ++i) {
-    v[i] = A::load(Source{}, row, c);
-    __builtin_prefetch(row + kRowsAhead * row_bytes + c * Source::kBytes);
-    row += row_bytes;
-  }
-  A::Simd::transpose(v);
-}
-
 // c (M, G vectors) = left (M, k) times the transpose of as many rows of W.
 template <class A, class Source, unsigned M, unsigned G>
 void score_tile(const uint32_t* left, int64_t ldl, const KernelMatrix* w, const char* row, float* c,
