@@ -141,17 +141,32 @@ void add_values(int64_t m, const uint32_t* left, int64_t ldl, const KernelMatrix
   }
 }
 
-template <class A, class F32, class BF16, class Q8>
+// For which caches a set of kernels serves.
+enum class Caches { kAll, kF32, kOthers };
+
+template <class A, Caches kFor, class F32, class BF16, class Q8>
 constexpr AttentionKernels make_attention() {
-  return {.pair = A::kPair,
-          .pack_left = pack_left<A>,
-          .pack_transposed = {pack_transposed<A, BF16>, pack_transposed<A, F32>,
-                              pack_transposed<A, Q8>},
-          .pack_right = {pack_right<A, BF16>, pack_right<A, F32>, pack_right<A, Q8>},
-          .multiply = multiply<A>,
-          .score_rows = {score_rows<A, BF16>, score_rows<A, F32>, score_rows<A, Q8>},
-          .add_values = {add_values<A, BF16>, add_values<A, F32>, add_values<A, Q8>},
-          .soften = soften<A>};
+  AttentionKernels k{.pair = A::kPair,
+                     .pack_left = pack_left<A>,
+                     .pack_transposed = {pack_transposed<A, BF16>, pack_transposed<A, F32>,
+                                         pack_transposed<A, Q8>},
+                     .pack_right = {pack_right<A, BF16>, pack_right<A, F32>, pack_right<A, Q8>},
+                     .multiply = multiply<A>,
+                     .score_rows = {},
+                     .add_values = {},
+                     .soften = soften<A>};
+  // Many functions: no more than are needed.
+  if constexpr (kFor != Caches::kOthers) {
+    k.score_rows[CacheStorage::kF32] = score_rows<A, F32>;
+    k.add_values[CacheStorage::kF32] = add_values<A, F32>;
+  }
+  if constexpr (kFor != Caches::kF32) {
+    k.score_rows[CacheStorage::kBF16] = score_rows<A, BF16>;
+    k.add_values[CacheStorage::kBF16] = add_values<A, BF16>;
+    k.score_rows[CacheStorage::kQ8] = score_rows<A, Q8>;
+    k.add_values[CacheStorage::kQ8] = add_values<A, Q8>;
+  }
+  return k;
 }
 
 }  // namespace

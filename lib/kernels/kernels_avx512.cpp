@@ -190,7 +190,7 @@ struct Kernels<KernelType::kF8E4M3> : ElementKernels<Simd, F8E4M3> {};
 
 extern const KernelTable kTable;
 const KernelTable kTable = make_table<Simd, Kernels>(
-    "avx512", make_attention<Float32Math<Simd>, CacheF32, CacheBF16, CacheQ8>(),
-    make_attention<Bfloat16Math<Simd>, CacheF32, CacheBF16, CacheQ8>());
+    "avx512", make_attention<Float32Math<Simd>, Caches::kF32, CacheF32, CacheBF16, CacheQ8>(),
+    make_attention<Bfloat16Math<Simd>, Caches::kOthers, CacheF32, CacheBF16, CacheQ8>());
 
 }  // namespace pensee::avx512
