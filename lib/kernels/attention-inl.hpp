@@ -65,6 +65,7 @@ template <class A, class Source>
   A::Simd::transpose(v);
 }
 
+// That in the right operand.
 template <class A, class Source>
 inline void pack_full_square(const KernelMatrix* w, int64_t r, int64_t c, uint32_t* right,
                              int64_t ld) {

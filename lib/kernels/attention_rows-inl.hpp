@@ -116,29 +116,35 @@ void value_few(const uint32_t* left, int64_t ldl, const KernelMatrix* w, int64_t
 // The most rows of the left operand that are taken at once.
 constexpr unsigned kFewRows = 8;
 
-template <class A, class Source, unsigned M = kFewRows>
-void score_rows(int64_t m, const uint32_t* left, int64_t ldl, const KernelMatrix* w,
-                int64_t row_begin, int64_t row_end, float* c, int64_t ldc) {
+template <unsigned kRows>
+struct FewRows {
+  static constexpr unsigned kCount = kRows;
+};
+
+// f(FewRows<n>, i) for groups of n rows from row i on, as large as possible, which make up [i, m).
+template <unsigned M, class F>
+inline void for_few_rows(int64_t i, int64_t m, F&& f) {
   if constexpr (M > 0) {
-    for (; m >= M; m -= M) {
-      score_few<A, Source, M>(left, ldl, w, row_begin, row_end, c, ldc);
-      left += M * ldl;
-      c += M * ldc;
-    }
-    if (m > 0) score_rows<A, Source, M - 1>(m, left, ldl, w, row_begin, row_end, c, ldc);
+    for (; i + M <= m; i += M) f(FewRows<M>{}, i);
+    if (i < m) for_few_rows<M - 1>(i, m, f);
   }
 }
-template <class A, class Source, unsigned M = kFewRows>
+
+template <class A, class Source>
+void score_rows(int64_t m, const uint32_t* left, int64_t ldl, const KernelMatrix* w,
+                int64_t row_begin, int64_t row_end, float* c, int64_t ldc) {
+  for_few_rows<kFewRows>(0, m, [&](auto rows, int64_t i) {
+    score_few<A, Source, decltype(rows)::kCount>(left + i * ldl, ldl, w, row_begin, row_end,
+                                                 c + i * ldc, ldc);
+  });
+}
+template <class A, class Source>
 void add_values(int64_t m, const uint32_t* left, int64_t ldl, const KernelMatrix* w,
                 int64_t row_begin, int64_t row_end, float* c, int64_t ldc) {
-  if constexpr (M > 0) {
-    for (; m >= M; m -= M) {
-      value_few<A, Source, M>(left, ldl, w, row_begin, row_end, c, ldc);
-      left += M * ldl;
-      c += M * ldc;
-    }
-    if (m > 0) add_values<A, Source, M - 1>(m, left, ldl, w, row_begin, row_end, c, ldc);
-  }
+  for_few_rows<kFewRows>(0, m, [&](auto rows, int64_t i) {
+    value_few<A, Source, decltype(rows)::kCount>(left + i * ldl, ldl, w, row_begin, row_end,
+                                                 c + i * ldc, ldc);
+  });
 }
 
 // For which caches a set of kernels serves.

@@ -221,7 +221,10 @@ TEST_CASE("what keeps weights from being interleaved is told, and leaves nothing
 
   size_t calls = 0;
   TransformerOptions cancelled = options_of(dir.file("elsewhere"));
-  cancelled.progress = [&](double /*done*/) { return ++calls != 0; };
+  cancelled.progress = [&](double /*done*/) {
+    ++calls;
+    return true;
+  };
   REQUIRE(load(path, cancelled).ok());
   // The first call comes before the matrices are known, the last one while they are written.
   cancelled.repack_dir = dir.file("copies");

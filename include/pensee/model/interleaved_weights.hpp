@@ -106,6 +106,7 @@ class InterleavedWeights {
     Matrix* matrix;
     size_t at;  // in the file
   };
+
   InterleavedWeights() = default;
 
   // A matrix that two layers share has one place; one that is an embedding too has none.
