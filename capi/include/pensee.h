@@ -162,9 +162,9 @@ typedef struct pensee_load_options {
 PENSEE_API pensee_status pensee_load_options_init(pensee_load_options* options, size_t struct_size,
                                                   uint32_t header_version);
 
-/* Loads a checkpoint: a directory as Hugging Face has it, or a .safetensors file in one. Weights
- * are mapped into memory and used in place. Errors: NOT_FOUND, IO, CORRUPT_FILE, UNSUPPORTED,
- * CANCELLED, OUT_OF_MEMORY, INVALID_ARGUMENT. */
+/* Loads a checkpoint: a directory as Hugging Face has it, a .safetensors file in one, or a GGUF
+ * file, of several the first. Weights are mapped into memory and used in place. Errors: NOT_FOUND,
+ * IO, CORRUPT_FILE, UNSUPPORTED, CANCELLED, OUT_OF_MEMORY, INVALID_ARGUMENT. */
 PENSEE_API pensee_status pensee_model_load(const char* path, const pensee_load_options* options,
                                            pensee_model** model, pensee_error** error);
 
@@ -516,7 +516,8 @@ PENSEE_API int64_t pensee_session_context_length(const pensee_session* session);
 /* An independent copy, also in the middle of a reply: both go on alike until one is reseeded. */
 PENSEE_API pensee_status pensee_session_fork(const pensee_session* session, pensee_session** fork,
                                              pensee_error** error);
-/* Gives the sampler a new random stream from the next token on. */
+/* Gives the sampler a new random stream from the next token on, with which later replies begin,
+ * too, unless their options have a seed. */
 PENSEE_API pensee_status pensee_session_reseed(pensee_session* session, uint64_t seed,
                                                pensee_error** error);
 

@@ -67,6 +67,8 @@ constexpr KernelTable make_table(const char* name, const AttentionKernels& atten
       .quantize_q8 = quantize_q8<S>,
       .rms_norm = rms_norm<S>,
       .silu_mul = silu_mul<S>,
+      .block_max = block_max<S>,
+      .block_sum_exp = block_sum_exp<S>,
       .attention_f32 = attention_f32,
       .attention = attention,
   };

@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "pensee/kernels/table.hpp"
+
 namespace pensee {
 namespace {
 
@@ -87,6 +89,46 @@ void silu_mul(const float* gate, const float* up, int64_t n, float* y) {
     const Vec g = load_lanes<S>(gate + i, n - i, 0.0F);
     const Vec silu = S::div(g, S::add(one, exp<S>(S::sub(S::zero(), g))));
     store_lanes<S>(y + i, n - i, S::mul(silu, load_lanes<S>(up + i, n - i, 0.0F)));
+  }
+}
+
+// f(v, k) for the vectors of the first block of x (n), with -infinity beyond the end, and k = 0 to
+// 3 in turn.
+template <class S, class F>
+[[gnu::always_inline]] inline void for_block(const float* x, int64_t n, F&& f) {
+  constexpr int64_t kVectors = kLogitBlock / S::kLanes;
+  if (n >= kLogitBlock) {
+#pragma GCC unroll 4
+    for (int64_t v = 0; v < kVectors; ++v) f(S::load(x + v * S::kLanes), v % 4);
+    return;
+  }
+  for (int64_t v = 0; v * S::kLanes < n; ++v) {
+    f(load_lanes<S>(x + v * S::kLanes, n - v * S::kLanes, -__builtin_inff()), v % 4);
+  }
+}
+
+template <class S>
+void block_max(const float* x, int64_t n, float* out) {
+  using Vec = typename S::Vec;
+  for (int64_t begin = 0; begin < n; begin += kLogitBlock) {
+    const Vec none = S::set1(-__builtin_inff());
+    Vec most[4] = {none, none, none, none};
+    for_block<S>(x + begin, n - begin, [&](Vec v, int64_t k) { most[k] = S::max(v, most[k]); });
+    *out++ = S::max_lane(S::max(S::max(most[0], most[1]), S::max(most[2], most[3])));
+  }
+}
+
+template <class S>
+void block_sum_exp(const float* x, int64_t n, float max, float scale, float* out) {
+  using Vec = typename S::Vec;
+  const Vec most = S::set1(max);
+  const Vec factor = S::set1(scale);
+  for (int64_t begin = 0; begin < n; begin += kLogitBlock) {
+    Vec sums[4] = {S::zero(), S::zero(), S::zero(), S::zero()};
+    for_block<S>(x + begin, n - begin, [&](Vec v, int64_t k) {
+      sums[k] = S::add(sums[k], exp<S>(S::mul(S::sub(v, most), factor)));
+    });
+    *out++ = S::sum(S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3])));
   }
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "pensee/kernels/dispatch.hpp"
 #include "pensee/model/sequence.hpp"
 
 namespace pensee {
@@ -253,7 +254,7 @@ TEST_CASE("generate follows the model, to an end token, a limit or a full contex
   const std::vector<int32_t> expected(context.begin() + 2, context.end());
   const auto run = [&](int64_t max_tokens, std::vector<int32_t> end) {
     Feed feed(FakeSequence{});
-    Sampler sampler = Sampler::create(kVocab, {.temperature = 0}).value();
+    Sampler sampler = Sampler::create(best_kernels(), kVocab, {.temperature = 0}).value();
     return generate(feed, sampler, prompt, max_tokens, end).value();
   };
   CHECK(run(1000, {}) == expected);
@@ -262,7 +263,7 @@ TEST_CASE("generate follows the model, to an end token, a limit or a full contex
   const auto first = std::find(expected.begin(), expected.end(), expected[5]);
   CHECK(run(1000, {expected[5]}) == std::vector(expected.begin(), first));
   Feed feed(FakeSequence{});
-  Sampler sampler = Sampler::create(kVocab, {}).value();
+  Sampler sampler = Sampler::create(best_kernels(), kVocab, {}).value();
   CHECK(generate(feed, sampler, {}, 4).error().status == Status::kInvalidArgument);
 }
 

@@ -34,6 +34,8 @@ TEST_CASE("Every table is complete") {
     CHECK((table->quantize_q8 != nullptr));
     CHECK((table->rms_norm != nullptr));
     CHECK((table->silu_mul != nullptr));
+    CHECK((table->block_max != nullptr));
+    CHECK((table->block_sum_exp != nullptr));
     for (const AttentionKernels* attention : {&table->attention, &table->attention_f32}) {
       for (int storage = 0; storage < CacheStorage::kCount; ++storage) {
         CHECK((attention->pack_transposed[storage] != nullptr));

@@ -75,4 +75,30 @@ TEST_CASE("rms_norm agrees with the reference") {
   }
 }
 
+TEST_CASE("maximums and sums of blocks agree with the reference") {
+  const std::vector<float> special = {-kInfinity, std::numeric_limits<float>::quiet_NaN(), -3e38F};
+  for (const NamedTable& table : fast_tables()) {
+    for (int64_t n = 1; n <= 3 * kLogitBlock; n += 1 + n / 20) {
+      const auto blocks = static_cast<size_t>((n + kLogitBlock - 1) / kLogitBlock);
+      std::vector<float> x = random_floats(n, static_cast<uint32_t>(n), 20.0F);
+      for (size_t i = 0; i < special.size(); ++i) {
+        if (n > 300 && n % 2 == 0) x[(i * 97 + blocks) % x.size()] = special[i];
+      }
+      if (n > 600) std::fill_n(x.begin(), kLogitBlock, -kInfinity);
+      std::vector<float> expected(blocks + 1, 77.0F);
+      std::vector<float> got = expected;
+      reference_kernels().block_max(x.data(), n, expected.data());
+      table.table->block_max(x.data(), n, got.data());
+      CHECK_MESSAGE(got == expected, table.name, " block_max of ", n);
+      for (const float scale : {1.0F, 0.05F, 1e30F}) {
+        reference_kernels().block_sum_exp(x.data(), n, 20.0F, scale, expected.data());
+        table.table->block_sum_exp(x.data(), n, 20.0F, scale, got.data());
+        bool good = got[blocks] == 77.0F;
+        for (size_t b = 0; b < blocks; ++b) good = good && close(got[b], expected[b], 1e-5);
+        CHECK_MESSAGE(good, table.name, " block_sum_exp of ", n);
+      }
+    }
+  }
+}
+
 }  // namespace pensee::test

@@ -1,4 +1,4 @@
-// Sampler: chooses the next token from the logits, the same way on every platform.
+// Sampler: chooses the next token from the logits.
 #pragma once
 
 #include <Eigen/Core>
@@ -7,89 +7,18 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "pensee/base/result.hpp"
+#include "pensee/base/tensor_view.hpp"
+#include "pensee/decode/sampler_options.hpp"
+#include "pensee/kernels/table.hpp"
 
 namespace pensee {
-
-// The settings of a sampler. X(type, name, neutral value)
-//
-// temperature: 0 takes the most probable token (greedy); otherwise logits are divided by it.
-//
-// top_k: keep the k most probable tokens; 0 keeps all.
-//
-// top_p: keep the most probable tokens whose probabilities first reach top_p; (0, 1].
-//
-// min_p: keep tokens at least min_p times as probable as the best; [0, 1].
-//
-// repetition_penalty: above 1, tokens of the prompt and of the reply are less probable (positive
-// logits are divided by it, negative ones multiplied; arXiv:1909.05858, 4.1).
-//
-// presence_penalty: subtracted once from the logit of each token of the reply; [-2, 2].
-//
-// frequency_penalty: subtracted for each time a token occurs in the reply; [-2, 2].
-//
-// seed: the same seed, settings and logits give the same tokens.
-#define PENSEE_SAMPLER_FIELDS(X)     \
-  X(float, temperature, 1.0F)        \
-  X(int32_t, top_k, 0)               \
-  X(float, top_p, 1.0F)              \
-  X(float, min_p, 0.0F)              \
-  X(float, repetition_penalty, 1.0F) \
-  X(float, presence_penalty, 0.0F)   \
-  X(float, frequency_penalty, 0.0F)  \
-  X(uint64_t, seed, 0)
-
-struct SamplerOptions {
-#define PENSEE_X(type, name, neutral) type name = neutral;
-  PENSEE_SAMPLER_FIELDS(PENSEE_X)
-#undef PENSEE_X
-  bool operator==(const SamplerOptions&) const = default;
-};
-
-// Settings that replace others where they are set: a request over a model's defaults, the answer's
-// over the thought's.
-struct SamplerOverrides {
-#define PENSEE_X(type, name, neutral) std::optional<type> name = std::nullopt;
-  PENSEE_SAMPLER_FIELDS(PENSEE_X)
-#undef PENSEE_X
-
-  [[nodiscard]] SamplerOptions over(SamplerOptions base) const noexcept {
-#define PENSEE_X(type, name, neutral) \
-  if (name) base.name = *name;
-    PENSEE_SAMPLER_FIELDS(PENSEE_X)
-#undef PENSEE_X
-    return base;
-  }
-};
-
-// kInvalidArgument naming the field that is out of range.
-[[nodiscard]] inline Result<void> validate(const SamplerOptions& options) {
-  const auto check = [](bool good, const char* field, const char* expected, double found) {
-    return good ? Result<void>()
-                : Result<void>(invalid_argument(std::string(field) + ": expected " + expected +
-                                                ", found " + std::to_string(found)));
-  };
-  const SamplerOptions& o = options;
-  PENSEE_RETURN_IF_ERROR(check(std::isfinite(o.temperature) && o.temperature >= 0, "temperature",
-                               "a finite number, 0 or more", o.temperature));
-  PENSEE_RETURN_IF_ERROR(check(o.top_k >= 0, "top_k", "0 or more", o.top_k));
-  PENSEE_RETURN_IF_ERROR(
-      check(o.top_p > 0 && o.top_p <= 1, "top_p", "more than 0, at most 1", o.top_p));
-  PENSEE_RETURN_IF_ERROR(check(o.min_p >= 0 && o.min_p <= 1, "min_p", "0 to 1", o.min_p));
-  PENSEE_RETURN_IF_ERROR(check(std::isfinite(o.repetition_penalty) && o.repetition_penalty > 0,
-                               "repetition_penalty", "a finite number above 0",
-                               o.repetition_penalty));
-  PENSEE_RETURN_IF_ERROR(
-      check(std::abs(o.presence_penalty) <= 2, "presence_penalty", "-2 to 2", o.presence_penalty));
-  return check(std::abs(o.frequency_penalty) <= 2, "frequency_penalty", "-2 to 2",
-               o.frequency_penalty);
-}
 
 // SplitMix64 (Steele, Lea, Flood 2014): integer arithmetic only, so equal on every platform.
 class SplitMix64 {
@@ -114,31 +43,26 @@ struct Sample {
   float log_prob = 0;  // natural logarithm, under the unmodified logits
 };
 
-// The natural logarithm of the probability of `token` under softmax(logits).
-// Precondition: no logit is NaN or +infinity, and one is finite.
-[[nodiscard]] inline float log_prob(std::span<const float> logits,  // (vocab_size)
-                                    int32_t token) {
-  const Eigen::Map<const Eigen::ArrayXf> x(logits.data(), static_cast<Eigen::Index>(logits.size()));
-  const double max = x.maxCoeff();
-  const double sum = (x.cast<double>() - max).exp().sum();
-  return static_cast<float>(logits[static_cast<size_t>(token)] - max - std::log(sum));
-}
-
 // Order of operations, as in Hugging Face transformers: repetition penalty, frequency and presence
 // penalty, temperature, top_k, top_p (of what top_k kept), min_p. vLLM applies min_p before top_k,
 // llama.cpp the temperature last; only the order of the filters differs. Ties go to the lower id.
 //
 // As in vLLM the repetition penalty sees the prompt and the reply, the other penalties the reply.
+//
+// A vocabulary is large: what needs all of it, maximums and sums, is left to the kernels, block by
+// block of kLogitBlock tokens; what is left of it by the filters is looked at one by one.
+//
 // After create() nothing allocates but errors. Thread rule: one thread at a time.
 class Sampler {
  public:
   // Errors: kInvalidArgument naming the option.
-  static Result<Sampler> create(int32_t vocab_size, const SamplerOptions& options) {
+  static Result<Sampler> create(const KernelTable& kernels, int32_t vocab_size,
+                                const SamplerOptions& options) {
     if (vocab_size < 1) {
       return invalid_argument("vocab_size: expected 1 or more, found " +
                               std::to_string(vocab_size));
     }
-    Sampler sampler(vocab_size);
+    Sampler sampler(kernels, vocab_size);
     PENSEE_RETURN_IF_ERROR(sampler.set_options(options));
     sampler.reset(options.seed);
     return sampler;
@@ -171,12 +95,29 @@ class Sampler {
   // Errors: kInvalidArgument if the number of logits is not vocab_size; kInternal if a logit is
   // NaN or +infinity, naming the token, or if every token is excluded.
   Result<Sample> sample(std::span<const float> logits) {  // (vocab_size)
-    PENSEE_RETURN_IF_ERROR(check(logits));
+    PENSEE_ASSIGN_OR_RETURN(const double normaliser, log_of_sum(logits));
+    float best = largest();
     const std::span<const float> scores = penalised(logits);
-    const auto best = std::max_element(scores.begin(), scores.end());  // the first of equals
-    const int32_t token = options_.temperature == 0 ? static_cast<int32_t>(best - scores.begin())
-                                                    : draw(scores, static_cast<double>(*best));
-    return Sample{token, log_prob(logits, token)};
+    if (scores.data() != logits.data()) {
+      find_maximums(scores);
+      best = largest();
+    }
+    const int32_t token = options_.temperature == 0 ? first_of(scores, best) : draw(scores, best);
+    return Sample{token, static_cast<float>(logits[static_cast<size_t>(token)] - normaliser)};
+  }
+
+  // A token that was not chosen, with its probability. Errors: as sample(). Precondition: 0 <=
+  // token < vocab_size.
+  Result<Sample> sample_of(std::span<const float> logits, int32_t token) {
+    PENSEE_ASSIGN_OR_RETURN(const double normaliser, log_of_sum(logits));
+    return Sample{token, static_cast<float>(logits[static_cast<size_t>(token)] - normaliser)};
+  }
+
+  // The most probable token, whatever the settings; any token where no logit is finite.
+  // Precondition: vocab_size logits.
+  int32_t most_probable(std::span<const float> logits) noexcept {
+    find_maximums(logits);
+    return std::min(first_of(logits, largest()), static_cast<int32_t>(logits.size()) - 1);
   }
 
  private:
@@ -193,9 +134,14 @@ class Sampler {
   };
 
   static constexpr float kLowest = std::numeric_limits<float>::lowest();
+  static constexpr float kExcluded = -std::numeric_limits<float>::infinity();
 
-  explicit Sampler(int32_t vocab_size)
-      : uses_(static_cast<size_t>(vocab_size)), scores_(static_cast<size_t>(vocab_size)) {
+  Sampler(const KernelTable& kernels, int32_t vocab_size)
+      : kernels_(&kernels),
+        uses_(static_cast<size_t>(vocab_size)),
+        scores_(uses_.size()),
+        maximums_(static_cast<size_t>(ceil_div(vocab_size, int{kLogitBlock}))),
+        sums_(maximums_.size()) {
     seen_.reserve(uses_.size());
     candidates_.reserve(uses_.size());
   }
@@ -207,22 +153,56 @@ class Sampler {
     return uses;
   }
 
-  [[nodiscard]] Result<void> check(std::span<const float> logits) const {
+  // The logarithm of the sum of exp(logit). The maximums are those of the logits afterwards.
+  Result<double> log_of_sum(std::span<const float> logits) {
     if (logits.size() != uses_.size()) {
       return invalid_argument("logits: expected " + std::to_string(uses_.size()) + ", found " +
                               std::to_string(logits.size()));
     }
-    bool any = false;
-    for (size_t i = 0; i < logits.size(); ++i) {
-      if (!(logits[i] <= -kLowest)) {  // NaN too
-        return Error{Status::kInternal, "logits: token " + std::to_string(i) + " has " +
-                                            std::to_string(logits[i]) +
-                                            "; the model's weights or kernels are broken"};
-      }
-      any |= logits[i] != -std::numeric_limits<float>::infinity();
+    find_maximums(logits);
+    const float best = largest();
+    if (std::isfinite(best)) {
+      const double sum = sum_weights(logits, best, 1.0);
+      if (!std::isnan(sum)) return best + std::log(sum);
     }
-    if (any) return {};
+    for (size_t i = 0; i < logits.size(); ++i) {
+      if (logits[i] <= -kLowest) continue;  // NaN is not
+      return Error{Status::kInternal, "logits: token " + std::to_string(i) + " has " +
+                                          std::to_string(logits[i]) +
+                                          "; the model's weights or kernels are broken"};
+    }
     return Error{Status::kInternal, "logits: every token is excluded"};
+  }
+
+  void find_maximums(std::span<const float> scores) noexcept {
+    kernels_->block_max(scores.data(), static_cast<int64_t>(scores.size()), maximums_.data());
+  }
+  [[nodiscard]] float largest() const noexcept { return array_of(maximums_).maxCoeff(); }
+
+  // The weights exp((score - best) / temperature), block by block in sums_. Returns their sum.
+  double sum_weights(std::span<const float> scores, float best, double temperature) noexcept {
+    const double most = std::numeric_limits<float>::max();
+    kernels_->block_sum_exp(scores.data(), static_cast<int64_t>(scores.size()), best,
+                            static_cast<float>(std::min(1.0 / temperature, most)), sums_.data());
+    return array_of(sums_).cast<double>().sum();
+  }
+
+  [[nodiscard]] static Eigen::Map<const Eigen::ArrayXf> array_of(const std::vector<float>& blocks) {
+    return {blocks.data(), static_cast<Eigen::Index>(blocks.size())};
+  }
+
+  // f(token) for the tokens of block b.
+  template <class F>
+  void for_block(size_t b, F&& f) const {
+    const size_t end = std::min((b + 1) * kLogitBlock, uses_.size());
+    for (size_t i = b * kLogitBlock; i < end; ++i) f(i);
+  }
+
+  // The first of those with this score, the largest.
+  [[nodiscard]] int32_t first_of(std::span<const float> scores, float best) const noexcept {
+    const auto block = std::find(maximums_.begin(), maximums_.end(), best) - maximums_.begin();
+    const auto begin = scores.begin() + block * kLogitBlock;
+    return static_cast<int32_t>(std::find(begin, scores.end(), best) - scores.begin());
   }
 
   std::span<const float> penalised(std::span<const float> logits) noexcept {
@@ -240,30 +220,41 @@ class Sampler {
         score -= options_.frequency_penalty * static_cast<float>(uses.in_reply);
         score -= options_.presence_penalty;
       }
-      // An extreme penalty must not make infinities: draw() subtracts scores.
+      // An extreme penalty must not make infinities: weights are made of differences.
       scores_[static_cast<size_t>(token)] = std::clamp(score, kLowest, -kLowest);
     }
     return scores_;
   }
 
-  int32_t draw(std::span<const float> scores, double best) noexcept {
+  [[nodiscard]] double weight_of(float score, float best) const noexcept {
+    return std::exp((static_cast<double>(score) - best) / options_.temperature);
+  }
+
+  int32_t draw(std::span<const float> scores, float best) noexcept {
+    const auto n = static_cast<double>(scores.size());
+    const double temperature = options_.temperature;
     candidates_.clear();
-    double total = 0;
-    for (size_t i = 0; i < scores.size(); ++i) {
-      const double weight =
-          std::exp((static_cast<double>(scores[i]) - best) / options_.temperature);
-      if (weight == 0) continue;
-      candidates_.push_back({weight, static_cast<int32_t>(i)});
-      total += weight;
+    if (options_.top_k > 0) {
+      keep_top_k(scores, best);
+      if (options_.top_p < 1) keep_top_p(weight_of_candidates());
+    } else if (options_.top_p < 1) {
+      const double total = sum_weights(scores, best, temperature);
+      // Tokens below this weight sum to at most 1 - top_p even together, so the others reach top_p.
+      // The factor 1/2 keeps rounding out of the argument.
+      const double floor = 0.5 * (1.0 - options_.top_p) * total / n;
+      add_candidates(scores, best, best + temperature * std::log(floor));
+      std::sort(candidates_.begin(), candidates_.end());
+      keep_top_p(total);
+    } else if (options_.min_p > 0) {
+      constexpr double kSome = 0.99;  // fewer than all above it would be a mistake
+      add_candidates(scores, best, best + temperature * std::log(kSome * options_.min_p));
+    } else {
+      return draw_any(scores, best);
     }
-    if (options_.top_k > 0) total = keep_top_k(total);
-    if (options_.top_p < 1) keep_top_p(total);
     if (options_.min_p > 0) {
       std::erase_if(candidates_, [&](const Candidate& c) { return c.weight < options_.min_p; });
     }
-    total = 0;
-    for (const Candidate& c : candidates_) total += c.weight;
-    double left = random_.uniform() * total;
+    double left = random_.uniform() * weight_of_candidates();
     for (const Candidate& c : candidates_) {
       left -= c.weight;
       if (left < 0) return c.token;
@@ -271,37 +262,85 @@ class Sampler {
     return candidates_.back().token;  // rounding left a rest
   }
 
-  // Returns the total weight of those kept.
-  double keep_top_k(double total) noexcept {
+  // Draws from all tokens: a block, then one of its tokens.
+  int32_t draw_any(std::span<const float> scores, float best) noexcept {
+    double left = random_.uniform() * sum_weights(scores, best, options_.temperature);
+    size_t block = 0;
+    for (size_t b = 0; b < sums_.size(); ++b) {
+      if (sums_[b] == 0) continue;
+      block = b;
+      if (left < sums_[b]) break;
+      left -= sums_[b];
+    }
+    size_t token = 0;
+    bool is_found = false;
+    for_block(block, [&](size_t i) {
+      const double weight = is_found ? 0 : weight_of(scores[i], best);
+      if (weight == 0) return;
+      token = i;  // the last one, where rounding left a rest
+      left -= weight;
+      is_found = left < 0;
+    });
+    return static_cast<int32_t>(token);
+  }
+
+  // Those whose score is at least `bound`, by their numbers.
+  void add_candidates(std::span<const float> scores, float best, double bound) noexcept {
+    for (size_t b = 0; b < maximums_.size(); ++b) {
+      if (maximums_[b] < bound) continue;
+      for_block(b, [&](size_t i) {
+        if (scores[i] < bound) return;
+        const double weight = weight_of(scores[i], best);
+        if (weight > 0) candidates_.push_back({weight, static_cast<int32_t>(i)});
+      });
+    }
+  }
+
+  // The k most probable ones, in order.
+  void keep_top_k(std::span<const float> scores, float best) noexcept {
     const auto k = static_cast<size_t>(options_.top_k);
-    if (k >= candidates_.size()) return total;
-    std::nth_element(candidates_.begin(), candidates_.begin() + options_.top_k, candidates_.end());
-    candidates_.resize(k);
+    float bound = kExcluded;
+    if (k <= maximums_.size()) {
+      // As many blocks have a token that is at least as good.
+      std::copy(maximums_.begin(), maximums_.end(), sums_.begin());
+      const auto kth = sums_.begin() + options_.top_k - 1;
+      std::nth_element(sums_.begin(), kth, sums_.end(), std::greater<>());
+      bound = *kth;
+    }
+    add_candidates(scores, best, bound);
+    if (k < candidates_.size()) {
+      std::nth_element(candidates_.begin(), candidates_.begin() + options_.top_k,
+                       candidates_.end());
+      candidates_.resize(k);
+    }
     // nth_element leaves an order of its own; the draw must not depend on it.
     std::sort(candidates_.begin(), candidates_.end());
-    total = 0;
+  }
+
+  [[nodiscard]] double weight_of_candidates() const noexcept {
+    double total = 0;
     for (const Candidate& c : candidates_) total += c.weight;
     return total;
   }
 
+  // Precondition: the candidates are in order.
   void keep_top_p(double total) noexcept {
-    // Tokens below this weight sum to at most 1 - top_p even together, so the others reach top_p:
-    // only they need sorting. The factor 1/2 keeps rounding out of the argument.
-    const double top_p = options_.top_p;
-    const double floor = 0.5 * (1 - top_p) * total / static_cast<double>(candidates_.size());
-    std::erase_if(candidates_, [&](const Candidate& c) { return c.weight < floor; });
-    std::sort(candidates_.begin(), candidates_.end());
     double sum = 0;
     size_t kept = 0;
-    while (kept < candidates_.size() && sum < top_p * total) sum += candidates_[kept++].weight;
+    while (kept < candidates_.size() && sum < options_.top_p * total) {
+      sum += candidates_[kept++].weight;
+    }
     candidates_.resize(kept);
   }
 
+  const KernelTable* kernels_;
   SamplerOptions options_;
   SplitMix64 random_{0};
-  std::vector<Uses> uses_;     // (vocab_size)
-  std::vector<int32_t> seen_;  // the tokens whose uses_ are not zero
-  std::vector<float> scores_;  // (vocab_size): logits after the penalties
+  std::vector<Uses> uses_;       // (vocab_size)
+  std::vector<int32_t> seen_;    // the tokens whose uses_ are not zero
+  std::vector<float> scores_;    // (vocab_size): logits after the penalties
+  std::vector<float> maximums_;  // (blocks): of the scores
+  std::vector<float> sums_;      // (blocks)
   std::vector<Candidate> candidates_;
 };
 

@@ -178,6 +178,24 @@ inline void silu_mul(const float* gate, const float* up, int64_t n, float* y) {
   for (int64_t i = 0; i < n; ++i) y[i] = gate[i] / (1.0F + std::exp(-gate[i])) * up[i];
 }
 
+inline void block_max(const float* x, int64_t n, float* out) {
+  for (int64_t begin = 0; begin < n; begin += kLogitBlock) {
+    float max = -std::numeric_limits<float>::infinity();
+    for (int64_t i = begin; i < std::min(begin + kLogitBlock, n); ++i) max = std::fmax(max, x[i]);
+    *out++ = max;
+  }
+}
+
+inline void block_sum_exp(const float* x, int64_t n, float max, float scale, float* out) {
+  for (int64_t begin = 0; begin < n; begin += kLogitBlock) {
+    float sum = 0.0F;
+    for (int64_t i = begin; i < std::min(begin + kLogitBlock, n); ++i) {
+      sum += std::exp((x[i] - max) * scale);
+    }
+    *out++ = sum;
+  }
+}
+
 // x[i] = exp(scale * x[i] - max) / sum, in place; n >= 1, scale > 0. An element of -infinity
 // becomes 0; at least one element must be finite.
 inline void softmax(float* x, float scale, int64_t n) {
@@ -216,6 +234,8 @@ inline void softmax(float* x, float scale, int64_t n) {
       .quantize_q8 = ref::quantize_q8,
       .rms_norm = ref::rms_norm,
       .silu_mul = ref::silu_mul,
+      .block_max = ref::block_max,
+      .block_sum_exp = ref::block_sum_exp,
       .attention_f32 = ref::kAttention,
       .attention = ref::kAttention,
   };

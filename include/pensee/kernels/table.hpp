@@ -155,6 +155,9 @@ struct AttentionKernels {
                  const struct AttentionState* state, uint32_t* left, int64_t ld);
 };
 
+/* For a sampler, whose vocabulary comes in blocks. */
+enum : int { kLogitBlock = 256 };
+
 struct KernelTable {
   const char* name; /* "reference", "avx2", "avxvnni", "avx512" */
 
@@ -176,6 +179,11 @@ struct KernelTable {
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* y);
   /* y[i] = silu(gate[i]) * up[i], silu(v) = v / (1 + exp(-v)); y may be gate or up. */
   void (*silu_mul)(const float* gate, const float* up, int64_t n, float* y);
+
+  /* Of every kLogitBlock numbers of x (n), the last ones maybe fewer: the largest, of which a NaN
+   * is none (-infinity if there is no other), and the sum of exp((x[i] - max) * scale). */
+  void (*block_max)(const float* x, int64_t n, float* out);
+  void (*block_sum_exp)(const float* x, int64_t n, float max, float scale, float* out);
 
   /* For a float32 cache, and for the others: as exact as they are. */
   struct AttentionKernels attention_f32;

@@ -45,7 +45,8 @@ struct ReplyTools {
     const SequenceOptions settings = options.sequence_options(has_mtp);
     PENSEE_ASSIGN_OR_RETURN(Sequence sequence, Sequence::create(model.transformer(), settings));
     PENSEE_ASSIGN_OR_RETURN(Sampler sampler,
-                            Sampler::create(static_cast<int32_t>(model.config().vocab_size), {}));
+                            Sampler::create(model.transformer()->kernels(),
+                                            static_cast<int32_t>(model.config().vocab_size), {}));
     ReplyTools tools{TokenFeed(std::move(sequence)), std::move(sampler)};
     const double price = price_of_a_guess(model.config());
     if (settings.mtp) tools.mtp.emplace(price);
@@ -60,7 +61,8 @@ struct ReplyTools {
   [[nodiscard]] Result<ReplyTools> clone() const {
     PENSEE_ASSIGN_OR_RETURN(TokenFeed<Sequence> feed_copy, feed.clone());
     const auto vocab_size = static_cast<int32_t>(feed.sequence().model().config().vocab_size);
-    PENSEE_ASSIGN_OR_RETURN(Sampler sampler_copy, Sampler::create(vocab_size, {}));
+    PENSEE_ASSIGN_OR_RETURN(Sampler sampler_copy,
+                            Sampler::create(feed.sequence().model().kernels(), vocab_size, {}));
     sampler_copy = sampler;  // assigned, not constructed: keeps the room reserved
     return ReplyTools{std::move(feed_copy), std::move(sampler_copy), lookup, mtp};
   }
@@ -81,6 +83,7 @@ class ReplyWriter {
 
   // Goes on with the reply of another writer, whose tools this one has clones of.
   void take_over(const ReplyWriter& other) {
+    seed_ = other.seed_;
     is_replying_ = other.is_replying_;
     controller_ = other.controller_;
     options_ = other.options_;
@@ -97,7 +100,7 @@ class ReplyWriter {
                                              " tokens, the context holds " +
                                              std::to_string(tools_.feed.capacity())};
     }
-    const SamplerOptions defaults = model_->sampler_defaults();
+    const SamplerOptions defaults = sampler_defaults();
     PENSEE_RETURN_IF_ERROR(validate(options));
     PENSEE_RETURN_IF_ERROR(validate(options.thought_settings(defaults)));
     PENSEE_RETURN_IF_ERROR(validate(options.answer_settings(defaults)));
@@ -125,8 +128,10 @@ class ReplyWriter {
     prompt_.clear();
   }
 
-  // Draws the rest of the reply from a random stream of its own.
+  // Draws the rest of the reply from a random stream of its own, and later ones whose options have
+  // no seed.
   void reseed(uint64_t seed) {
+    seed_ = seed;
     options_.thought_sampler.seed = seed;
     options_.answer_sampler.seed.reset();  // else the answer would begin with it
     tools_.sampler.reseed(seed);
@@ -235,7 +240,7 @@ class ReplyWriter {
     PENSEE_ASSIGN_OR_RETURN(const std::span<const float> logits, tools_.feed.logits(ahead));
     Sample sample;
     if (forced) {
-      sample = {action.token, log_prob(logits, action.token)};
+      PENSEE_ASSIGN_OR_RETURN(sample, tools_.sampler.sample_of(logits, action.token));
     } else {
       PENSEE_RETURN_IF_ERROR(use_settings_of(controller_->phase()));
       PENSEE_ASSIGN_OR_RETURN(sample, tools_.sampler.sample(logits));
@@ -274,14 +279,17 @@ class ReplyWriter {
     if (!is_due) return std::span<const int32_t>();
     PENSEE_ASSIGN_OR_RETURN(const auto logits, tools_.feed.guess_logits());
     if (!logits) return std::span<const int32_t>();
-    const auto best = std::max_element(logits->begin(), logits->end());
-    return tools_.mtp->make(static_cast<int32_t>(best - logits->begin()));
+    return tools_.mtp->make(tools_.sampler.most_probable(*logits));
+  }
+
+  [[nodiscard]] SamplerOptions sampler_defaults() const noexcept {
+    return SamplerOverrides{.seed = seed_}.over(model_->sampler_defaults());
   }
 
   // Gives the sampler the settings of a phase when it begins.
   Result<void> use_settings_of(Phase phase) {
     if (phase == sampled_phase_) return {};
-    const SamplerOptions defaults = model_->sampler_defaults();
+    const SamplerOptions defaults = sampler_defaults();
     const bool thinks = phase == Phase::kThought;
     const SamplerOptions settings =
         thinks ? options_.thought_settings(defaults) : options_.answer_settings(defaults);
@@ -296,6 +304,7 @@ class ReplyWriter {
   ReplyTools tools_;
   std::atomic<bool> cancel_{false};
   std::atomic<bool> end_thinking_{false};
+  std::optional<uint64_t> seed_;  // the last one of reseed()
 
   // The reply under way, or the last one; take_over() copies all of it.
   bool is_replying_ = false;

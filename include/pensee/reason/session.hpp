@@ -71,8 +71,8 @@ class Session {
   }
 
   // Draws the rest of the reply under way, thought and answer, from a random stream of its own; the
-  // seeds of its ReplyOptions no longer count. Between replies nothing happens: each begins with
-  // the seed of its own options.
+  // seeds of its ReplyOptions no longer count. Later replies begin with this seed too, unless their
+  // own options have one. save() does not keep it.
   void reseed(uint64_t seed) { writer_.reseed(seed); }
 
   // Adds a message; assistants' messages restore an earlier conversation. Errors: kInvalidArgument
