@@ -62,7 +62,7 @@ TEST_CASE("sequences of any model may be read together, which changes no bit") {
   }
 }
 
-TEST_CASE("nor does it with any kernels, or with more sequences than a pass takes") {
+TEST_CASE("nor does it with any kernels, or with so many that products would have another form") {
   for (const KernelTable* kernels : compiled_kernels()) {
     for (const char* name : {"mla_yarn_fp8", "llama_k_quants", "v3_iq"}) {
       CAPTURE(std::string(kernels->name));
@@ -70,6 +70,14 @@ TEST_CASE("nor does it with any kernels, or with more sequences than a pass take
       const auto expected = golden::read_model(golden::kModels + "/" + name);
       check_together(load_transformer(expected.directory, *kernels, 3), expected.tokens(), 20);
     }
+  }
+}
+
+TEST_CASE("nor with more sequences than rows of logits, or a pass, have room for") {
+  const auto expected = golden::read_model(golden::kModels + "/dense_only_f32");
+  static_assert(SequenceState::kLogitRows < 50 && kMaxTogether < 70);
+  for (const size_t n : {50U, 70U}) {
+    check_together(load_transformer(expected.directory, best_kernels(), 2), expected.tokens(), n);
   }
 }
 

@@ -118,11 +118,12 @@ class ForwardPass {
   [[nodiscard]] bool take_failure() const noexcept { return failed_->exchange(false); }
 
   // n tokens, maybe of several sequences, through all layers. Afterwards the wanted rows of x (n,
-  // hidden) are the residual stream after the last layer.
+  // hidden) are the residual stream after the last layer; of several sequences, as if each had been
+  // alone.
   void run(std::span<const int32_t> tokens, std::span<const Part> parts,
            const WantedRows& wanted = {}) const {
     const Weights& w = model_->weights();
-    const Compute c = compute();
+    const Compute c = compute(parts.size() > 1);
     const auto n = static_cast<int64_t>(tokens.size());
     embed(w.embed_tokens, tokens);
     set_angles(parts);
@@ -153,16 +154,15 @@ class ForwardPass {
   }
 
   // out (n, vocab_size) = lm_head(RMSNorm(x)) of rows [first, first + n) of the last pass.
-  void logits(int64_t first, int64_t n, float* out) const {
-    head(model_->weights().norm, model_->weights().lm_head, first, n, out);
+  void logits(int64_t first, int64_t n, float* out, bool as_alone = false) const {
+    head(compute(as_alone), model_->weights().norm, model_->weights().lm_head, first, n, out);
   }
 
   // The same with the norm and the head given.
-  void head(const std::vector<float>& norm, const Matrix& lm_head, int64_t first, int64_t n,
-            float* out) const {
+  void head(const Compute& c, const std::vector<float>& norm, const Matrix& lm_head, int64_t first,
+            int64_t n, float* out) const {
     const Config& config = model_->config();
     const int64_t hidden = config.hidden_size;
-    const Compute c = compute();
     for (int64_t i = 0; i < n; ++i) {
       c.kernels->rms_norm(buffers_.x + (first + i) * hidden, norm.data(),
                           static_cast<float>(config.rms_norm_eps), hidden,
@@ -189,7 +189,7 @@ class ForwardPass {
     }
   }
 
-  [[nodiscard]] Compute compute() const noexcept {
+  [[nodiscard]] Compute compute(bool as_alone = false) const noexcept {
     return {.pool = &model_->pool(),
             .kernels = &model_->kernels(),
             .scratch = buffers_.thread_scratch,
@@ -198,7 +198,8 @@ class ForwardPass {
             .max_products = buffers_.max_products,
             .q8 = buffers_.q8,
             .max_q8 = buffers_.max_q8,
-            .failed = failed_.get()};
+            .failed = failed_.get(),
+            .as_alone = as_alone};
   }
 
  private:

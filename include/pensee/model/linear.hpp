@@ -50,6 +50,9 @@ struct Compute {
   Q8Chunk* q8 = nullptr;                // (max_q8)
   int64_t max_q8 = 0;                   // chunks
   std::atomic<bool>* failed = nullptr;  // set when oneDNN runs out of memory
+  // However many rows there are, each comes out as it would alone, to the bit: by the matrix-vector
+  // kernels.
+  bool as_alone = false;
 
   [[nodiscard]] float* thread_scratch(int thread) const noexcept {
     return scratch + thread * scratch_size;
@@ -88,13 +91,15 @@ inline constexpr int64_t kSerialWork = int64_t{1} << 16;
 // A rough price of quantising one number, in multiply-adds.
 inline constexpr int64_t kQuantizeCost = 2;
 
-[[nodiscard]] inline bool is_gemm(const Product& p, const Matrix& w) noexcept {
+[[nodiscard]] inline bool is_gemm(const Compute& compute, const Product& p,
+                                  const Matrix& w) noexcept {
+  if (compute.as_alone) return false;
   const bool is_part = p.pass_rows >= kGemmRows && is_block_type(w.dtype);
   return p.n >= (is_part ? kExpertGemmRows : kGemmRows);
 }
 
-[[nodiscard]] inline int64_t panel_rows(const Product& p, int threads) noexcept {
-  if (is_gemm(p, *p.w)) {
+[[nodiscard]] inline int64_t panel_rows(const Compute& compute, const Product& p) noexcept {
+  if (is_gemm(compute, p, *p.w)) {
     // Of many experts: few tasks each, whose results have room for kGemmPanel rows of the pass. Not
     // of other types, whose unpacked weights have room for kGemmPanel rows.
     const bool of_blocks =
@@ -103,7 +108,7 @@ inline constexpr int64_t kQuantizeCost = 2;
       const int64_t room = kGemmPanel * p.pass_rows / p.n / 32 * 32;
       return std::min(room, kExpertPanel);
     }
-    const int64_t fair = p.w->rows / (kTasksPerThread * threads) / 32 * 32;
+    const int64_t fair = p.w->rows / (kTasksPerThread * compute.pool->size()) / 32 * 32;
     return std::clamp(fair, kMinGemmPanel, kGemmPanel);
   }
   // The second result of a task has room for kGemmPanel rows.
@@ -157,14 +162,14 @@ inline void multiply_panel(const Compute& compute, const Product& p, const Matri
     const KernelTable& k = *compute.kernels;
     const GemmQ8Fn gemm = matrix.is_interleaved ? k.gemm_tiles_q8[type] : k.gemm_q8[type];
     const DotRowsQ8Fn dot = matrix.is_interleaved ? k.dot_tiles_q8[type] : k.dot_rows_q8[type];
-    if (is_gemm(p, matrix) && gemm != nullptr) {
+    if (is_gemm(compute, p, matrix) && gemm != nullptr) {
       gemm(&w, begin, end, q8, p.n, p.n, y, ldy, panel);
     } else {
       dot(&w, begin, end, q8, p.n, p.n, y, ldy);
     }
     return;
   }
-  if (!is_gemm(p, matrix)) {
+  if (!is_gemm(compute, p, matrix)) {
     compute.kernels->dot_rows[type](&w, begin, end, p.x, p.ldx, p.n, y, ldy);
     return;
   }
@@ -184,7 +189,7 @@ inline void multiply_task(const Compute& compute, const Product& p, const Q8Chun
   float* first = panel + compute.scratch_size - 2 * rows * p.n;  // (n, rows)
   float* second = first + rows * p.n;                            // (n, rows)
   float* out = p.y + begin;                                      // (n, rows)
-  if (!is_gemm(p, *p.w) && p.up == nullptr) {
+  if (!is_gemm(compute, p, *p.w) && p.up == nullptr) {
     multiply_panel(compute, p, *p.w, q8, begin, end, later, out, p.ldy, panel);
     return;
   }
@@ -271,7 +276,7 @@ inline void multiply(const Compute& compute, std::span<const Product> products) 
   int64_t work = 0;
   for (size_t i = 0; i < products.size(); ++i) {
     const Product& p = products[i];
-    if (p.n > 0) tasks += ceil_div(p.w->rows, panel_rows(p, threads));
+    if (p.n > 0) tasks += ceil_div(p.w->rows, panel_rows(compute, p));
     work += p.n * p.w->rows * p.w->cols;
     compute.plan[i].task_end = tasks;
   }
@@ -287,7 +292,7 @@ inline void multiply(const Compute& compute, std::span<const Product> products) 
         [](int64_t t, const PlannedProduct& planned) { return t < planned.task_end; });
     const auto i = static_cast<size_t>(plan - first);
     const Product& p = products[i];
-    const int64_t rows = panel_rows(p, threads);
+    const int64_t rows = panel_rows(compute, p);
     const int64_t begin = (number - (i == 0 ? 0 : first[i - 1].task_end)) * rows;
     return Task{i, begin, std::min(begin + rows, p.w->rows)};
   };

@@ -33,9 +33,9 @@ namespace pensee {
 // computes for each of them, bit for bit, what a pass of one token does.
 inline constexpr int64_t kMaxDraft = std::min({int64_t{8}, kGemmRows - 2, kAbsorbedTokens - 2});
 
-// Sequences that one pass of Sequence::decode_together() reads a token for at most: from kGemmRows
-// tokens on products are computed in another way, and differ in their last digits.
-inline constexpr int64_t kMaxTogether = kGemmRows - 1;
+// Sequences that one pass of Sequence::decode_together() reads a token for at most: with so many,
+// nearly all of a pass is arithmetic.
+inline constexpr int64_t kMaxTogether = 64;
 
 class Sequence;
 
@@ -155,7 +155,7 @@ class Sequence {
     const int64_t n = state_.mtp_catch_up(token);
     if (n == 0) return std::optional<std::span<const float>>();
     const MtpWeights& w = *model().weights().mtp;
-    state_.pass().head(w.norm, w.head, n - 1, 1, state_.logit_rows());
+    state_.pass().head(state_.pass().compute(), w.norm, w.head, n - 1, 1, state_.logit_rows());
     return std::optional(std::span<const float>(state_.logit_rows(), logits().size()));
   }
   // While it rests, the layer of multi-token prediction costs nothing. It will know nothing of the
@@ -264,17 +264,22 @@ class Sequence {
       const float* x = pass.x(static_cast<int64_t>(i));
       next[i].sequence->state_.after_pass(pass, {&tokens[i], 1}, x);
     }
-    pass.logits(0, static_cast<int64_t>(n), state_.logit_rows());
     const Result<void> done = state_.finish_pass(1);
-    for (size_t i = 0; i < n; ++i) {
-      Sequence& s = *next[i].sequence;
-      if (done) {
-        s.state_.take_logits(state_, static_cast<int64_t>(i));
-      } else if (&s != this) {
-        s.truncate(s.length() - 1);
+    if (!done) {
+      for (const NextToken& other : next.subspan(1)) {
+        other.sequence->truncate(other.sequence->length() - 1);
+      }
+      return done;
+    }
+    const int64_t most = std::min(SequenceState::kLogitRows, state_.options().chunk);
+    for (int64_t first = 0; first < int64_t(n); first += most) {
+      const int64_t rows = std::min(most, int64_t(n) - first);
+      pass.logits(first, rows, state_.logit_rows(), true);
+      for (int64_t i = 0; i < rows; ++i) {
+        next[static_cast<size_t>(first + i)].sequence->state_.take_logits(state_, i);
       }
     }
-    return done;
+    return {};
   }
 
   // Hands over the logits of the chunk of n tokens just computed.
