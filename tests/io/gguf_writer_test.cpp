@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -111,6 +112,46 @@ TEST_CASE("a GGUF file that was stopped anywhere goes on, and is the same") {
     CHECK(writer.tensors_done() == expected);
     write_rest(writer, 7);
     CHECK(pensee_test::read_file(path) == whole);
+  }
+}
+
+TEST_CASE("a GGUF file larger than what is written at a time goes on where it was stopped") {
+  const TempDir dir;
+  const std::string path = dir.file("m.gguf");
+  const std::string part = GgufWriter::part_path(path);
+  const std::vector<int64_t> sizes = {(3 << 20) + 5, 7, 2 << 20, 6 << 20};
+  const auto bytes_of = [&](size_t i) {
+    return counting(static_cast<size_t>(sizes[i]), static_cast<int>(50 * i));
+  };
+  GgufHeader header;
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    REQUIRE(header.add_tensor(std::to_string(i), DType::kI8, {{sizes[i]}, 1}).ok());
+  }
+  {
+    GgufWriter writer = open_writer(path, header);
+    for (size_t i = 0; i < 2; ++i) REQUIRE(writer.write(bytes_of(i)).ok());
+    const auto begun = bytes_of(2);
+    REQUIRE(writer.write(std::span(begun).first(1000)).ok());
+    CHECK(writer.tensors_done() == 2);
+    // Whole pieces of 2 MB are there, the others when the writer goes.
+    CHECK(std::filesystem::file_size(part) == 2 << 20);
+  }
+  CHECK(std::filesystem::file_size(part) > (3 << 20) + 12 + 1000);
+  GgufWriter writer = open_writer(path, header);
+  CHECK(writer.tensors_done() == 2);
+  for (size_t i = 2; i < sizes.size(); ++i) {
+    const auto bytes = bytes_of(i);
+    constexpr size_t kStep = 700'001;
+    for (size_t at = 0; at < bytes.size(); at += kStep) {
+      REQUIRE(writer.write(std::span(bytes).subspan(at, std::min(kStep, bytes.size() - at))).ok());
+    }
+  }
+  REQUIRE(writer.finish().ok());
+  const auto file = GgufFile::open(path);
+  REQUIRE_MESSAGE(file.ok(), file.error().message);
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    const pensee::TensorView& view = (*file)->tensors()[i];
+    CHECK(std::ranges::equal(std::span(view.data, view.bytes), bytes_of(i)));
   }
 }
 

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -49,12 +50,17 @@ class GgufWriter {
       : path_(std::move(other.path_)),
         header_(std::move(other.header_)),
         fd_(std::exchange(other.fd_, -1)),
+        at_(other.at_),
+        waiting_(std::move(other.waiting_)),
+        must_sync_(other.must_sync_),
         done_(other.done_),
         written_(other.written_) {}
   GgufWriter& operator=(GgufWriter&&) = delete;
   // What was written stays, for another attempt.
   ~GgufWriter() {
-    if (fd_ >= 0) ::close(fd_);
+    if (fd_ < 0) return;
+    static_cast<void>(flush());  // what is missing will be written by that attempt
+    ::close(fd_);
   }
 
   [[nodiscard]] const GgufHeader& header() const noexcept { return header_; }
@@ -82,12 +88,16 @@ class GgufWriter {
                                             std::to_string(header_.tensors().size()) +
                                             " tensors, found " + std::to_string(done_)};
     }
+    PENSEE_RETURN_IF_ERROR(flush());
     if (::fsync(fd_) != 0) return failure("write", errno);
     if (std::rename(part_path(path_).c_str(), path_.c_str()) != 0) return failure("rename", errno);
     return {};
   }
 
  private:
+  // The file's pages in memory are as large as what is written at a time: a huge page of the file.
+  static constexpr uint64_t kPieceBytes = uint64_t{2} << 20;
+
   GgufWriter(std::string path, GgufHeader header)
       : path_(std::move(path)), header_(std::move(header)) {}
 
@@ -125,7 +135,7 @@ class GgufWriter {
       }
     }
     if (::ftruncate(fd_, static_cast<off_t>(kept)) != 0) return failure("shorten", errno);
-    if (::lseek(fd_, 0, SEEK_END) < 0) return failure("write", errno);
+    at_ = kept;
     if (kept == 0) PENSEE_RETURN_IF_ERROR(append(std::as_bytes(std::span(encoded))));
     return close_full_tensors();
   }
@@ -141,13 +151,32 @@ class GgufWriter {
     return true;
   }
 
+  // Behind what is there, as soon as it fills a piece.
   Result<void> append(std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
-      const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+      const uint64_t room = kPieceBytes - (at_ + waiting_.size()) % kPieceBytes;
+      const auto taken = bytes.first(static_cast<size_t>(std::min<uint64_t>(room, bytes.size())));
+      waiting_.insert(waiting_.end(), taken.begin(), taken.end());
+      bytes = bytes.subspan(taken.size());
+      if (taken.size() == room) PENSEE_RETURN_IF_ERROR(flush());
+    }
+    return {};
+  }
+
+  Result<void> flush() {
+    std::span<const std::byte> bytes = waiting_;
+    for (uint64_t at = at_; !bytes.empty();) {
+      const ssize_t n = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(at));
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) return failure("write", errno);
       bytes = bytes.subspan(static_cast<size_t>(n));
+      at += static_cast<uint64_t>(n);
     }
+    // So that what the size of the file promises is there after a crash of the machine too.
+    if (must_sync_ && ::fdatasync(fd_) != 0) return failure("write", errno);
+    must_sync_ = false;
+    at_ += waiting_.size();
+    waiting_.clear();
     return {};
   }
 
@@ -157,9 +186,8 @@ class GgufWriter {
     while (done_ < tensors.size() && written_ == tensors[done_].bytes) {
       const uint64_t end = tensors[done_].offset + tensors[done_].bytes;
       const std::vector<std::byte> zeros(static_cast<size_t>(GgufHeader::padded(end) - end));
+      must_sync_ = true;
       PENSEE_RETURN_IF_ERROR(append(zeros));
-      // So that what the size of the file promises is there after a crash of the machine too.
-      if (::fdatasync(fd_) != 0) return failure("write", errno);
       ++done_;
       written_ = 0;
     }
@@ -175,8 +203,11 @@ class GgufWriter {
   std::string path_;
   GgufHeader header_;
   int fd_ = -1;
-  size_t done_ = 0;       // whole tensors
-  uint64_t written_ = 0;  // bytes of the tensor after them
+  uint64_t at_ = 0;                 // bytes of the file that are written
+  std::vector<std::byte> waiting_;  // those after them
+  bool must_sync_ = false;          // a tensor ends among them
+  size_t done_ = 0;                 // whole tensors
+  uint64_t written_ = 0;            // bytes of the tensor after them
 };
 
 }  // namespace pensee
