@@ -35,6 +35,17 @@ TEST_CASE("a scale that fits exactly is found") {
   CHECK(fit_scale<Integers<-8, 7>>(zeros.data(), 8) == 0.0F);
 }
 
+TEST_CASE("numbers too small for levels count as zeros") {
+  std::vector<float> x(16, 0.0F);
+  for (const float peak : {1e-45F, 1.2e-38F, 9e-38F, 1e-35F, 9e-31F}) {
+    x[5] = peak;
+    x[9] = -peak;
+    CHECK(fit_scale<Integers<-32, 31>>(x.data(), 16) == 0.0F);
+  }
+  x[5] = 1e-15F;
+  CHECK(fit_scale<Integers<-32, 31>>(x.data(), 16) != 0.0F);
+}
+
 TEST_CASE("a scale and minimum that fit exactly are found") {
   const std::vector<float> q = {0, 15, 3, 7, 12, 1, 9, 4};
   for (const auto& [scale, min] : {std::pair{0.5F, -2.0F}, {0.5F, 4.0F}, {2.0F, -40.0F}}) {

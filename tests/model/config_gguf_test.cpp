@@ -146,6 +146,12 @@ TEST_CASE("deepseek2 with softmax scores is DeepSeek-V2") {
   keys.erase("deepseek2.expert_gating_func");  // as in files older than V3
   CHECK(good(keys).model_type == "deepseek_v2");
   CHECK(good(keys).topk_method == TopkMethod::kGreedy);
+  // Files of the large DeepSeek-V2 are older than the key for its groups.
+  keys["deepseek2.expert_count"] = 160U;
+  CHECK(good(keys).topk_method == TopkMethod::kGroupLimitedGreedy);
+  CHECK(good(keys).n_group == 8);
+  CHECK(good(keys).topk_group == 3);
+  keys["deepseek2.expert_count"] = 256U;
   keys["deepseek2.expert_gating_func"] = 1U;
   keys["deepseek2.expert_group_count"] = 8U;
   keys["deepseek2.expert_group_used_count"] = 3U;

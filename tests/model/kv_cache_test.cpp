@@ -91,6 +91,21 @@ TEST_CASE("the sizes of DeepSeek-R1's rows") {
   CHECK(bytes(CacheType::kQ8) == 612);
 }
 
+TEST_CASE("a cache that cannot be addressed is refused") {
+  Config config;
+  config.family = ModelFamily::kLlama;
+  config.n_layers = 1024;
+  config.n_kv_heads = 4096;
+  config.head_dim = 4096;
+  for (const CacheType type : kCacheTypes) {
+    for (const int64_t capacity : {int64_t{1} << 28, int64_t{1} << 60}) {
+      Arena measure;
+      (void)KvCache::layout(measure, config, capacity, type);
+      CHECK(measure.overflow());
+    }
+  }
+}
+
 TEST_CASE("types go by their names") {
   for (const CacheType type : kCacheTypes) {
     CHECK(cache_type_from_name(cache_type_name(type)).value() == type);

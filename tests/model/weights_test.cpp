@@ -10,6 +10,7 @@
 
 #include "golden.hpp"
 #include "io/files.hpp"
+#include "io/gguf_bytes.hpp"
 #include "pensee/model/read_config.hpp"
 
 namespace pensee {
@@ -100,6 +101,70 @@ TEST_CASE("scales of another shape or type are refused") {
   BreakableCheckpoint integers;
   integers.header.at(kScales).at("dtype") = "I32";
   check_names(integers.load(), {kScales, "expected dtype", "I32"});
+}
+
+TEST_CASE("scales may be of 16 bits") {
+  BreakableCheckpoint file;
+  auto& entry = file.header.at(kScales);
+  const size_t begin = file.begin(kScales);
+  const size_t end = entry.at("data_offsets").at(1).get<size_t>();
+  const size_t middle = begin + (end - begin) / 2;
+  for (size_t i = begin; i < middle; i += sizeof(uint16_t)) {
+    const uint16_t one = 0x3f80;
+    std::memcpy(file.data.data() + i, &one, sizeof(one));
+  }
+  entry.at("dtype") = "BF16";
+  entry.at("data_offsets") = {begin, middle};
+  file.header["unused"] = {
+      {"dtype", "U8"}, {"shape", {end - middle}}, {"data_offsets", {middle, end}}};
+  CHECK(file.load().empty());
+  const uint16_t infinity = 0x7f80;
+  std::memcpy(file.data.data() + begin, &infinity, sizeof(infinity));
+  check_names(file.load(), {kScales, "finite", "scale 0"});
+}
+
+// The message of loading a llama of one layer from a GGUF file, with one more tensor.
+std::string load_with(const std::string& extra) {
+  using pensee_test::key;
+  pensee_test::GgufParts parts;
+  parts.keys = {
+      key("general.architecture", "llama"),
+      key("llama.block_count", 1U),
+      key("llama.context_length", 16U),
+      key("llama.embedding_length", 8U),
+      key("llama.feed_forward_length", 8U),
+      key("llama.attention.head_count", 1U),
+      key("llama.attention.layer_norm_rms_epsilon", GgufType::kF32, pensee_test::raw(1e-5F))};
+  uint64_t offset = 0;
+  for (const std::string& name :
+       {std::string("output_norm.weight"), std::string("blk.0.attn_norm.weight"),
+        std::string("blk.0.ffn_norm.weight"), extra}) {
+    if (name.empty()) continue;
+    parts.tensors.push_back(pensee_test::tensor(name, {8}, 0, offset));
+    offset += 32;
+  }
+  for (const char* name :
+       {"token_embd", "blk.0.attn_q", "blk.0.attn_k", "blk.0.attn_v", "blk.0.attn_output",
+        "blk.0.ffn_gate", "blk.0.ffn_up", "blk.0.ffn_down"}) {
+    parts.tensors.push_back(pensee_test::tensor(std::string(name) + ".weight", {8, 8}, 0, offset));
+    offset += 256;
+  }
+  parts.data_bytes = offset;
+  const pensee_test::TempDir directory;
+  directory.write("m.gguf", pensee_test::gguf(parts));
+  const auto checkpoint = Checkpoint::open(directory.file("m.gguf"));
+  REQUIRE_MESSAGE(checkpoint.ok(), checkpoint.error().message);
+  const auto config = read_config(**checkpoint);
+  REQUIRE_MESSAGE(config.ok(), config.error().message);
+  const auto weights = Weights::load(**checkpoint, *config, {});
+  return weights ? "" : weights.error().message;
+}
+
+TEST_CASE("a GGUF file whose layers have biases that nothing would add is refused") {
+  CHECK(load_with("").empty());
+  CHECK(load_with("blk.1.attn_q.bias").empty());  // no layer of the model
+  CHECK(load_with("other.bias").empty());
+  check_names(load_with("blk.0.attn_q.bias"), {"m.gguf", "blk.0.attn_q.bias", "architecture"});
 }
 
 TEST_CASE("matrices of another shape or type are refused") {

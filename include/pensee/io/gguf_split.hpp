@@ -1,6 +1,7 @@
 // Models in several GGUF files: how their parts are named and numbered.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <limits>
@@ -54,11 +55,13 @@ struct GgufPartName {
   return part;
 }
 
-// How many parts the model of `file` has: 1 if its metadata does not tell.
+// How many parts the model of `file` has: 1 if its metadata does not tell, or tells of 0, as files
+// do whose parts were merged.
 [[nodiscard]] inline Result<int64_t> gguf_part_count(const GgufFile& file) {
   const auto value = file.metadata().find(kGgufSplitCount);
   if (!value) return int64_t{1};
-  return value->as_int(1, kMaxGgufParts);
+  PENSEE_ASSIGN_OR_RETURN(const int64_t count, value->as_int(0, kMaxGgufParts));
+  return std::max<int64_t>(count, 1);
 }
 
 // Checks that `file` is what its name says.

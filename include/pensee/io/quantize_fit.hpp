@@ -68,9 +68,11 @@ template <class Levels>
 // scale that is best for the levels thus chosen.
 template <class Levels>
 [[nodiscard]] float fit_scale(const float* x, int n) noexcept {
-  constexpr int kSteps = 9;      // to either side of an end
-  constexpr float kStep = 0.1F;  // of a level
+  constexpr int kSteps = 9;             // to either side of an end
+  constexpr float kStep = 0.1F;         // of a level
+  constexpr float kLeastPeak = 1e-30F;  // below it levels times the inverse are infinite
   const float peak = peak_of(x, n);
+  if (std::fabs(peak) < kLeastPeak) return 0.0F;
   const float inverse_peak = inverse_of(peak);
   float best = 0.0F;
   float best_gain = 0.0F;  // by how much the error is less than that of zeros

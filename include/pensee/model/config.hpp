@@ -55,8 +55,8 @@ inline constexpr unsigned kSaysBias = kAll & ~kQwen2;  // Qwen2 has biases witho
 // families, PENSEE_CONFIG_ALIASES their other keys), but sizes without which nothing can be loaded
 // are required (kRequired), and no q_lora_rank means none. `null` means 0 where 0 is allowed. The
 // limits keep products of sizes in int64: all expert weights of all layers, in float32, stay below
-// 2^63 bytes, and so does a cache of max_position_embeddings tokens. The experts' fields are
-// checked against each other only if has_moe().
+// 2^63 bytes, and so does a cache of one token. The experts' fields are checked against each other
+// only if has_moe().
 //
 // X(member, key, families, value when absent, least, most)
 #define PENSEE_CONFIG_INTS(X)                                                                     \

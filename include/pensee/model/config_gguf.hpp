@@ -152,8 +152,13 @@ inline Result<void> add_deepseek_experts(const Source& source, Json& json) {
     if (groups == 0) json["n_group"] = has_groups ? 8 : 1;
     if (groups == 0) json["topk_group"] = has_groups ? 4 : 1;
   } else {
+    // Likewise, of 160 experts: 8 groups, of which 3 are chosen.
+    constexpr int64_t kExpertsInGroups = 160;
+    const bool has_groups = groups == 0 && json["n_routed_experts"] == kExpertsInGroups;
+    if (has_groups) json["n_group"] = 8;
+    if (has_groups) json["topk_group"] = 3;
     json["model_type"] = "deepseek_v2";
-    json["topk_method"] = groups > 1 ? "group_limited_greedy" : "greedy";
+    json["topk_method"] = groups > 1 || has_groups ? "group_limited_greedy" : "greedy";
   }
   if (!json.contains("n_routed_experts")) json["n_routed_experts"] = 0;
   json["num_key_value_heads"] = json["num_attention_heads"];

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <string_view>
 
@@ -90,7 +91,13 @@ struct KvCache {
     cache.row_size =
         cache.second + whole_blocks(config.has_mla() ? config.qk_rope_head_dim : config.head_dim);
     cache.row_bytes = dtype_row_bytes(cache_dtype(type), cache.row_size);
-    cache.data = arena.take<std::byte>(config.n_layers * cache.planes * capacity * cache.row_bytes);
+    int64_t rows = 0;
+    int64_t bytes = 0;
+    if (__builtin_mul_overflow(config.n_layers * cache.planes, capacity, &rows) ||
+        __builtin_mul_overflow(rows, cache.row_bytes, &bytes)) {
+      bytes = std::numeric_limits<int64_t>::max();  // which the arena refuses
+    }
+    cache.data = arena.take<std::byte>(bytes);
     return cache;
   }
 

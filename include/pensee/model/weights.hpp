@@ -6,6 +6,8 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "pensee/base/tensor_view.hpp"
@@ -145,9 +147,8 @@ class WeightReader {
   Result<void> vector(std::string_view hf, int64_t size, std::vector<float>& out) {
     PENSEE_ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_.require(name(hf)));
     PENSEE_RETURN_IF_ERROR(expect(tensor, {{size}, 1}));
-    if (tensor.dtype == DType::kF8E4M3 || is_block_type(tensor.dtype)) {
-      return error(tensor, "expected F32, F16 or BF16", std::string(dtype_name(tensor.dtype)));
-    }
+    PENSEE_RETURN_IF_ERROR(expect_plain(tensor));
+    if (tensor.name.ends_with(kBias)) biases_.emplace(tensor.name);
     out.resize(static_cast<size_t>(size));
     for (size_t i = 0; i < out.size(); ++i) {
       out[i] = element(tensor, i);
@@ -245,6 +246,21 @@ class WeightReader {
     return moe(c, *out.moe);
   }
 
+  // GGUF files do not say whether there are biases, and no layer may lose one silently.
+  // kUnsupported for one of the first n_layers that has not been read.
+  [[nodiscard]] Result<void> refuse_other_biases(int64_t n_layers) const {
+    if (scheme_ != NamingScheme::kGguf) return {};
+    for (const TensorView& tensor : checkpoint_.tensors()) {
+      if (!tensor.name.ends_with(kBias) || biases_.contains(tensor.name)) continue;
+      for (int64_t i = 0; i < n_layers; ++i) {
+        if (!tensor.name.starts_with(layer_tensor_name(scheme_, i, ""))) continue;
+        return unsupported(std::string(tensor.file) + ": tensor " + std::string(tensor.name) +
+                           ": a bias that models of this architecture do not have here");
+      }
+    }
+    return {};
+  }
+
   // The layer of multi-token prediction, at the index after the last one. Where it has no embedding
   // or head of its own, those of the model are its own.
   Result<void> mtp(const Config& c, MtpWeights& out) {
@@ -264,6 +280,8 @@ class WeightReader {
   }
 
  private:
+  static constexpr std::string_view kBias = ".bias";
+
   // One matrix of every expert: each in its own tensor, as in Hugging Face's files and old GGUF
   // files, or all in one.
   Result<void> experts(const std::string& part, int64_t rows, int64_t cols,
@@ -311,6 +329,11 @@ class WeightReader {
     return {};
   }
 
+  static Result<void> expect_plain(const TensorView& tensor) {
+    if (tensor.dtype != DType::kF8E4M3 && !is_block_type(tensor.dtype)) return {};
+    return error(tensor, "expected dtype F32, F16 or BF16", std::string(dtype_name(tensor.dtype)));
+  }
+
   static float element(const TensorView& tensor, size_t i) {
     if (tensor.dtype == DType::kF32) {
       float value;
@@ -326,12 +349,10 @@ class WeightReader {
     PENSEE_ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_.require(name));
     const Shape shape{{ceil_div(out.rows, kScaleBlock), ceil_div(out.cols, kScaleBlock)}, 2};
     PENSEE_RETURN_IF_ERROR(expect(tensor, shape));
-    if (tensor.dtype != DType::kF32) {
-      return error(tensor, "expected dtype F32", std::string(dtype_name(tensor.dtype)));
-    }
+    PENSEE_RETURN_IF_ERROR(expect_plain(tensor));
     std::vector<float> values(static_cast<size_t>(shape[0] * shape[1]));
-    std::memcpy(values.data(), tensor.data, tensor.bytes);
     for (size_t i = 0; i < values.size(); ++i) {
+      values[i] = element(tensor, i);
       if (!std::isfinite(values[i])) {
         return error(tensor, "expected finite scales",
                      "scale " + std::to_string(i) + " is " + std::to_string(values[i]));
@@ -345,13 +366,15 @@ class WeightReader {
   const Checkpoint& checkpoint_;
   NamingScheme scheme_;
   Weights& weights_;
-  int64_t layer_ = -1;  // none yet
+  int64_t layer_ = -1;                           // none yet
+  std::unordered_set<std::string_view> biases_;  // those read
 };
 
-// Every tensor of the model that the configuration asks for; others are left alone. The layer of
+// Every tensor of the model that the configuration asks for; others are left alone, but for biases
+// of a GGUF file. The layer of
 // multi-token prediction may be missing, as it often is in converted files, and is read as a whole
 // where it is not; and if it alone had experts, nobody would have checked their numbers. Errors:
-// kNotFound, kCorruptFile, kCancelled.
+// kNotFound, kCorruptFile, kUnsupported, kCancelled.
 inline Result<Weights> Weights::load(const Checkpoint& checkpoint, const Config& config,
                                      const LoadProgress& progress) {
   Weights weights;
@@ -374,6 +397,7 @@ inline Result<Weights> Weights::load(const Checkpoint& checkpoint, const Config&
     PENSEE_RETURN_IF_ERROR(report_progress(progress, done, checkpoint.source()));
     PENSEE_RETURN_IF_ERROR(reader.layer(config, i, weights.layers.emplace_back()));
   }
+  PENSEE_RETURN_IF_ERROR(reader.refuse_other_biases(config.n_layers));
   reader.enter_layer(config.n_layers);
   const bool is_checked = config.has_moe() || !config.is_moe_layer(config.n_layers);
   if (config.num_nextn_predict_layers > 0 && is_checked && reader.has("eh_proj.weight")) {
