@@ -68,7 +68,7 @@ const char* pensee_version_string(void) {
 
 int32_t pensee_has_feature(const char* name) {
   if (name == nullptr) return 0;
-  for (const char* known : {"safetensors", "fp8"}) {
+  for (const char* known : {"safetensors", "gguf", "fp8"}) {
     if (std::strcmp(name, known) == 0) return 1;
   }
   int32_t found = 0;

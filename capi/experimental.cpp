@@ -59,21 +59,26 @@ pensee_status pensee_session_logits(pensee_session* session, const float** logit
 pensee_status pensee_session_step_many(pensee_session* const* sessions, size_t n,
                                        pensee_event* const* events, pensee_status* statuses,
                                        pensee_error** error) {
-  std::vector<Session*> cores;
+  std::span<pensee_status> codes;
+  bool may_be_half_made = false;
+  bool returned = false;
   const pensee_status status = guard(error, [&]() -> Result<void> {
+    PENSEE_ASSIGN_OR_RETURN(codes, span_of(statuses, n, "statuses"));
     PENSEE_ASSIGN_OR_RETURN(const auto given, span_of(sessions, n, "sessions"));
     PENSEE_ASSIGN_OR_RETURN(const auto outs, span_of(events, n, "events"));
-    PENSEE_ASSIGN_OR_RETURN(const auto codes, span_of(statuses, n, "statuses"));
+    std::vector<Session*> cores;
+    cores.reserve(n);
     for (size_t i = 0; i < n; ++i) {
       PENSEE_REQUIRE(given[i]);
       PENSEE_REQUIRE(outs[i]);
       PENSEE_RETURN_IF_ERROR(check_size<pensee_event>(outs[i]->struct_size));
       cores.push_back(given[i]->session.get());
     }
+    for (size_t i = 0; i < n; ++i) given[i]->reply_is_fresh = false;
+    may_be_half_made = true;
     std::vector<Result<Event>> results = step_many(cores);
     Result<void> first;
     for (size_t i = 0; i < n; ++i) {
-      given[i]->reply_is_fresh = false;
       codes[i] = PENSEE_OK;
       Result<void> written;
       if (results[i]) {
@@ -86,8 +91,13 @@ pensee_status pensee_session_step_many(pensee_session* const* sessions, size_t n
       codes[i] = static_cast<pensee_status>(written.error().status);
       if (first) first = std::move(written);
     }
+    returned = true;
     return first;
   });
+  if (returned) return status;
+  std::fill(codes.begin(), codes.end(), status);
+  // As guard_reply() says.
+  for (size_t i = 0; may_be_half_made && i < n; ++i) sessions[i]->session->abandon_reply();
   return status;
 }
 

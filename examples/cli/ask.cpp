@@ -1,6 +1,5 @@
 // ask and chat: questions, thoughts and answers.
 #include <iostream>
-#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -115,18 +114,11 @@ Result<int> converse(Session& session, const AskOptions& options, const std::str
   return reply.answer_end == AnswerEnd::kNone ? kNoAnswer : 0;
 }
 
-// All of standard input, without the newline at its end.
-std::string read_input() {
-  std::string text{std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
-  if (!text.empty() && text.back() == '\n') text.pop_back();
-  return text;
-}
-
 }  // namespace
 
 Result<int> run_ask(const AskOptions& options) {
   PENSEE_ASSIGN_OR_RETURN(const auto session, start_session(options));
-  const std::string prompt = options.prompt == "-" ? read_input() : options.prompt;
+  const std::string prompt = given_or_input(options.prompt);
   constexpr int kIndentation = 2;
   return converse(*session, options, prompt, kIndentation);
 }

@@ -145,7 +145,7 @@ Result<int> run_tokenize(const ModelOptions& options, const std::string& text) {
   PENSEE_ASSIGN_OR_RETURN(const auto checkpoint, open_checkpoint(options));
   PENSEE_ASSIGN_OR_RETURN(const std::optional<Tokenizer> tokenizer, load_tokenizer(*checkpoint));
   if (!tokenizer) return unsupported(checkpoint->source() + ": has no vocabulary, only token ids");
-  PENSEE_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, tokenizer->encode(text));
+  PENSEE_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, tokenizer->encode(given_or_input(text)));
   for (const int32_t id : ids) {
     write_out(std::to_string(id) + "\t" + quoted(tokenizer->token_bytes(id)) + "\n");
   }

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <iostream>
+#include <iterator>
 #include <utility>
 
 namespace pensee::cli {
@@ -29,6 +31,13 @@ bool error_is_terminal() {
 }
 bool input_is_terminal() {
   return isatty(STDIN_FILENO) == 1;
+}
+
+std::string given_or_input(const std::string& given) {
+  if (given != "-") return given;
+  std::string text{std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+  if (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
 }
 
 void write_out(std::string_view text) {

@@ -11,6 +11,9 @@ namespace pensee::cli {
 [[nodiscard]] bool error_is_terminal();
 [[nodiscard]] bool input_is_terminal();
 
+// `given`, or for "-" all of standard input, without the newline at its end.
+[[nodiscard]] std::string given_or_input(const std::string& given);
+
 // Both flush, so that text shows as it is made.
 void write_out(std::string_view text);
 void write_error(std::string_view text);

@@ -5,6 +5,7 @@ static void versions(void) {
   CHECK(pensee_version() == PENSEE_VERSION);
   CHECK(strcmp(pensee_version_string(), "0.1.0") == 0);
   CHECK(pensee_has_feature("safetensors") == 1);
+  CHECK(pensee_has_feature("gguf") == 1);
   CHECK(pensee_has_feature("fp8") == 1);
   CHECK(pensee_has_feature("reference") == 1);
   CHECK(pensee_has_feature("telepathy") == 0);

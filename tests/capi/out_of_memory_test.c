@@ -264,7 +264,9 @@ static pensee_status together(pensee_session* a, pensee_session* b, pensee_error
     if (status == PENSEE_OK) status = pensee_session_start(sessions[i], &options, error);
   }
   for (i = 0; i < 3 && status == PENSEE_OK; ++i) {
+    statuses[0] = statuses[1] = PENSEE_OK;
     status = pensee_session_step_many(sessions, 2, outs, statuses, error);
+    CHECK(status == PENSEE_OK || statuses[0] == status || statuses[1] == status);
   }
   CHECK(status != PENSEE_OK || events[0].token == events[1].token);
   CHECK(pensee_session_reset(a, NULL) == PENSEE_OK); /* needs no memory */

@@ -408,6 +408,7 @@ static void many(const pensee_model* model) {
   MUST(pensee_session_step_many(NULL, 0, NULL, NULL, &error));
   twice[0] = twice[1] = sessions[0];
   EXPECT(INVALID, "twice", pensee_session_step_many(twice, 2, outs, statuses, &error));
+  CHECK(statuses[0] == INVALID && statuses[1] == INVALID);
   twice[1] = NULL;
   EXPECT(INVALID, "", pensee_session_step_many(twice, 2, outs, statuses, &error));
   EXPECT(INVALID, "sessions", pensee_session_step_many(NULL, 2, outs, statuses, &error));

@@ -109,6 +109,9 @@ expect 0 ask --cache-type f32 --greedy "$question"
 expect 0 tokenize 'a<think>'
 has out '"<think>"'
 [ "$(wc -l <out)" -eq 2 ] || fail 'a<think> is not two tokens'
+cp out given
+echo 'a<think>' | "$program" tokenize - >out 2>err || fail 'text from standard input'
+cmp -s out given || fail 'the text from standard input has other tokens'
 expect 0 logits --ids 1,2,3 --out logits.npy
 header=$(head -c 128 logits.npy | tr -d '\0')
 case $header in *NUMPY*"'descr': '<f4'"*"'shape': (3, "*) ;; *) fail "npy header: $header" ;; esac
