@@ -307,6 +307,11 @@ TEST_CASE("a stop string ends the answer, never the thought") {
              .model = std::vector{kClose} + tokens_of("more") + std::vector{kEuro1, kEos}});
   CHECK(out.answer.empty());
   CHECK(out.reply.answer_end == AnswerEnd::kStopString);
+  // Complete only when a thought begins.
+  out = run({.options = {.stop = {"x" + kReplacement}},
+             .model = std::vector{kClose} + tokens_of("ax") + std::vector{kEuro1, kOpen}});
+  CHECK(out.answer == "a");
+  CHECK(out.reply.answer_end == AnswerEnd::kStopString);
 }
 
 TEST_CASE("a thought opened in the answer is thought, and delimiters never show") {

@@ -237,6 +237,11 @@ class PhaseController {
 
   void begin_thought(Token token) {
     const StopStrings::Found found = filter(flush(), Phase::kAnswer);
+    if (found.stopped) {
+      skip_thought();
+      emit(EventKind::kToken, Phase::kAnswer, found.text, token);
+      return end_answer(AnswerEnd::kStopString, {});
+    }
     emit(EventKind::kThoughtBegin, Phase::kAnswer, found.text + stop_.flush(), token);
     thought_end_ = ThoughtEnd::kNone;
     may_skip_ = false;
