@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -172,6 +173,24 @@ def test_async_replies(model: pensee.Model) -> None:
             await model.aask(QUESTION, temperature=-1)
 
     asyncio.run(run())
+
+
+def test_an_async_stream_left_early(model: pensee.Model) -> None:
+    faults: list[object] = []
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+        async for _ in model.astream(QUESTION, temperature=0):
+            break
+        session = model.session()
+        async with contextlib.aclosing(session.astream(QUESTION, temperature=0)) as events:
+            async for _ in events:
+                break
+        assert not session.is_replying
+        assert "42" in (await session.aask(QUESTION, temperature=0)).answer
+
+    asyncio.run(run())
+    assert not faults
 
 
 def test_a_cancelled_task_cancels_its_reply(

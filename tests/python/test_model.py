@@ -4,7 +4,9 @@ import copy
 import gc
 import logging
 import mmap
+import os
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy
@@ -65,6 +67,13 @@ def test_progress_of_a_load(caplog: pytest.LogCaptureFixture, tmp_path: Path) ->
     assert not (tmp_path / "copies").exists()
     with pytest.raises(pensee.PenseeError):
         pensee.load(bundled=True, repack_dir="a\0b")
+
+    # A log message names the folder, which need not be Unicode.
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
+    shutil.copytree(pensee.bundled_model(), odd)
+    with caplog.at_level(logging.DEBUG, logger="pensee"):
+        pensee.load(odd)
+    assert any(odd in record.getMessage() for record in caplog.records)
 
     class Enough(Exception):
         pass

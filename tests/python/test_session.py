@@ -140,6 +140,12 @@ def test_forks_with_seeds_go_their_own_ways(session: pensee.Session) -> None:
         fork.answer()
         texts.append(fork.reply.thought)
     assert texts[0] == texts[2] != texts[1]
+    session.reset()
+    replies = [
+        session.fork(seed=seed).ask(QUESTION, temperature=5.0, max_tokens=30).thought
+        for seed in (1, 2, 1)
+    ]
+    assert replies[0] == replies[2] != replies[1]
 
 
 def test_controls(model: pensee.Model) -> None:
@@ -154,7 +160,7 @@ def test_controls(model: pensee.Model) -> None:
     assert reply.answer_end is AnswerEnd.LENGTH and reply.usage.answer_tokens == 2
     reply = model.ask(QUESTION, temperature=0, max_tokens=3)
     assert reply.thought_end is ThoughtEnd.TRUNCATED
-    reply = model.ask(QUESTION, temperature=0, stop=["\\boxed"])
+    reply = model.ask(QUESTION, temperature=0, stop=(text for text in ["\\boxed"]))
     assert reply.answer_end is AnswerEnd.STOP_STRING and "boxed" not in reply.answer
     reply = model.ask(
         QUESTION, temperature=0, min_thought_tokens=200, extension_text="Wait", max_extensions=1
@@ -304,6 +310,34 @@ def test_ready_prompts(model: pensee.Model, session: pensee.Session) -> None:
     assert session.messages == []
 
 
+def test_a_thought_that_is_not_there(session: pensee.Session) -> None:
+    expected = session.ask(QUESTION, temperature=0, thinking=False)
+    session.reset()
+    assert session.think(QUESTION, temperature=0, thinking=False) == ""
+    assert session.answer() == expected.answer
+    assert session.reply.thought_end is ThoughtEnd.SKIPPED
+    with pytest.raises(pensee.WrongStateError):
+        session.think()
+
+
+def test_a_stream_left_behind_cancels_no_later_reply(session: pensee.Session) -> None:
+    left = session.stream(QUESTION, temperature=0)
+    while next(left).kind is not EventKind.THOUGHT_END:
+        pass
+    answer = session.answer()
+    session.add_message("user", QUESTION)
+    session.start(temperature=0)
+    session.step()
+    del left
+    assert session.is_replying
+    session.reset()
+    left = session.stream(QUESTION, temperature=0)
+    next(left)
+    session.close()
+    left.close()
+    assert "\\boxed{42}" in answer
+
+
 def test_leaving_a_loop_early_cancels(session: pensee.Session) -> None:
     for event in session.stream(QUESTION, temperature=0):
         if event.kind is EventKind.TOKEN:
@@ -325,8 +359,17 @@ def test_several_sessions_step_together(model: pensee.Model) -> None:
         events = pensee.step_many(left)
         left = [s for s, event in zip(left, events) if event.kind is not EventKind.DONE]
     assert [session.reply.answer for session in sessions] == expected
-    with pytest.raises(pensee.WrongStateError):
+    with pytest.raises(pensee.WrongStateError) as done:
         pensee.step_many(sessions)
+    assert list(done.value.events) == [None, None, None]
+    sessions[1].add_message("user", QUESTION)
+    sessions[1].start(temperature=0)
+    with pytest.raises(pensee.WrongStateError) as mixed:
+        pensee.step_many(sessions)
+    first, second, third = mixed.value.events
+    assert first is None and third is None and second is not None
+    sessions[1].answer()
+    assert sessions[1].reply.thought.startswith(second.text.strip())
     with pytest.raises(pensee.WrongStateError):
         pensee.step_many([sessions[0], sessions[0]])
     assert pensee.step_many([]) == []

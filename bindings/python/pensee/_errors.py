@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._types import Event
+
 
 class PenseeError(Exception):
-    """The base of all errors of this package. `status` is the number that the C interface has."""
+    """The base of all errors of this package. `status` is the number that the C interface has;
+    `events` is for `step_many()`."""
 
     status: int = 10
+    events: Sequence[Event | None] = ()
 
 
 class InvalidArgumentError(PenseeError, ValueError):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from . import _core, _jinja
-from ._errors import InvalidArgumentError
+from ._errors import InvalidArgumentError, error_of
 from ._session import Session, _event, _utf8
 from ._types import Event, MemoryEstimate, ModelInfo, Prompt, Reply
 from ._wire import cache_type_code, speculation_code
@@ -39,8 +40,8 @@ def load(
     repack_dir: str | os.PathLike[str] | None = None,
     progress: bool | Callable[[float], object] = False,
 ) -> Model:
-    """Loads a checkpoint: a directory as Hugging Face has it, or a .safetensors file in one. With
-    `bundled`, the small R1 of the package.
+    """Loads a checkpoint: a directory as Hugging Face has it, a .safetensors file in one, or a GGUF
+    file, of several the first. With `bundled`, the small R1 of the package.
 
     `n_threads` 0: one for each hardware thread. `read_ahead`: files are read into memory, by all
     threads, before this returns; else parts of them when they are first used. `repack_dir`: a
@@ -93,8 +94,16 @@ def estimate_memory(
 
 
 def step_many(sessions: Sequence[Session]) -> list[Event]:
-    """One step of each of several sessions of one model, which may work on them together."""
-    return [_event(event) for event in _core.Session.step_many([s._core for s in sessions])]
+    """One step of each of several sessions of one model, which may work on them together. If any
+    fails, the first one's error is raised; its attribute `events` is the list, with None for each
+    that failed."""
+    found, status, message = _core.Session.step_many([s._core for s in sessions])
+    events = [None if event is None else _event(event) for event in found]
+    if status != 0:
+        error = error_of(status, message)
+        error.events = events
+        raise error
+    return cast("list[Event]", events)
 
 
 class Tokenizer:
@@ -183,7 +192,7 @@ class Model:
         with self.session() as session:
             return session.ask(prompt, **options)
 
-    def stream(self, prompt: Prompt, **options: Unpack[ReplyOptions]) -> Iterator[Event]:
+    def stream(self, prompt: Prompt, **options: Unpack[ReplyOptions]) -> Generator[Event, None, None]:
         """The same, event by event; see `Session.stream()`."""
         with self.session() as session:
             yield from session.stream(prompt, **options)
@@ -195,11 +204,12 @@ class Model:
 
     async def astream(
         self, prompt: Prompt, **options: Unpack[ReplyOptions]
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """`stream()` with its work in threads; see `Session.astream()`."""
         with self.session() as session:
-            async for event in session.astream(prompt, **options):
-                yield event
+            async with contextlib.aclosing(session.astream(prompt, **options)) as events:
+                async for event in events:
+                    yield event
 
     def apply_chat_template(
         self,
@@ -215,14 +225,16 @@ class Model:
         that it understands.
 
         The prompt is one text, in which nobody can tell the template's control words from those in a
-        message. Messages with any, but for assistants' thoughts, raise `InvalidArgumentError`.
+        message. Messages with any, but for the delimiters of assistants' thoughts, raise
+        `InvalidArgumentError`.
         """
         for i, message in enumerate(messages):
             content = message["content"]
+            if message["role"] == "assistant":
+                for delimiter in (self._info.thought_open, self._info.thought_close):
+                    content = content.replace(delimiter, "\n") if delimiter else content
             plain = self._tokenizer.encode(content)
-            if message["role"] != "assistant" and plain != self._tokenizer.encode(
-                content, parse_special=True
-            ):
+            if plain != self._tokenizer.encode(content, parse_special=True):
                 raise InvalidArgumentError(f"content of message {i}: has a control word of the model")
         template, tokens = _jinja.template_and_tokens(self._path, chat_template)
         given = {**tokens, "add_generation_prompt": add_generation_prompt, **variables}

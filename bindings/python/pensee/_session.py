@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from . import _core
@@ -121,10 +121,11 @@ class Session:
             raise
         return self.reply
 
-    def stream(self, prompt: Prompt, **options: Unpack[ReplyOptions]) -> Iterator[Event]:
+    def stream(self, prompt: Prompt, **options: Unpack[ReplyOptions]) -> Generator[Event, None, None]:
         """The same, event by event, the last of kind `DONE`. A loop that is left early cancels the
         reply."""
         self._begin(prompt, options)
+        reply = self._core.n_replies()
         try:
             while True:
                 event = self.step()
@@ -132,7 +133,7 @@ class Session:
                 if event.kind is EventKind.DONE:
                     return
         finally:
-            self._core.abandon()
+            self._core.abandon(reply)
 
     def think(self, prompt: Prompt | None = None, **options: Unpack[ReplyOptions]) -> str:
         """Begins the reply to `prompt`, or goes on with the one under way, and runs to the end of its
@@ -161,9 +162,12 @@ class Session:
 
     async def astream(
         self, prompt: Prompt, **options: Unpack[ReplyOptions]
-    ) -> AsyncIterator[Event]:
-        """`stream()` with its work in threads. If the task is cancelled, so is the reply."""
+    ) -> AsyncGenerator[Event, None]:
+        """`stream()` with its work in threads. If the task is cancelled, so is the reply. Python
+        cleans up behind an `async for` that is left early only later: until then the reply is under
+        way, unless the stream is in a `contextlib.aclosing()`."""
         self._begin(prompt, options)
+        reply = self._core.n_replies()
         try:
             while True:
                 event = await self._in_thread(self.step)
@@ -171,7 +175,7 @@ class Session:
                 if event.kind is EventKind.DONE:
                     return
         finally:
-            self._core.abandon()
+            self._core.abandon(reply)
 
     # --- Token by token ---
 
@@ -243,14 +247,15 @@ class Session:
     # --- Copies ---
 
     def fork(self, *, seed: int | None = None) -> Session:
-        """An independent copy, also in the middle of a reply. With `seed`, its sampler draws anew."""
+        """An independent copy, also in the middle of a reply. With `seed`, see `reseed()`."""
         fork = Session._of(self._core.fork(), self._model)
         if seed is not None:
             fork.reseed(seed)
         return fork
 
     def reseed(self, seed: int) -> None:
-        """Gives the sampler a new random stream from the next token on."""
+        """Gives the sampler a new random stream from the next token on, with which later replies
+        begin, too, unless their options have a seed."""
         self._core.reseed(seed)
 
     @overload
@@ -321,8 +326,10 @@ def _encoded(given: Any) -> dict[str, Any]:
     options = in_our_words(given)
     for name in ("budget_message", "extension_text"):
         _check_text(name, options.get(name))
-    if not isinstance(options.get("stop"), str):
-        for text in options.get("stop") or ():
+    stop = options.get("stop")
+    if stop is not None and not isinstance(stop, str):
+        options["stop"] = list(stop)
+        for text in options["stop"]:
             _check_text("stop", text)
     return options
 

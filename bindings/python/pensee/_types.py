@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
@@ -70,7 +70,7 @@ class ReplyOptions(SamplerOptions, total=False):
     max_answer_tokens: int | None
     max_tokens: int | None
     """Thought, answer and delimiters together."""
-    stop: Sequence[str] | None
+    stop: Iterable[str] | None
     """Each ends the answer and is not part of it."""
     answer_sampler: SamplerOptions | None
     prefill_progress: Callable[[int, int], object] | None

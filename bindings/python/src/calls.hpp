@@ -125,6 +125,15 @@ class View {
   Py_buffer view_{};
 };
 
+// A message of the library. It may quote the name of a file, which need not be UTF-8: Python has
+// its bytes as os.fsdecode() gives them.
+inline py::object text_of(std::string_view message) {
+  PyObject* text = PyUnicode_DecodeUTF8(message.data(), static_cast<Py_ssize_t>(message.size()),
+                                        "surrogateescape");
+  if (text == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(text);
+}
+
 // Text for a C function that takes no length.
 inline std::string without_nul(std::string text, const char* name) {
   if (text.find('\0') != std::string::npos) {

@@ -4,7 +4,6 @@
 
 #include <exception>
 #include <string>
-#include <string_view>
 
 #include "calls.hpp"
 #include "model.hpp"
@@ -18,19 +17,15 @@ using namespace pybind11::literals;
 using pensee::python::Model;
 using pensee::python::Session;
 
-// Status and message become the exception that _errors.py has for them. A message may quote the
-// name of a file, which need not be UTF-8: Python has its bytes as os.fsdecode() gives them.
+// Status and message become the exception that _errors.py has for them.
 void translate(std::exception_ptr thrown) {
   try {
     if (thrown) std::rethrow_exception(thrown);
   } catch (const pensee::c::Error& error) {
     try {
-      const std::string_view text = error.what();
-      const auto message = py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(
-          text.data(), static_cast<Py_ssize_t>(text.size()), "surrogateescape"));
-      if (!message) throw py::error_already_set();
       const py::object made =
-          py::module_::import("pensee._errors").attr("error_of")(error.status(), message);
+          py::module_::import("pensee._errors")
+              .attr("error_of")(error.status(), pensee::python::text_of(error.what()));
       PyErr_SetObject(py::type::handle_of(made).ptr(), made.ptr());
     } catch (py::error_already_set& failed) {
       failed.restore();
@@ -90,7 +85,8 @@ void define_session(py::module_& module) {
       .def("step", &Session::step)
       .def("think", &Session::think)
       .def("answer", &Session::answer)
-      .def("abandon", &Session::abandon)
+      .def("n_replies", &Session::n_replies)
+      .def("abandon", &Session::abandon, "reply"_a)
       .def_static("step_many", &Session::step_many, "sessions"_a)
       .def("end_thinking", &Session::end_thinking)
       .def("cancel", &Session::cancel)

@@ -150,7 +150,7 @@ class Model {
     options.log = [](void* user_data, int32_t level, const char* message) {
       const auto& function = *static_cast<const py::object*>(user_data);
       Call::callback([&] {
-        if (!function.is_none()) function(level, message);
+        if (!function.is_none()) function(level, text_of(message));
       });
     };
     options.log_user_data = const_cast<py::object*>(&log);

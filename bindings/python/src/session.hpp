@@ -115,7 +115,11 @@ class Session {
   }
   void think() {
     run([](c::Session& session, Call& call) {
-      if (session.thought_end() != PENSEE_THOUGHT_END_NONE) session.think();  // tells what is wrong
+      if (session.thought_end() != PENSEE_THOUGHT_END_NONE) {
+        // It has ended, perhaps in events that wait, as where there is none: nothing takes long.
+        session.think();
+        return;
+      }
       while (session.step().kind != PENSEE_EVENT_THOUGHT_END && !call.interrupted()) {
       }
     });
@@ -126,29 +130,47 @@ class Session {
       }
     });
   }
-  // Ends a reply that is under way, if there is one.
-  void abandon() { use(finish); }
+  // Replies begun so far, the number of the newest one.
+  int64_t n_replies() const noexcept { return n_replies_; }
+  // Ends reply number `reply`, if it is under way: whoever has left it may come late.
+  void abandon(int64_t reply) {
+    if (session_ && reply == n_replies_) use(finish);
+  }
 
-  static py::list step_many(const std::vector<Session*>& sessions) {
+  // The events, None for sessions that failed, and the first error: its status, or OK, and message.
+  static py::tuple step_many(const std::vector<Session*>& sessions) {
     Call call;
     std::vector<std::unique_ptr<Exclusive>> exclusive;
     std::vector<c::Session*> inner;
+    std::vector<pensee_session*> handles;
     for (Session* session : sessions) {
       exclusive.push_back(std::make_unique<Exclusive>(session->in_use_));
       inner.push_back(&session->get());
+      handles.push_back(inner.back()->get());
     }
-    std::vector<c::Event> events;
+    std::vector<c::Event> events(sessions.size());
+    std::vector<pensee_event*> places;
+    for (c::Event& event : events) places.push_back(&event);
+    std::vector<pensee_status> statuses(sessions.size());
+    c::Error error(PENSEE_OK, "");
     {
       const py::gil_scoped_release release;
-      c::Session::step_many(inner, events);
+      try {
+        c::detail::call(pensee_session_step_many, handles.data(), handles.size(), places.data(),
+                        statuses.data());
+      } catch (const c::Error& failed) {
+        error = failed;
+      }
       if (call.has_raised()) {
         for (c::Session* session : inner) finish(*session);
       }
     }
     call.rethrow();
     py::list out;
-    for (const c::Event& event : events) out.append(event_tuple(event));
-    return out;
+    for (size_t i = 0; i < events.size(); ++i) {
+      out.append(statuses[i] == PENSEE_OK ? py::object(event_tuple(events[i])) : py::none());
+    }
+    return py::make_tuple(out, error.status(), text_of(error.what()));
   }
 
   // These two come from any thread while another holds the session. None closes it meanwhile, since
@@ -282,10 +304,12 @@ class Session {
   void start_with(const py::dict& keywords, Start&& start) {
     Options options(keywords);
     use([&](c::Session& session) { start(session, options.get()); });
+    ++n_replies_;
     progress_ = options.progress();
   }
 
   std::atomic_flag in_use_;
+  int64_t n_replies_ = 0;                 // guarded by the GIL
   std::shared_ptr<py::object> progress_;  // of the reply; see Options::progress()
   std::shared_ptr<const LoadedModel> loaded_;
   std::optional<c::Session> session_;

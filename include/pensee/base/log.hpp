@@ -33,7 +33,8 @@ enum class LogLevel : int {
   return "unknown";
 }
 
-// Takes one message, in UTF-8, without a newline; the text is valid during the call. May be empty.
+// Takes one message without a newline, in UTF-8 but for the names of files that it quotes; the text
+// is valid during the call. May be empty.
 using Log = std::function<void(LogLevel level, std::string_view message)>;
 
 }  // namespace pensee
