@@ -202,9 +202,7 @@ inline void set_template(const Checkpoint& checkpoint, const JsonView& config, G
   const JsonView settings(config_json, checkpoint.path_of(kConfigName));
   const auto id_of = [&](const char* key) -> std::optional<int32_t> {
     const auto content = detail::token_content(settings, key);
-    const auto known = content ? parts.ids.find(*content) : parts.ids.end();
-    if (known == parts.ids.end()) return std::nullopt;
-    return known->second;
+    return content ? parts.ids.find(*content) : std::nullopt;
   };
   auto bos = id_of("bos_token");
   if (!bos) bos = config.bos_token_id;

@@ -3,15 +3,19 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
+
+#include "pensee/text/token_table.hpp"
 
 namespace pensee {
 
@@ -34,7 +38,7 @@ struct BpeScratch {
   std::vector<uint64_t> queue;  // rank * 2^32 + position, least on top
 };
 
-// Immutable; encode() may run on any thread with its own scratch.
+// Immutable but for what it remembers; encode() may run on any thread with its own scratch.
 class Bpe {
  public:
   // The vocabulary's token of each byte and the merges by rank. A pair listed twice keeps the last
@@ -50,35 +54,48 @@ class Bpe {
     }
   }
 
-  // Lets encode() find whole pieces at once: those of `words` (id and bytes) whose merges end in
+  // Lets encode() find whole pieces at once: those of `words` (bytes and id) whose merges end in
   // just that token; with ignore_merges all of them. The bytes must outlive this object.
-  void add_words(const std::vector<std::pair<int32_t, std::string_view>>& words,
-                 bool ignore_merges) {
-    BpeScratch scratch;
-    std::vector<int32_t> ids;
-    words_.reserve(words.size());
-    for (const auto& [id, bytes] : words) {
-      ids.clear();
-      if (!ignore_merges) merge(bytes, scratch, ids);
-      if (ignore_merges || (ids.size() == 1 && ids[0] == id)) words_.emplace(bytes, id);
-    }
+  // Precondition: ids are below n_ids.
+  void set_words(TokenTable words, size_t n_ids, bool ignore_merges) {
+    words_ = std::move(words);
+    ignore_merges_ = ignore_merges;
+    if (!ignore_merges) ends_ = std::make_unique<std::atomic<Ends>[]>(n_ids);
   }
+  [[nodiscard]] const TokenTable& words() const noexcept { return words_; }
 
   // Appends the tokens of one piece. Cost n log n for n bytes. Precondition: n < 2^31.
   void encode(std::string_view piece, BpeScratch& scratch, std::vector<int32_t>& ids) const {
     if (piece.size() == 1) {
       ids.push_back(byte_ids_[static_cast<unsigned char>(piece[0])]);
-    } else if (const auto word = words_.find(piece); word != words_.end()) {
-      ids.push_back(word->second);
-    } else {
-      merge(piece, scratch, ids);
+      return;
     }
+    const std::optional<int32_t> word = words_.find(piece);
+    if (word && is_reached(*word)) {
+      ids.push_back(*word);
+      return;
+    }
+    const size_t before = ids.size();
+    merge(piece, scratch, ids);
+    if (!word || ignore_merges_) return;
+    const bool is_word = ids.size() == before + 1 && ids[before] == *word;
+    ends_[static_cast<size_t>(*word)].store(is_word ? Ends::kInWord : Ends::kElsewhere,
+                                            std::memory_order_relaxed);
   }
 
  private:
   static constexpr int32_t kNone = -1;
   static constexpr int32_t kGone = -1;
   static constexpr uint64_t kEmpty = ~uint64_t{0};
+
+  // Where the merges of a word end. Found out when it is first met: that of all words would take
+  // half the time of loading a vocabulary.
+  enum class Ends : uint8_t { kUnknown, kInWord, kElsewhere };
+
+  [[nodiscard]] bool is_reached(int32_t word) const {
+    return ignore_merges_ ||
+           ends_[static_cast<size_t>(word)].load(std::memory_order_relaxed) == Ends::kInWord;
+  }
 
   struct Slot {
     uint64_t pair = kEmpty;
@@ -157,7 +174,9 @@ class Bpe {
   std::array<int32_t, 256> byte_ids_;
   std::vector<Merge> merges_;  // (n_merges), by rank
   std::vector<Slot> slots_;    // pair -> rank
-  std::unordered_map<std::string_view, int32_t> words_;
+  TokenTable words_;
+  bool ignore_merges_ = false;
+  std::unique_ptr<std::atomic<Ends>[]> ends_;  // of words by id; null with ignore_merges
 };
 
 }  // namespace pensee

@@ -4,11 +4,12 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -19,6 +20,7 @@
 #include "pensee/text/byte_level.hpp"
 #include "pensee/text/nfc.hpp"
 #include "pensee/text/pre_tokenizer.hpp"
+#include "pensee/text/token_table.hpp"
 #include "pensee/text/tokenizer_gguf.hpp"
 #include "pensee/text/tokenizer_json.hpp"
 #include "pensee/text/tokenizer_parts.hpp"
@@ -121,9 +123,10 @@ class Tokenizer {
   // The id of a token as the file writes it (added tokens in plain text, others in the byte-level
   // alphabet).
   [[nodiscard]] std::optional<int32_t> token_to_id(std::string_view token) const {
-    const auto found = ids_.find(std::string(token));
-    if (found == ids_.end()) return std::nullopt;
-    return found->second;
+    if (const auto other = others_.find(token); other != others_.end()) return other->second;
+    if (find_malformed_utf8(token)) return std::nullopt;
+    const std::optional<std::string> bytes = from_byte_level(token);
+    return bytes ? bpe_.words().find(*bytes) : std::nullopt;
   }
 
   // The number of tokens, added ones too; ids are below it. A model's own vocab_size may be
@@ -161,18 +164,22 @@ class Tokenizer {
     for (size_t i = 0; i < passes.size(); ++i) added_[i] = AddedTokenMatcher(std::move(passes[i]));
 
     bytes_.reserve(n);
-    ids_.reserve(n);
-    std::vector<std::pair<int32_t, std::string_view>> words;
+    TokenTable words;
+    words.reserve(n);
     for (size_t i = 0; i < n; ++i) {
       const auto id = static_cast<int32_t>(i);
-      auto bytes = from_byte_level(parts.tokens[i]);
+      const std::string_view token = parts.tokens[i];
+      auto bytes = from_byte_level(token);
       const bool is_word = bytes && !is_added_[i];
       // As Hugging Face's decoder: a token with a character outside the alphabet is plain text.
-      bytes_.push_back(bytes ? std::move(*bytes) : std::string(parts.tokens[i]));
-      if (is_word) words.emplace_back(id, bytes_.back());
-      ids_.emplace(parts.tokens[i], id);
+      bytes_.push_back(bytes ? std::move(*bytes) : std::string(token));
+      if (is_word) {
+        words.insert(bytes_.back(), id);
+      } else {
+        others_.emplace(token, id);
+      }
     }
-    bpe_.add_words(words, parts.ignore_merges);
+    bpe_.set_words(std::move(words), n, parts.ignore_merges);
   }
 
   [[nodiscard]] bool is_known(int32_t id) const { return id >= 0 && id < vocab_size(); }
@@ -225,7 +232,7 @@ class Tokenizer {
   std::vector<std::string> bytes_;          // (vocab_size)
   std::vector<bool> is_added_;              // (vocab_size)
   std::vector<bool> special_;               // (vocab_size)
-  std::unordered_map<std::string, int32_t> ids_;
+  std::map<std::string, int32_t, std::less<>> others_;  // that no ordinary text is
   Bpe bpe_;  // its words point into bytes_, which does not change after construction
 };
 

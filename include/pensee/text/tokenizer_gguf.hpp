@@ -132,10 +132,10 @@ inline std::string element(const GgufValue& value, size_t i) {
     const auto where = [&] { return gguf_detail::element(list, i); };
     if (token.empty()) return corrupt_file(where() + ": expected a token, found an empty one");
     if (find_malformed_utf8(token)) return corrupt_file(where() + ": not UTF-8");
-    const auto [known, is_new] = parts.ids.emplace(token, static_cast<int32_t>(i));
-    if (!is_new) {
+    const int32_t known = parts.ids.insert(token, static_cast<int32_t>(i));
+    if (static_cast<size_t>(known) != i) {
       return corrupt_file(where() + ": \"" + printable(token) + "\" is also token " +
-                          std::to_string(known->second));
+                          std::to_string(known));
     }
     const auto type = static_cast<TokenType>(types[i]);
     if (type == TokenType::kByte) {
@@ -143,8 +143,8 @@ inline std::string element(const GgufValue& value, size_t i) {
                          ": byte tokens are not supported in byte-level BPE");
     }
     // How llama.cpp's converter fills holes; older ones give these the type of users' tokens.
-    const bool is_filler = token == "[PAD" + std::to_string(i) + "]";
-    if (type == TokenType::kNormal || type == TokenType::kUnused || is_filler) continue;
+    const auto is_filler = [&] { return token == "[PAD" + std::to_string(i) + "]"; };
+    if (type == TokenType::kNormal || type == TokenType::kUnused || is_filler()) continue;
     AddedToken added;
     added.id = static_cast<int32_t>(i);
     added.content = token;

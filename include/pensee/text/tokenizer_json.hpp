@@ -127,7 +127,8 @@ namespace pensee {
     }
     entries.emplace_back(static_cast<int32_t>(*checked), token);
   }
-  for (const auto& [id, token] : entries) parts.ids.emplace(token, id);
+  parts.ids.reserve(entries.size());
+  for (const auto& [id, token] : entries) parts.ids.insert(token, id);
 
   if (const auto list = root.find("added_tokens")) {
     PENSEE_RETURN_IF_ERROR(list->expect_array());
@@ -138,13 +139,14 @@ namespace pensee {
       if (!seen.emplace(content, token.id).second) {
         return corrupt_file((*list)[i].where() + ": \"" + printable(content) + "\" is added twice");
       }
-      const auto [known, is_new] = parts.ids.emplace(content, token.id);
-      if (known->second != token.id) {
+      const size_t before = parts.ids.size();
+      const int32_t known = parts.ids.insert(content, token.id);
+      if (known != token.id) {
         return corrupt_file((*list)[i].where() + ": id " + std::to_string(token.id) + " of \"" +
-                            printable(content) + "\" is " + std::to_string(known->second) +
+                            printable(content) + "\" is " + std::to_string(known) +
                             " in model.vocab");
       }
-      if (is_new) entries.emplace_back(token.id, content);
+      if (parts.ids.size() > before) entries.emplace_back(token.id, content);
       parts.added.push_back(std::move(token));
     }
   }

@@ -7,7 +7,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -16,19 +15,18 @@
 #include "pensee/text/added_tokens.hpp"
 #include "pensee/text/bpe.hpp"
 #include "pensee/text/byte_level.hpp"
+#include "pensee/text/token_table.hpp"
 
 namespace pensee {
-
-// Token strings as written in the file to ids. The strings belong to the file.
-using TokenIds = std::unordered_map<std::string_view, int32_t>;
 
 // The parts of a byte-level BPE tokenizer, checked: ids are 0 .. tokens.size() - 1, each once.
 struct TokenizerParts {
   std::vector<std::string_view> tokens;  // (vocab_size), as written in the file
-  TokenIds ids;
+  TokenTable ids;                        // of the same texts
   std::vector<AddedToken> added;
   std::array<int32_t, 256> byte_ids{};  // the token of each byte that occurs in UTF-8
   std::vector<Merge> merges;
+  std::string joined;          // a buffer of add_merge()
   bool nfc = false;            // text is put into normalisation form C first
   bool ignore_merges = false;  // a piece that is a token is that token, whatever the merges say
 };
@@ -52,16 +50,16 @@ inline constexpr int32_t kMaxVocabSize = 1 << 24;
 template <class Where>
 [[nodiscard]] Result<void> add_merge(std::string_view left, std::string_view right,
                                      const Where& where, TokenizerParts& parts) {
-  const std::string joined = std::string(left).append(right);
+  parts.joined.assign(left).append(right);
   Merge merge{};
   for (const auto& [token, id] : {std::pair<std::string_view, int32_t*>{left, &merge.left},
                                   {right, &merge.right},
-                                  {joined, &merge.result}}) {
+                                  {parts.joined, &merge.result}}) {
     const auto known = parts.ids.find(token);
-    if (known == parts.ids.end()) {
+    if (!known) {
       return corrupt_file(where() + ": \"" + printable(token) + "\" is not in the vocabulary");
     }
-    *id = known->second;
+    *id = *known;
   }
   parts.merges.push_back(merge);
   return {};
@@ -87,12 +85,12 @@ template <class Where>
     if (!is_utf8_byte(byte)) continue;
     const std::string character = byte_level_character(static_cast<unsigned char>(byte));
     const auto known = parts.ids.find(character);
-    if (known == parts.ids.end()) {
+    if (!known) {
       return corrupt_file(file + ": the vocabulary has no token for byte " + std::to_string(byte) +
                           " (\"" + character + "\")");
     }
-    parts.byte_ids[byte] = known->second;
-    if (is_added[static_cast<size_t>(known->second)]) return refuse(known->second);
+    parts.byte_ids[byte] = *known;
+    if (is_added[static_cast<size_t>(*known)]) return refuse(*known);
   }
   for (const Merge& merge : parts.merges) {
     if (is_added[static_cast<size_t>(merge.result)]) return refuse(merge.result);
