@@ -113,6 +113,22 @@ TEST_CASE("prompts equal Jinja's for templates that are not in the repository") 
   CHECK(found == fixture()["others"].size());
 }
 
+TEST_CASE("no template tires of a long conversation") {
+  std::vector<Message> messages;
+  for (int i = 0; i < 1000; ++i) {
+    messages.push_back({Role::kUser, "Why?"});
+    messages.push_back({Role::kAssistant, "<think>\nHm.\n</think>\n\nSo."});
+  }
+  for (const auto& [name, expected] : fixture()["templates"].items()) {
+    CAPTURE(name);
+    const auto pieces = load(name).render(messages);
+    REQUIRE_MESSAGE(pieces, pieces.error().message);
+    CHECK(std::count_if(pieces->begin(), pieces->end(), [](const PromptPiece& piece) {
+            return !piece.is_control && piece.text == "Why?";
+          }) == 1000);
+  }
+}
+
 TEST_CASE("what a template is like is found by trying it") {
   struct Row {
     const char* name;

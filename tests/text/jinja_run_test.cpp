@@ -104,6 +104,17 @@ TEST_CASE("a hostile template ends in an error soon") {
   CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(60));
 }
 
+TEST_CASE("copies of a long conversation at each of its messages are too much work") {
+  const std::string jinja =
+      "{% for m in messages %}{% set x = messages[:loop.index] %}{% endfor %}";
+  CHECK(run(jinja, std::vector<Message>(100, {Role::kUser, "Why?"})).ok());
+  const auto begin = std::chrono::steady_clock::now();
+  const auto text = run(jinja, std::vector<Message>(100000, {Role::kUser, "Why?"}));
+  REQUIRE_FALSE(text);
+  CHECK(text.error().message.find("more work") != std::string::npos);
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(60));
+}
+
 TEST_CASE("a long conversation is no hostile one") {
   std::string jinja = test::read_file(test::golden_path("templates/qwen3.jinja"));
   std::vector<Message> messages;

@@ -122,25 +122,6 @@ using Kind = JinjaValue::Kind;
 }
 }  // namespace jinja_detail
 
-// The work, in the units of JinjaRun, of an operation whose operands have these sizes, at most.
-// Searches, which may compare every byte of one text with every byte of another, are dearer.
-[[nodiscard]] inline size_t jinja_work(std::string_view name, const JinjaValue& left,
-                                       const JinjaArguments& others) {
-  constexpr size_t kOfValue = 128;  // what lies in memory for a text or an entry of a list
-  const auto bytes = [](const JinjaValue& value) {
-    return value.size() * (value.list ? kOfValue : 1);
-  };
-  constexpr auto kSearches =
-      std::to_array<std::string_view>({"in", "not in", "split", "replace", "join"});
-  const bool searches = std::find(kSearches.begin(), kSearches.end(), name) != kSearches.end();
-  size_t work = bytes(left) + kOfValue;
-  for (const JinjaValue& other : others.values) {
-    const size_t product = (left.size() + 1) * (other.size() + 1);
-    work += bytes(other) + (searches ? product : 0);
-  }
-  return work;
-}
-
 // a + b and the like.
 [[nodiscard]] inline Result<JinjaValue> jinja_operator(std::string_view name, const JinjaValue& a,
                                                        const JinjaValue& b) {

@@ -17,6 +17,7 @@
 #include "pensee/text/jinja_functions.hpp"
 #include "pensee/text/jinja_parser.hpp"
 #include "pensee/text/jinja_value.hpp"
+#include "pensee/text/jinja_work.hpp"
 
 namespace pensee {
 
@@ -52,7 +53,6 @@ class JinjaRun {
 
   // Work is counted in bytes: those copied or compared, and those that values take.
   static constexpr size_t kLeastWork = size_t{1} << 20U;
-  static constexpr size_t kWorkOfVariable = 128;
   static constexpr size_t kWorkOfByte = 128;
   static constexpr size_t kBytesOfMessage = 256;  // that one counts as, however short
 
@@ -128,7 +128,7 @@ class JinjaRun {
   }
 
   Result<void> assign(std::vector<JinjaVariable>& scope, std::string_view name, JinjaValue value) {
-    PENSEE_RETURN_IF_ERROR(spend(scope.size() + kWorkOfVariable));
+    PENSEE_RETURN_IF_ERROR(spend(scope.size() + kJinjaWorkOfValue));
     for (JinjaVariable& variable : scope) {
       if (variable.first != name) continue;
       variable.second = std::move(value);
@@ -204,7 +204,7 @@ class JinjaRun {
     const Expr& e = expr(index);
     switch (e.kind) {
       case Expr::Kind::kText:
-        PENSEE_RETURN_IF_ERROR(spend(e.text.size() + kWorkOfVariable));
+        PENSEE_RETURN_IF_ERROR(spend(e.text.size() + kJinjaWorkOfValue));
         return JinjaValue::words(e.text);
       case Expr::Kind::kInteger:
         return JinjaValue::integer(e.number);
@@ -250,7 +250,8 @@ class JinjaRun {
     }
     if (e.kind == Expr::Kind::kAttribute) return attribute(left, e.text);
     PENSEE_ASSIGN_OR_RETURN(const JinjaArguments others, arguments(e, 1));
-    PENSEE_RETURN_IF_ERROR(spend(jinja_work(e.text, left, others)));
+    const bool asks_kind = e.kind == Expr::Kind::kTest && others.values.empty();
+    PENSEE_RETURN_IF_ERROR(spend(asks_kind ? kJinjaWorkOfValue : jinja_work(e.text, left, others)));
     if (e.kind == Expr::Kind::kItem) return item(left, others.values[0]);
     if (e.kind == Expr::Kind::kFilter) return jinja_filter(e.text, left, others);
     if (e.kind == Expr::Kind::kTest) return jinja_test(e.text, left, others);
@@ -262,7 +263,7 @@ class JinjaRun {
     JinjaArguments arguments{{}, e.keywords};
     for (size_t i = first; i < e.operands.size(); ++i) {
       PENSEE_ASSIGN_OR_RETURN(JinjaValue value, evaluate(e.operands[i]));
-      PENSEE_RETURN_IF_ERROR(spend(kWorkOfVariable));
+      PENSEE_RETURN_IF_ERROR(spend(kJinjaWorkOfValue));
       arguments.values.push_back(std::move(value));
     }
     return arguments;
@@ -305,7 +306,7 @@ class JinjaRun {
       parts[i] = part.number;
     }
     if (parts[2] == 0) return fails("a slice with step 0");
-    PENSEE_RETURN_IF_ERROR(spend(value.size() * kWorkOfVariable));
+    PENSEE_RETURN_IF_ERROR(spend(value.size() * kJinjaWorkOfValue));
     return JinjaValue::of(jinja_slice(*value.list, parts[0], parts[1], parts[2].value_or(1)));
   }
 
@@ -339,7 +340,7 @@ class JinjaRun {
   // Namespaces live as long as the run, whatever refers to them.
   Value new_namespace(const JinjaArguments& given) {
     if (given.keywords.size() != given.values.size()) return unsupported("namespace(of values)");
-    PENSEE_RETURN_IF_ERROR(spend(kWorkOfVariable));
+    PENSEE_RETURN_IF_ERROR(spend(kJinjaWorkOfValue));
     std::vector<JinjaVariable> variables;
     for (size_t i = 0; i < given.values.size(); ++i) {
       PENSEE_RETURN_IF_ERROR(assign(variables, given.keywords[i], given.values[i]));

@@ -1,0 +1,32 @@
+#include "pensee/text/jinja_work.hpp"
+
+#include <doctest/doctest.h>
+
+#include <string>
+
+namespace pensee {
+namespace {
+
+TEST_CASE("searches count as the product of their texts, other operations as the sum") {
+  const JinjaValue thousand = JinjaValue::words(std::string(1000, 'a'));
+  const JinjaArguments other{{thousand}, {}};
+  CHECK(jinja_work("in", thousand, other) > 1000000);
+  CHECK(jinja_work("split", thousand, other) > 1000000);
+  CHECK(jinja_work("+", thousand, other) >= 2000);
+  CHECK(jinja_work("+", thousand, other) < 10000);
+}
+
+TEST_CASE("a list costs something only where its entries are gone through") {
+  const JinjaValue thousand = JinjaValue::of(JinjaValue::List(1000, JinjaValue::words("a")));
+  const JinjaArguments one{{JinjaValue::integer(1)}, {}};
+  for (const char* name : {"", "length", "count", "first", "last", "list", "default", "=="}) {
+    CAPTURE(name);
+    CHECK(jinja_work(name, thousand, one) == kJinjaWorkOfValue);
+  }
+  CHECK(jinja_work("+", thousand, {{thousand}, {}}) >= 2000 * kJinjaWorkOfValue);
+  CHECK(jinja_work("in", JinjaValue::words("a"), {{thousand}, {}}) >= 1000 * kJinjaWorkOfValue);
+  CHECK(jinja_work("join", thousand, {}) >= 1000 * kJinjaWorkOfValue);
+}
+
+}  // namespace
+}  // namespace pensee
