@@ -91,7 +91,7 @@ TEST_CASE("a hostile template ends in an error soon") {
        {doubling + nested + "{% set ns.a = ns.a + ns.a %}" + ends,
         doubling + nested + "{% set ns.a = ns.a ~ ns.a %}{{ ns.a in ns.a }}" + ends,
         nested + "{{ messages[0].content }}" + ends, nested + "{% set x = messages[:] %}" + ends,
-        doubling + nested + "{% set ns.a = [ns.a, ns.a] %}" + ends,
+        doubling + nested + "{% set x = [ns.a, ns.a] %}" + ends,
         doubling + nested + "{% set ns.a = namespace(b=ns.a) %}" + ends,
         doubling + nested + "{% set ns.a = messages[0].content.split('a') %}" + ends,
         many + nested + reads + ends}) {
@@ -102,6 +102,28 @@ TEST_CASE("a hostile template ends in an error soon") {
     CHECK(text.error().message.find("more work") != std::string::npos);
   }
   CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(60));
+}
+
+TEST_CASE("lists lie in each other to a limit") {
+  const auto nested = [](const std::string& set, size_t n) {
+    std::vector<Message> messages(n, {Role::kUser, "x"});
+    messages[0].content = std::string(4000000, 'x');  // which allows much work
+    return run("{% set ns = namespace(x='') %}{% for a in messages %}{% for b in messages %}" +
+                   set + "{% endfor %}{% endfor %}",
+               messages);
+  };
+  CHECK(nested("{% set ns.x = [ns.x] %}", 8).ok());
+  CHECK(nested("{% set ns.x = ([1] + [ns.x])[:] %}", 8).ok());
+  for (const std::string set : {"{% set ns.x = [ns.x] %}", "{% set ns.x = ([1] + [ns.x])[:] %}",
+                                "{% for c in [ns.x] %}{% set ns.x = [loop] %}{% endfor %}"}) {
+    for (const size_t n : {600U, 9U}) {
+      CAPTURE(set);
+      const auto text = nested(set, n);
+      REQUIRE_FALSE(text);
+      CHECK(text.error().status == Status::kUnsupported);
+      CHECK(text.error().message.find("deep") != std::string::npos);
+    }
+  }
 }
 
 TEST_CASE("copies of a long conversation at each of its messages are too much work") {

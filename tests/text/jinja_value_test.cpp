@@ -37,6 +37,16 @@ TEST_CASE("truth is Python's") {
   }
 }
 
+TEST_CASE("a list knows how deep lists lie in it") {
+  const JinjaValue flat = JinjaValue::of(JinjaValue::List(3));
+  const JinjaValue deeper = JinjaValue::of(JinjaValue::List{JinjaValue::integer(1), flat, {}});
+  CHECK(JinjaValue::words("a").depth == 0);
+  CHECK(JinjaValue::of(JinjaValue::List()).depth == 1);
+  CHECK(flat.depth == 1);
+  CHECK(deeper.depth == 2);
+  CHECK(JinjaValue::of(JinjaValue::List{deeper, flat}).depth == 3);
+}
+
 TEST_CASE("what has no text or no equal is an error that names its type") {
   const JinjaValue list = JinjaValue::of(JinjaValue::List());
   CHECK(printed(list).error().message.find("a list") != std::string::npos);

@@ -56,6 +56,8 @@ class JinjaRun {
   static constexpr size_t kWorkOfByte = 128;
   static constexpr size_t kBytesOfMessage = 256;  // that one counts as, however short
 
+  static constexpr int kMaxListDepth = 64;
+
   JinjaRun(const JinjaProgram& program, std::vector<JinjaVariable> variables, const std::tm& now)
       : program_(program), now_(now) {
     scopes_.push_back(std::move(variables));
@@ -218,7 +220,12 @@ class JinjaRun {
         return unsupported("a dictionary");
       case Expr::Kind::kList: {
         PENSEE_ASSIGN_OR_RETURN(JinjaArguments values, arguments(e, 0));
-        return JinjaValue::of(std::move(values.values));
+        JinjaValue list = JinjaValue::of(std::move(values.values));
+        // No other list is deeper than those that its entries come from.
+        if (list.depth > kMaxListDepth) {
+          return unsupported("lists more than " + std::to_string(kMaxListDepth) + " deep");
+        }
+        return list;
       }
       case Expr::Kind::kAnd:
       case Expr::Kind::kOr: {

@@ -52,6 +52,7 @@ struct JinjaValue {
   int64_t number = 0;
   std::shared_ptr<const MarkedText> text = {};
   std::shared_ptr<const List> list = {};
+  int depth = 0;  // of the lists in each other that this value is; lists are freed recursively
 
   static JinjaValue none() { return {Kind::kNone}; }
   static JinjaValue boolean(bool value) { return {Kind::kBool, value ? 1 : 0}; }
@@ -61,7 +62,9 @@ struct JinjaValue {
   }
   static JinjaValue words(std::string text) { return of(MarkedText(std::move(text), true)); }
   static JinjaValue of(List list) {
-    return {Kind::kList, 0, {}, std::make_shared<const List>(std::move(list))};
+    int depth = 1;
+    for (const JinjaValue& value : list) depth = std::max(depth, value.depth + 1);
+    return {Kind::kList, 0, {}, std::make_shared<const List>(std::move(list)), depth};
   }
   static JinjaValue function(std::string name) {
     JinjaValue value = words(std::move(name));
