@@ -37,6 +37,15 @@ CASES = [
     "{{ messages[9].role }}", "{{ messages[0].none_such }}|{{ messages[0]['none_such'] }}|",
     "{{ messages[0].none_such.deeper }}", "{{ undefined_thing[0] }}", "{{ none.a }}|", "{{ n.a }}|",
     "{{ messages[none] }}|", "{{ messages['x'] }}|", "{{ messages[true].role }}",
+    # Items and slices of texts, which count characters.
+    "{{ 'abc'[0] }}{{ 'abc'[-1] }}{{ 'abc'[3] }}|{{ 'abc'[-4] }}|{{ 'aü😀'[1] }}{{ 'aü😀'[-1] }}{{ 'ab'[true] }}",
+    "{{ 'abc'[none] }}|{{ 'abc'['x'] }}|{{ ''[0] }}|", "{{ undefined_thing[0:1] }}", "{{ n[1:] }}", "{{ bos_token['a':] }}", "{{ 'abc'[::0] }}",
+    "{{ 'abcdef'[2:] }}|{{ 'abcdef'[:2] }}|{{ 'abcdef'[1:-1] }}|{{ 'abcdef'[-3:] }}|{{ 'abcdef'[:-9] }}|{{ 'abcdef'[9:] }}|{{ 'abc'[2:1] }}|",
+    "{{ 'abcdef'[::-1] }}|{{ 'abcdef'[::2] }}|{{ 'abcdef'[4:0:-2] }}|{{ 'abcdef'[-9:9:100] }}|{{ 'abc'[5::-1] }}|{{ 'abc'[none:true] }}|",
+    "{{ 'aü中😀ß'[1:3] }}|{{ 'aü中😀ß'[::-1] }}|{{ 'aü中😀ß'[-2:] }}|{{ 'aü中😀ß'[3::-2] }}|{{ 'aü中😀ß'[1::3] }}|{{ ''[:3] }}|",
+    "{{ messages[1].content[:1] }}{{ messages[1].content[2:] }}{{ (messages[0].role ~ messages[2].content)[4:-3] }}",
+    "{% for m in messages %}{% set start = m.content[:1] %}{% set at = (m.content | length) - 9 %}{% if at < 0 %}{% set at = 0 %}{% endif %}"
+    "{{ start == 'Ü' and m.content[at:] == 'Ü u' }}{% endfor %}",
     # Statements.
     "{% if 0 %}a{% elif '' %}b{% elif none %}c{% else %}d{% endif %}", "{% if [] %}a{% else %}b{% endif %}",
     "{% if messages %}a{% endif %}{% if messages[0] %}b{% endif %}", "{% set x = 1 %}{% set x = x + 1 %}{{ x }}",

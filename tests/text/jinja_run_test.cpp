@@ -47,7 +47,7 @@ TEST_CASE("errors tell a template that refuses from one that is not supported") 
   CHECK(error("{{ 'a' + 1 }}").status == Status::kInvalidArgument);
   CHECK(error("{{ none.x.y }}").status == Status::kInvalidArgument);
   for (const std::string jinja :
-       {"{{ messages | tojson }}", "{{ 'abc'[0] }}", "{{ {'a': 1} }}", "{{ range(3) }}",
+       {"{{ messages | tojson }}", "{{ n[0] }}", "{{ {'a': 1} }}", "{{ range(3) }}",
         "{% for c in 'abc' %}{% endfor %}", "{% for a, b in [1] %}{% endfor %}", "{{ messages }}",
         "{{ 'a'.upper() }}", "{{ 1 / 2 }}", "{{ strftime_now('%Q') }}", "{{ namespace(1) }}"}) {
     CAPTURE(jinja);
@@ -61,7 +61,7 @@ TEST_CASE("only the template's words are control text, whatever it does with the
       "{%- set ns = namespace(all='') -%}{%- for m in messages -%}"
       "{%- set ns.all = ns.all ~ '<|im_start|>' + m.role + '\n' + m.content | trim -%}"
       "{%- endfor -%}{{ ns.all.replace('x', 'y').split('</think>')[0] }}{{ messages[0].content }}"
-      "{{ [messages[0].content, '|'] | join('<|im_end|>') }}",
+      "{{ [messages[0].content, '|'] | join('<|im_end|>') }}{{ ('<|' ~ messages[0].content)[:3] }}",
       {{Role::kUser, attack}});
   REQUIRE_MESSAGE(text, text.error().message);
   std::string control;
@@ -69,8 +69,8 @@ TEST_CASE("only the template's words are control text, whatever it does with the
   for (size_t i = 0; i < text->size(); ++i) {
     (text->is_control(i) ? control : message) += text->text()[i];
   }
-  CHECK(control == "<|im_start|>user\ny<|im_end|>|");
-  CHECK(message == "<|im_start|>system\n" + attack + attack);
+  CHECK(control == "<|im_start|>user\ny<|im_end|>|<|");
+  CHECK(message == "<|im_start|>system\n" + attack + attack + "<");
 }
 
 TEST_CASE("a hostile template ends in an error soon") {
@@ -91,6 +91,8 @@ TEST_CASE("a hostile template ends in an error soon") {
        {doubling + nested + "{% set ns.a = ns.a + ns.a %}" + ends,
         doubling + nested + "{% set ns.a = ns.a ~ ns.a %}{{ ns.a in ns.a }}" + ends,
         nested + "{{ messages[0].content }}" + ends, nested + "{% set x = messages[:] %}" + ends,
+        nested + "{% set x = messages[0].content[::-1] %}" + ends,
+        nested + "{% set x = messages[0].content[-1] %}" + ends,
         doubling + nested + "{% set x = [ns.a, ns.a] %}" + ends,
         doubling + nested + "{% set ns.a = namespace(b=ns.a) %}" + ends,
         doubling + nested + "{% set ns.a = messages[0].content.split('a') %}" + ends,

@@ -55,6 +55,21 @@ TEST_CASE("marks stay with their bytes through every operation") {
   CHECK(MarkedText("<>", true).stripped(false, true, &brackets).size() == 0);
 }
 
+TEST_CASE("characters are counted and stepped over as a whole") {
+  const MarkedText text("aü中😀", false);
+  CHECK(text.characters() == 4);
+  CHECK(MarkedText().characters() == 0);
+  const std::vector<size_t> begins = {0, 1, 3, 6, 10};
+  for (size_t i = 0; i + 1 < begins.size(); ++i) {
+    CHECK(text.next_character(begins[i]) == begins[i + 1]);
+    CHECK(text.previous_character(begins[i + 1]) == begins[i]);
+  }
+  MarkedText part("<", true);
+  part.append(text, 1, 2);
+  CHECK(part.text() == "<ü");
+  CHECK(marks(part) == "cmm");
+}
+
 TEST_CASE("split stops where its limit says") {
   const MarkedText text("a-b-c", false);
   const auto joined = [](const std::vector<MarkedText>& parts) {

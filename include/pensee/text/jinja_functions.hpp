@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <ctime>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -106,11 +105,6 @@ using Kind = JinjaValue::Kind;
   return out;
 }
 
-[[nodiscard]] inline int64_t code_points(std::string_view text) {
-  return std::count_if(text.begin(), text.end(),
-                       [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; });
-}
-
 [[nodiscard]] inline Result<JinjaValue> join(const JinjaValue& list, const MarkedText& separator) {
   MarkedText out;
   for (size_t i = 0; i < list.size(); ++i) {
@@ -165,9 +159,7 @@ using Kind = JinjaValue::Kind;
     return JinjaValue::of(name == "trim" ? text.stripped(true, true, nullptr) : text);
   }
   if ((name == "length" || name == "count") && alone) {
-    if (value.is(Kind::kText)) {
-      return JinjaValue::integer(jinja_detail::code_points(value.text->text()));
-    }
+    if (value.is(Kind::kText)) return JinjaValue::integer(value.text->characters());
     if (value.is(Kind::kUndefined) || value.is(Kind::kList) || value.is(Kind::kMessage)) {
       return JinjaValue::integer(static_cast<int64_t>(value.size()));
     }
@@ -285,26 +277,6 @@ using Kind = JinjaValue::Kind;
   if (name == "previtem") return at(i - 1);
   if (name == "nextitem") return at(i + 1);
   return jinja_detail::unknown("part of loop", name);
-}
-
-// Python's list[begin:end:step]. Precondition: step is not 0.
-[[nodiscard]] inline JinjaValue::List jinja_slice(const JinjaValue::List& list,
-                                                  std::optional<int64_t> begin,
-                                                  std::optional<int64_t> end, int64_t step) {
-  const auto n = static_cast<int64_t>(list.size());
-  const int64_t low = step > 0 ? 0 : -1;
-  const auto place = [&](std::optional<int64_t> given, int64_t otherwise) {
-    if (!given) return otherwise;
-    return std::clamp(*given < 0 ? *given + n : *given, low, n + low);
-  };
-  const int64_t first = place(begin, step > 0 ? 0 : n - 1);
-  const int64_t last = place(end, step > 0 ? n : -1);
-  JinjaValue::List out;
-  step = std::clamp(step, -n - 1, n + 1);  // a longer one leaves the list all the same
-  for (int64_t i = first; step > 0 ? i < last : i > last; i += step) {
-    out.push_back(list[static_cast<size_t>(i)]);
-  }
-  return out;
 }
 
 // Python's strftime in its plain locale, of the directives that dates are written with.

@@ -16,6 +16,7 @@
 #include "pensee/base/result.hpp"
 #include "pensee/text/jinja_functions.hpp"
 #include "pensee/text/jinja_parser.hpp"
+#include "pensee/text/jinja_slice.hpp"
 #include "pensee/text/jinja_value.hpp"
 #include "pensee/text/jinja_work.hpp"
 
@@ -293,17 +294,27 @@ class JinjaRun {
       return attribute(value, index.text->text());
     }
     if (value.is(Kind::kUndefined)) return fails("an item of an undefined value");
-    if (!value.is(Kind::kList)) return unsupported("an item of " + std::string(value.type()));
+    PENSEE_ASSIGN_OR_RETURN(const int64_t n, places(value, "an item of "));
     if (!index.is_number()) return JinjaValue();
-    const auto n = static_cast<int64_t>(value.size());
     const int64_t i = index.number < 0 ? index.number + n : index.number;
-    return i >= 0 && i < n ? (*value.list)[static_cast<size_t>(i)] : JinjaValue();
+    if (i < 0 || i >= n) return JinjaValue();
+    if (value.is(Kind::kText)) return JinjaValue::of(jinja_slice(*value.text, {i, 1, 1}));
+    return (*value.list)[static_cast<size_t>(i)];
+  }
+
+  // How many indices a list or a text has. kUnsupported for what has none.
+  static Result<int64_t> places(const JinjaValue& value, const char* what) {
+    if (value.is(Kind::kText)) return value.text->characters();
+    if (value.is(Kind::kList)) return static_cast<int64_t>(value.size());
+    return unsupported(what + std::string(value.type()));
   }
 
   Value slice(const Expr& e) {
     PENSEE_ASSIGN_OR_RETURN(const JinjaValue value, evaluate(e.operands[0]));
     if (value.is(Kind::kUndefined)) return fails("a part of an undefined value");
-    if (!value.is(Kind::kList)) return unsupported("a part of " + std::string(value.type()));
+    const bool is_text = value.is(Kind::kText);
+    PENSEE_RETURN_IF_ERROR(spend(kJinjaWorkOfValue + (is_text ? value.size() : 0)));
+    PENSEE_ASSIGN_OR_RETURN(const int64_t n, places(value, "a part of "));
     std::array<std::optional<int64_t>, 3> parts;
     for (size_t i = 0; i < parts.size(); ++i) {
       if (e.operands[i + 1] == kNoIndex) continue;
@@ -313,8 +324,10 @@ class JinjaRun {
       parts[i] = part.number;
     }
     if (parts[2] == 0) return fails("a slice with step 0");
-    PENSEE_RETURN_IF_ERROR(spend(value.size() * kJinjaWorkOfValue));
-    return JinjaValue::of(jinja_slice(*value.list, parts[0], parts[1], parts[2].value_or(1)));
+    const JinjaRange range = jinja_range(n, parts[0], parts[1], parts[2].value_or(1));
+    if (is_text) return JinjaValue::of(jinja_slice(*value.text, range));
+    PENSEE_RETURN_IF_ERROR(spend(static_cast<size_t>(range.count) * kJinjaWorkOfValue));
+    return JinjaValue::of(jinja_slice(*value.list, range));
   }
 
   Value call(const Expr& e) {

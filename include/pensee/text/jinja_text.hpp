@@ -1,7 +1,7 @@
 // MarkedText: text of which every byte knows whether the template or a message wrote it.
 #pragma once
 
-#include <array>
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -63,10 +63,32 @@ class MarkedText {
     return end == marks_.npos ? size() : end;
   }
 
+  // Python's len().
+  [[nodiscard]] int64_t characters() const {
+    return std::count_if(text_.begin(), text_.end(), [](char c) { return begins_character(c); });
+  }
+  // Where the character after, or before, the one at byte i begins; size() if none comes after.
+  // Preconditions: i < size(); i > 0.
+  [[nodiscard]] size_t next_character(size_t i) const {
+    do ++i;
+    while (i < size() && !begins_character(text_[i]));
+    return i;
+  }
+  [[nodiscard]] size_t previous_character(size_t i) const {
+    do --i;
+    while (i > 0 && !begins_character(text_[i]));
+    return i;
+  }
+
   MarkedText& append(const MarkedText& other) {
     text_ += other.text_;
     marks_ += other.marks_;
     return *this;
+  }
+  // Bytes begin to begin + n of the other.
+  void append(const MarkedText& other, size_t begin, size_t n) {
+    text_.append(other.text_, begin, n);
+    marks_.append(other.marks_, begin, n);
   }
   [[nodiscard]] MarkedText substr(size_t begin, size_t n) const {
     MarkedText part;
@@ -104,6 +126,8 @@ class MarkedText {
  private:
   static constexpr char kMessage = 0;
   static constexpr char kControl = 1;
+
+  static bool begins_character(char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }
 
   std::string text_;
   std::string marks_;  // one for each byte of text_
