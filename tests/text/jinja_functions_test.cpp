@@ -52,6 +52,19 @@ TEST_CASE("a date knows its directives and refuses others") {
   }
 }
 
+TEST_CASE("a date is not longer than its format allows") {
+  for (const char directive : std::string("dmYyBbAaHMS%")) {
+    const std::string format = std::string("%") + directive;
+    for (int i = 0; i < 12; ++i) {
+      std::tm now{};
+      now.tm_year = 126;
+      now.tm_mon = i;
+      now.tm_wday = i % 7;
+      CHECK(jinja_date(format, now)->size() <= kJinjaMostOfDate * format.size());
+    }
+  }
+}
+
 TEST_CASE("the words of a replacement keep their marks") {
   const JinjaValue content = JinjaValue::of(MarkedText("a b", false));
   const auto replaced =

@@ -106,6 +106,43 @@ TEST_CASE("a hostile template ends in an error soon") {
   CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(60));
 }
 
+TEST_CASE("work that leaves little behind counts too") {
+  const auto talk = [](size_t n, const std::string& first) {
+    std::vector<Message> messages(n, {Role::kUser, "x"});
+    messages[0].content = first;
+    return messages;
+  };
+  const auto times = [](size_t n, const std::string& what) {
+    std::string out;
+    for (size_t i = 0; i < n; ++i) out += what;
+    return out;
+  };
+  const auto loops = [&](size_t n, const std::string& body) {
+    return times(n, "{% for m in messages %}") + body + times(n, "{% endfor %}");
+  };
+  std::string variables = "{% set ns = namespace() %}";
+  for (int i = 0; i < 3000; ++i) variables += "{% set ns.v" + std::to_string(i) + " = 1 %}";
+  const std::string text = times(300000, "a");
+
+  struct Row {
+    std::string jinja;
+    std::vector<Message> messages;
+  };
+  for (const Row& row : {
+           Row{loops(3, ""), talk(200, "x")},
+           Row{variables + loops(2, "{{ ns.w }}{{ ns.x }}{{ ns['y'] }}"), talk(40, "x")},
+           Row{"{% set t = messages[0].content %}{{ t.strip(t.replace('a', 'b') ~ 'a') }}",
+               talk(1, text)},
+           Row{loops(2, "{% set x = strftime_now(messages[0].content) %}"),
+               talk(40, times(100000, "%B"))},
+       }) {
+    CAPTURE(row.jinja.substr(0, 300));
+    const auto result = run(row.jinja, row.messages);
+    REQUIRE_FALSE(result);
+    CHECK(result.error().message.find("more work") != std::string::npos);
+  }
+}
+
 TEST_CASE("lists lie in each other to a limit") {
   const auto nested = [](const std::string& set, size_t n) {
     std::vector<Message> messages(n, {Role::kUser, "x"});

@@ -279,6 +279,9 @@ using Kind = JinjaValue::Kind;
   return jinja_detail::unknown("part of loop", name);
 }
 
+// The bytes that jinja_date() makes of one, at most: of the two of "%B", "September".
+inline constexpr size_t kJinjaMostOfDate = 5;
+
 // Python's strftime in its plain locale, of the directives that dates are written with.
 [[nodiscard]] inline Result<JinjaValue> jinja_date(std::string_view format, const std::tm& now) {
   static constexpr std::array<const char*, 12> kMonths = {

@@ -159,6 +159,7 @@ class JinjaRun {
     here.kind = Kind::kLoop;
     scopes_.emplace_back();
     for (size_t i = 0; i < values.size(); ++i) {
+      PENSEE_RETURN_IF_ERROR(spend(2 * kJinjaWorkOfValue));  // two variables
       here.number = static_cast<int64_t>(i);
       scopes_.back().clear();
       scopes_.back().emplace_back("loop", here);
@@ -277,19 +278,21 @@ class JinjaRun {
     return arguments;
   }
 
-  Value attribute(const JinjaValue& value, std::string_view name) const {
+  Value attribute(const JinjaValue& value, std::string_view name) {
     if (value.is(Kind::kUndefined)) return fails(std::string(name) + " of an undefined value");
     if (value.is(Kind::kMessage)) return value.of_key(name);
     if (value.is(Kind::kLoop)) return jinja_loop_attribute(value, name);
     if (value.is(Kind::kNamespace)) {
-      for (const JinjaVariable& variable : namespaces_[static_cast<size_t>(value.number)]) {
+      const auto& variables = namespaces_[static_cast<size_t>(value.number)];
+      PENSEE_RETURN_IF_ERROR(spend(variables.size()));
+      for (const JinjaVariable& variable : variables) {
         if (variable.first == name) return variable.second;
       }
     }
     return JinjaValue();
   }
 
-  Value item(const JinjaValue& value, const JinjaValue& index) const {
+  Value item(const JinjaValue& value, const JinjaValue& index) {
     if (index.is(Kind::kText) && !value.is(Kind::kList)) {
       return attribute(value, index.text->text());
     }
@@ -352,7 +355,10 @@ class JinjaRun {
       if (name == "raise_exception") {
         return invalid_argument("the chat template refuses these messages: " + text);
       }
-      if (name == "strftime_now") return jinja_date(text, now_);
+      if (name == "strftime_now") {
+        PENSEE_RETURN_IF_ERROR(spend(text.size() * kJinjaMostOfDate));
+        return jinja_date(text, now_);
+      }
     }
     return unsupported("this call of the function " + name);
   }

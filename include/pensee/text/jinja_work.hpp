@@ -21,8 +21,8 @@ inline constexpr size_t kJinjaWorkOfValue = 128;
 [[nodiscard]] inline size_t jinja_work(std::string_view name, const JinjaValue& left,
                                        const JinjaArguments& others) {
   constexpr auto kOfEntries = std::to_array<std::string_view>({"+", "in", "not in", "join"});
-  constexpr auto kSearches =
-      std::to_array<std::string_view>({"in", "not in", "split", "replace", "join"});
+  constexpr auto kSearches = std::to_array<std::string_view>(
+      {"in", "not in", "split", "replace", "join", "strip", "lstrip", "rstrip"});
   const auto is_among = [&](const auto& names) {
     return std::find(names.begin(), names.end(), name) != names.end();
   };
