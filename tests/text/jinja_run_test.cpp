@@ -135,6 +135,11 @@ TEST_CASE("work that leaves little behind counts too") {
                talk(1, text)},
            Row{loops(2, "{% set x = strftime_now(messages[0].content) %}"),
                talk(40, times(100000, "%B"))},
+           Row{"{% set t = messages[0].content %}{% set x = t.split('a') %}"
+               "{% set y = t.split('a') %}",
+               talk(1, text)},
+           Row{"{% set t = messages[0].content %}{% set x = [" + times(200, "t,") + "] | join %}",
+               talk(1, text)},
        }) {
     CAPTURE(row.jinja.substr(0, 300));
     const auto result = run(row.jinja, row.messages);

@@ -63,6 +63,8 @@ TEST_CASE("what is no template is an error that names file and byte") {
     check("{{ " + token + " }}", Status::kUnsupported, 3);
   }
   check(R"({{ '\N{DASH}' }})", Status::kUnsupported, 4);
+  check("{{ " + std::string(129, 'a') + " }}", Status::kUnsupported, 3);
+  CHECK(JinjaLexer::tokens("{{ " + std::string(128, 'a') + " }}", "file").ok());
 }
 
 }  // namespace

@@ -18,6 +18,19 @@ TEST_CASE("searches count as the product of their texts, other operations as the
   CHECK(jinja_work("+", thousand, other) < 10000);
 }
 
+TEST_CASE("what is split or joined counts by its parts") {
+  const auto split = [](const std::string& text, const std::string& separator) {
+    return jinja_work("split", JinjaValue::words(text), {{JinjaValue::words(separator)}, {}});
+  };
+  const std::string text(1000, 'a');
+  CHECK(split(text, "a") > 1000 * kJinjaWorkOfValue);
+  CHECK(split(text, "aaaaaaaaaa") > 100 * kJinjaWorkOfValue);
+  CHECK(split(text, "aaaaaaaaaa") < 200 * kJinjaWorkOfValue);
+  CHECK(split(text, "b") < 100 * kJinjaWorkOfValue);
+  const JinjaValue list = JinjaValue::of(JinjaValue::List(3, JinjaValue::words(text)));
+  CHECK(jinja_work("join", list, {}) >= 3000);
+}
+
 TEST_CASE("a list costs something only where its entries are gone through") {
   const JinjaValue thousand = JinjaValue::of(JinjaValue::List(1000, JinjaValue::words("a")));
   const JinjaArguments one{{JinjaValue::integer(1)}, {}};

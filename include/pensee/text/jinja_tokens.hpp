@@ -29,7 +29,7 @@ class JinjaLexer {
  public:
   // The tokens; the last is kEndOfFile. kCorruptFile for what is not closed or no token,
   // kUnsupported for tokens that no chat template needs: floating-point numbers, names that are
-  // not ASCII, \N{...} in strings. Messages name `file`, and the byte.
+  // long or not ASCII, \N{...} in strings. Messages name `file`, and the byte.
   static Result<std::vector<JinjaToken>> tokens(std::string_view text, const std::string& file) {
     JinjaLexer lexer(text, file);
     while (lexer.at_ < lexer.text_.size()) PENSEE_RETURN_IF_ERROR(lexer.next());
@@ -147,7 +147,10 @@ class JinjaLexer {
     if (is_name(c)) {
       while (is_name(byte(at_))) ++at_;
       const std::string word = text_.substr(begin, at_ - begin);
-      if (!in(c, '0', '9')) return add(Kind::kName, word, begin), Result<void>();
+      if (!in(c, '0', '9')) {
+        if (word.size() > kMaxName) return unknown("a name this long", begin);
+        return add(Kind::kName, word, begin), Result<void>();
+      }
       const bool plain = word.find_first_not_of("0123456789") == word.npos;
       const bool fraction = byte(at_) == '.' && in(byte(at_ + 1), '0', '9');
       if (!plain || fraction || word.size() > kMaxDigits || (word.size() > 1 && c == '0')) {
@@ -254,6 +257,7 @@ class JinjaLexer {
   }
 
   static constexpr size_t kMaxDigits = 18;  // any such number is an int64_t
+  static constexpr size_t kMaxName = 128;   // names are compared and copied as if they cost nothing
 
   std::string text_;
   const std::string& file_;
