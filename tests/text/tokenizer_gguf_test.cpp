@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <string>
@@ -197,6 +198,12 @@ TEST_CASE("what is malformed is an error that says where") {
          for (auto& token : v.tokens) token = token == "q" ? "no q" : token;
          std::erase_if(v.merges, [](const auto& m) { return m.find('q') != m.npos; });
        }},
+      {"expected an added token of at most 256 bytes, found 257",
+       [](auto& v) {
+         const auto control = std::find(v.types.begin(), v.types.end(), 3);
+         v.tokens[static_cast<size_t>(control - v.types.begin())] = std::string(257, 'x');
+       },
+       Status::kUnsupported},
       {"can also be made of ordinary text", [](auto& v) { v.types[619] = 4; },
        Status::kUnsupported},
       {"expected an array of strings",

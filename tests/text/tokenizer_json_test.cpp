@@ -141,6 +141,8 @@ TEST_CASE("what is not supported is refused by name") {
           {"single_word", [](Json& j) { j["added_tokens"][3]["single_word"] = true; }},
           {"lstrip", [](Json& j) { j["added_tokens"][3]["lstrip"] = true; }},
           {"rstrip", [](Json& j) { j["added_tokens"][3]["rstrip"] = true; }},
+          {"added_tokens[3].content: expected an added token of at most 256 bytes, found 257",
+           [](Json& j) { j["added_tokens"][3]["content"] = std::string(257, 'x'); }},
           // An added token that merges, or a byte alone, would make of ordinary text.
           {"added token \"a\"",
            [](Json& j) {
@@ -190,6 +192,15 @@ TEST_CASE("equivalent spellings load to the same tokenizer") {
     REQUIRE(ids);
     CHECK(*ids == *expected);
   }
+}
+
+TEST_CASE("the longest added token there may be is found") {
+  const std::string longest = std::string(kMaxAddedToken - 1, 'a') + "b";
+  const auto tokenizer = load_with([&](Json& j) { j["added_tokens"][3]["content"] = longest; });
+  REQUIRE_MESSAGE(tokenizer, tokenizer.error().message);
+  const auto ids = tokenizer->encode(std::string(100000, 'a') + longest);
+  REQUIRE(ids);
+  CHECK(ids->back() == *tokenizer->token_to_id(longest));
 }
 
 TEST_CASE("NFC alone and as a step are the same; added tokens are found before or after it") {

@@ -35,7 +35,7 @@ class Tokenizer {
   // Reads the text of a tokenizer.json; `file` names it in errors. kCorruptFile for what is
   // malformed or contradicts itself, kUnsupported (naming it) for what this class does not do:
   // normalisers but NFC, other models and pre-tokenizers, added tokens that depend on their
-  // neighbours.
+  // neighbours or are very long.
   static Result<Tokenizer> from_json(std::string_view json, const std::string& file) {
     PENSEE_ASSIGN_OR_RETURN(const JsonDocument parsed, parse_json(json, file));
     const JsonView root(parsed, file);

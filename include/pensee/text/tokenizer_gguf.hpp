@@ -145,6 +145,7 @@ inline std::string element(const GgufValue& value, size_t i) {
     // How llama.cpp's converter fills holes; older ones give these the type of users' tokens.
     const auto is_filler = [&] { return token == "[PAD" + std::to_string(i) + "]"; };
     if (type == TokenType::kNormal || type == TokenType::kUnused || is_filler()) continue;
+    PENSEE_RETURN_IF_ERROR(check_added_length(where(), token));
     AddedToken added;
     added.id = static_cast<int32_t>(i);
     added.content = token;

@@ -80,8 +80,8 @@ namespace pensee {
   return {};  // unk_token does not matter: every byte has a token
 }
 
-// Reads one entry of `added_tokens`. The flags that make a token depend on its neighbours are
-// refused: none of the supported families sets them.
+// Reads one entry of `added_tokens`. Refused are the flags that make a token depend on its
+// neighbours, which none of the supported families sets, and very long tokens.
 [[nodiscard]] inline Result<AddedToken> read_added_token(const JsonView& json) {
   AddedToken token;
   PENSEE_ASSIGN_OR_RETURN(const JsonView id, json.at("id"));
@@ -90,6 +90,7 @@ namespace pensee {
   PENSEE_ASSIGN_OR_RETURN(const JsonView content, json.at("content"));
   PENSEE_ASSIGN_OR_RETURN(const std::string_view text, content.as_string());
   if (text.empty()) return corrupt_file(content.where() + ": empty");
+  PENSEE_RETURN_IF_ERROR(check_added_length(content.where(), text));
   token.content = text;
   PENSEE_ASSIGN_OR_RETURN(const JsonView special, json.at("special"));
   PENSEE_ASSIGN_OR_RETURN(token.special, special.as_bool());

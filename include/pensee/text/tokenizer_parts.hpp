@@ -34,6 +34,19 @@ struct TokenizerParts {
 // Bounds what an id in a file may be; the largest vocabularies in use have some 260,000 tokens.
 inline constexpr int32_t kMaxVocabSize = 1 << 24;
 
+// Bytes of an added token, at most: so many may be compared at every byte of a text. The longest
+// one of the supported families has 33.
+inline constexpr size_t kMaxAddedToken = 256;
+
+// kUnsupported for an added token that is longer; `where` begins the message.
+[[nodiscard]] inline Result<void> check_added_length(const std::string& where,
+                                                     std::string_view content) {
+  if (content.size() <= kMaxAddedToken) return {};
+  return unsupported(where + ": expected an added token of at most " +
+                     std::to_string(kMaxAddedToken) + " bytes, found " +
+                     std::to_string(content.size()));
+}
+
 // "left right" as two; none if there is not one space between two tokens.
 [[nodiscard]] inline std::optional<std::pair<std::string_view, std::string_view>> split_merge(
     std::string_view both) {
