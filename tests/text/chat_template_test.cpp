@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <string>
@@ -220,6 +221,18 @@ TEST_CASE("a template that cannot be run, or says nothing, is refused with a way
     CHECK(result.error().message.find("model/tokenizer_config.json") == 0);
     CHECK(result.error().message.find("ready-made") != std::string::npos);
   }
+}
+
+TEST_CASE("control words, however many, are listed once and in their order") {
+  std::vector<std::string> words;
+  std::string jinja = "{{ messages[0].content }}";
+  for (int i = 0; i < 200000; ++i) {
+    words.push_back("<|" + std::to_string(1000000 + i) + "|>");
+    jinja += words.back();
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  CHECK(load_text(jinja + jinja.substr(jinja.find("<|"))).control_words() == words);
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(30));
 }
 
 TEST_CASE("a template may refuse some messages, and says so") {

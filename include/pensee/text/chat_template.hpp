@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -208,6 +209,7 @@ inline Result<std::vector<PromptPiece>> ChatTemplate::render(std::span<const Mes
 inline void ChatTemplate::add_control_words(const std::vector<PromptPiece>& pieces) {
   static constexpr std::array<std::pair<std::string_view, std::string_view>, 2> kForms = {
       {{"<|", "|>"}, {"<｜", "｜>"}}};
+  std::unordered_set<std::string> known(words_.begin(), words_.end());
   for (const PromptPiece& piece : pieces) {
     if (!piece.is_control) continue;
     for (const auto& [open, close] : kForms) {
@@ -216,7 +218,7 @@ inline void ChatTemplate::add_control_words(const std::vector<PromptPiece>& piec
         if (end == std::string::npos) break;
         end += close.size();
         const std::string word = piece.text.substr(at, end - at);
-        if (std::find(words_.begin(), words_.end(), word) == words_.end()) words_.push_back(word);
+        if (known.insert(word).second) words_.push_back(word);
         at = end;
       }
     }
