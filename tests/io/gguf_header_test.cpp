@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -91,6 +92,24 @@ TEST_CASE("values of another GGUF file are taken over, and set anew") {
     CHECK(std::string(reinterpret_cast<const char*>(value.bytes().data()), value.bytes().size()) ==
           std::string(reinterpret_cast<const char*>(old.bytes().data()), old.bytes().size()));
   }
+}
+
+TEST_CASE("keys, however many, keep their order, and one set anew its place") {
+  const auto key = [](uint32_t i) { return "key." + std::to_string(1000000 + i); };
+  constexpr uint32_t kKeys = 200000;
+  const auto begin = std::chrono::steady_clock::now();
+  GgufHeader header;
+  for (const uint32_t round : {0U, 1U}) {
+    for (uint32_t i = 0; i < kKeys; ++i) header.set(key(i), i + round);
+  }
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(30));
+  const std::string encoded = header.encode();
+  const auto file = GgufFile::from_bytes(as_bytes(encoded), "many");
+  REQUIRE_MESSAGE(file.ok(), file.error().message);
+  CHECK((*file)->metadata().values().size() == kKeys);
+  CHECK((*file)->metadata().at(key(7)).value().found() == "8");
+  CHECK(encoded.find(key(0)) < encoded.find(key(1)));
+  CHECK(encoded.find(key(1)) < encoded.find(key(kKeys - 1)));
 }
 
 TEST_CASE("tensors that a GGUF header cannot have") {

@@ -1,7 +1,6 @@
 // What stands before the data of a GGUF file to be written: keys, and what tensors will follow.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -10,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -151,16 +151,16 @@ class GgufHeader {
     return raw(GgufType::kArray) + raw(type) + raw(uint64_t{count});
   }
   void put(std::string_view key, std::string value) {
-    const auto there = std::find_if(keys_.begin(), keys_.end(),
-                                    [&](const auto& pair) { return pair.first == key; });
-    if (there != keys_.end()) {
-      there->second = std::move(value);
-    } else {
+    const auto [place, is_new] = places_.emplace(key, keys_.size());
+    if (is_new) {
       keys_.emplace_back(key, std::move(value));
+    } else {
+      keys_[place->second].second = std::move(value);
     }
   }
 
   std::vector<std::pair<std::string, std::string>> keys_;  // value with its type, as in the file
+  std::unordered_map<std::string, size_t> places_;         // of the keys in keys_
   std::vector<Tensor> tensors_;
   std::unordered_set<std::string> names_;  // of the tensors
 };
