@@ -42,13 +42,10 @@ namespace pensee {
 }
 
 // An error unless the file's settings outside the vocabulary are those of plain byte-level BPE.
-// kUnsupported names what was found. What a post-processor puts around a text is no matter here.
+// kUnsupported names what was found. What a post-processor puts around a text is no matter here,
+// nor are `truncation` and `padding`: files saved after training have them, and transformers resets
+// both at each call unless it is asked for them.
 [[nodiscard]] inline Result<void> check_tokenizer_settings(const JsonView& root) {
-  for (const char* key : {"truncation", "padding"}) {
-    if (const auto field = root.find(key)) {
-      return unsupported(field->where() + ": not supported, expected null");
-    }
-  }
   const auto decoder = root.find("decoder");
   const auto decoder_type = decoder ? decoder->find("type") : std::nullopt;
   if (!decoder_type || !decoder_type->is("ByteLevel")) {
