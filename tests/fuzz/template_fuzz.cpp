@@ -29,6 +29,8 @@ std::span<const std::string_view> pensee::fuzz::words() {
                                                                   "{% set x = x ~ x %}",
                                                                   "messages[::-1]",
                                                                   "messages[1:]",
+                                                                  ".content[1:]",
+                                                                  "[::-2]",
                                                                   "['role']",
                                                                   ".content",
                                                                   "bos_token",
