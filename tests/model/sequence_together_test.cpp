@@ -22,7 +22,7 @@ void check_same(const Sequence& a, const Sequence& b) {
   }
 }
 
-// n sequences that begin at different places of the tokens, three of them with other options, read
+// n sequences that begin at different places of the tokens, some of them with other options, read
 // some tokens together, and their twins read them alone.
 void check_together(const std::shared_ptr<const Transformer>& model,
                     const std::vector<int32_t>& tokens, size_t n) {
@@ -31,6 +31,7 @@ void check_together(const std::shared_ptr<const Transformer>& model,
     if (i == 1) options.chunk = 3;
     if (i == 2) options.context_length = 50;
     if (i == 3) options.cache_type = CacheType::kF32;
+    if (i == 6) options.cache_type = CacheType::kQ8;
     Sequence sequence = Sequence::create(model, options).value();
     REQUIRE(sequence.prefill(std::span(tokens).subspan(i % 5, 1 + 2 * i % 17)).ok());
     return sequence;

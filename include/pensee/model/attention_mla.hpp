@@ -6,109 +6,15 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "pensee/base/arena.hpp"
 #include "pensee/model/attention.hpp"
 #include "pensee/model/config.hpp"
 #include "pensee/model/kv_cache.hpp"
 #include "pensee/model/linear.hpp"
+#include "pensee/model/mla_scratch.hpp"
 #include "pensee/model/rope.hpp"
 #include "pensee/model/weights.hpp"
 
 namespace pensee {
-
-// Both forms compute the same numbers. Expanded: kv_b_proj turns every cached latent back into
-// keys and values of each head, then ordinary attention. Absorbed: kv_b_proj's key half goes into
-// the query and its value half onto the result, so that the latents themselves are keys and values.
-enum class MlaForm { kAuto, kAbsorbed, kExpanded };
-
-inline constexpr int64_t kAbsorbedTokens = 16;  // queries in one go of the absorbed form
-// The references normalise the low-rank latents with this, whatever rms_norm_eps says.
-inline constexpr float kLatentNormEps = 1e-6F;
-
-// What the expanded form needs to turn a tile of latents into keys and values of one head.
-struct ExpandBuffers {
-  uint32_t* w_uk = nullptr;     // left (nope, kv_lora_rank): the head's rows of kv_b_proj
-  uint32_t* w_uv = nullptr;     // right (kv_lora_rank, v)
-  uint32_t* latents = nullptr;  // right (kv_lora_rank, kTileTokens), or left with tokens for rows
-  float* rows = nullptr;        // (kTileTokens or nope + v, kv_lora_rank or more)
-  float* product = nullptr;     // (nope, kTileTokens) or (kTileTokens, v)
-  int64_t floats = 0;
-
-  static ExpandBuffers layout(float* scratch, const Config& c, const KvCache& cache) {
-    ExpandBuffers b;
-    const ThreadScratch room{scratch, b.floats};
-    const int64_t latent = c.kv_lora_rank;
-    const int64_t v_columns = AttentionShape::columns(c.v_head_dim);
-    b.w_uk = room.words(c.qk_nope_head_dim * latent);
-    b.w_uv = room.words(latent * v_columns);
-    b.latents = room.words(latent * kTileTokens);
-    b.rows = room.take(
-        std::max(kTileTokens * cache.second, std::max(c.qk_nope_head_dim, c.v_head_dim) * latent));
-    b.product = room.take(std::max(c.qk_nope_head_dim, v_columns) * kTileTokens);
-    return b;
-  }
-};
-
-struct MlaScratch {
-  float* q_a = nullptr;       // (chunk, q_lora_rank)
-  float* q = nullptr;         // (chunk, n_heads, nope + rope)
-  float* kv_a = nullptr;      // (chunk, kv_lora_rank + rope)
-  float* q_latent = nullptr;  // (kAbsorbedTokens, n_heads, cache.row_size)
-  float* o_latent = nullptr;  // (kAbsorbedTokens, n_heads, kv_lora_rank)
-  float* heads = nullptr;     // (chunk, n_heads, v)
-  AttentionShape absorbed;
-  AttentionShape expanded;
-  AttentionSplits absorbed_splits;
-  AttentionSplits expanded_splits;
-  int64_t quantized_floats = 0;  // for the inputs of one head's part of kv_b_proj
-
-  // The queries of a task: so many that what it packs costs little beside their products.
-  static constexpr int64_t kAbsorbedRows = 128;
-  static constexpr int64_t kExpandedRows = 512;
-
-  static MlaScratch layout(Arena& arena, const Config& c, const KvCache& cache, int64_t chunk,
-                           int threads) {
-    const int64_t tokens = std::min(chunk, kAbsorbedTokens);
-    const int64_t rope = c.qk_rope_head_dim;
-    MlaScratch s;
-    s.q_a = arena.take<float>(chunk * c.q_lora_rank);
-    s.q = arena.take<float>(chunk * c.n_heads * (c.qk_nope_head_dim + rope));
-    s.kv_a = arena.take<float>(chunk * (c.kv_lora_rank + rope));
-    s.q_latent = arena.take<float>(tokens * c.n_heads * cache.row_size);
-    s.o_latent = arena.take<float>(tokens * c.n_heads * c.kv_lora_rank);
-    s.heads = arena.take<float>(chunk * c.n_heads * c.v_head_dim);
-    s.absorbed = {.key_size = cache.row_size,
-                  .value_size = c.kv_lora_rank,
-                  .block_rows = std::min(tokens * c.n_heads, kAbsorbedRows)};
-    s.expanded = {.key_size = c.qk_nope_head_dim + rope,
-                  .value_size = c.v_head_dim,
-                  .block_rows = std::min(chunk, kExpandedRows)};
-    s.quantized_floats = tokens * q8_chunks(std::max(c.kv_lora_rank, c.qk_nope_head_dim)) *
-                         static_cast<int64_t>(sizeof(Q8Chunk) / sizeof(float));
-    s.expanded.loader_floats = ExpandBuffers::layout(nullptr, c, cache).floats;
-    s.absorbed_splits = AttentionSplits::layout(arena, s.absorbed, cache.capacity, threads);
-    s.expanded_splits = AttentionSplits::layout(arena, s.expanded, cache.capacity, threads);
-    return s;
-  }
-  // For a sequence whose rows of a pass of several begin with row `first`: the rows of that pass,
-  // and the rest its own.
-  [[nodiscard]] MlaScratch with_rows_of(const MlaScratch& pass, const Config& c,
-                                        int64_t first) const noexcept {
-    MlaScratch s = *this;
-    s.q = pass.q + first * c.n_heads * c.qk_head_dim();
-    s.kv_a = pass.kv_a + first * (c.kv_lora_rank + c.qk_rope_head_dim);
-    s.heads = pass.heads + first * c.n_heads * c.v_head_dim;
-    return s;
-  }
-  // Floats of thread scratch that attention needs.
-  [[nodiscard]] int64_t thread_scratch() const noexcept {
-    return std::max({AttentionBuffers::layout(nullptr, absorbed).floats,
-                     AttentionBuffers::layout(nullptr, expanded).floats, quantized_floats});
-  }
-};
-
-// `rows` is (capacity, row_bytes).
-using MlaCall = LayerCall<MlaWeights, MlaScratch>;
 
 // Multiply-adds of each form: per query and cached token, plus what each spends on kv_b_proj. Few
 // queries always take the form in which each is computed for itself.
@@ -183,37 +89,62 @@ inline void unabsorb_value(const MlaCall& a, int64_t n, int64_t h, float* heads,
                 thread);
 }
 
-inline void mla_absorbed(const MlaCall& a) {
+// o_latent = attention of q_latent over the latents, of n tokens from token `first` on.
+inline void attend_latents(const MlaCall& a, int64_t first, int64_t n) {
   const Config& c = a.config;
-  const int64_t latent = c.kv_lora_rank;
   const int64_t row = a.cache.row_size;
   const AttentionKernels& math = attention_kernels(*a.compute.kernels, a.cache.type);
-  const CacheLoader loader{math, a.cache, a.rows, 0, a.s.absorbed};
-  for (int64_t t0 = 0; t0 < a.n; t0 += kAbsorbedTokens) {
-    const int64_t n = std::min(kAbsorbedTokens, a.n - t0);
-    const float* q = a.s.q + t0 * c.n_heads * c.qk_head_dim();
-    float* heads = a.s.heads + t0 * c.n_heads * c.v_head_dim;
-    a.compute.pool->parallel_for(c.n_heads,
-                                 [&](int64_t h, int thread) { absorb_query(a, q, n, h, thread); });
-    attend(a.compute, a.s.absorbed, a.s.absorbed_splits,
-           {.math = &math,
-            .streams = 1,
-            .per_token = c.n_heads,
-            .key_size = row,
-            .value_size = latent,
-            .begin = a.begin + t0,
-            .n = n,
-            .scale = a.scale,
-            .q = a.s.q_latent,
-            .q_token = c.n_heads * row,
-            .q_stream = 0,
-            .out = a.s.o_latent,
-            .out_token = c.n_heads * latent,
-            .out_stream = 0},
-           loader);
-    a.compute.pool->parallel_for(
-        c.n_heads, [&](int64_t h, int thread) { unabsorb_value(a, n, h, heads, thread); });
+  attend(a.compute, a.s.absorbed, a.s.absorbed_splits,
+         {.math = &math,
+          .streams = 1,
+          .per_token = c.n_heads,
+          .key_size = row,
+          .value_size = c.kv_lora_rank,
+          .begin = a.begin + first,
+          .n = n,
+          .scale = a.scale,
+          .q = a.s.q_latent,
+          .q_token = c.n_heads * row,
+          .q_stream = 0,
+          .out = a.s.o_latent,
+          .out_token = c.n_heads * c.kv_lora_rank,
+          .out_stream = 0},
+         CacheLoader{math, a.cache, a.rows, 0, a.s.absorbed});
+}
+
+// What kv_b_proj does before and after `attend`, to n tokens from token `first` on.
+template <class Attend>
+void absorb_around(const MlaCall& a, int64_t first, int64_t n, Attend&& attend) {
+  const Config& c = a.config;
+  const float* q = a.s.q + first * c.n_heads * c.qk_head_dim();
+  float* heads = a.s.heads + first * c.n_heads * c.v_head_dim;
+  a.compute.pool->parallel_for(c.n_heads,
+                               [&](int64_t h, int thread) { absorb_query(a, q, n, h, thread); });
+  attend();
+  a.compute.pool->parallel_for(
+      c.n_heads, [&](int64_t h, int thread) { unabsorb_value(a, n, h, heads, thread); });
+}
+
+inline void mla_absorbed(const MlaCall& a) {
+  for (int64_t first = 0; first < a.n; first += kAbsorbedTokens) {
+    const int64_t n = std::min(kAbsorbedTokens, a.n - first);
+    absorb_around(a, first, n, [&] { attend_latents(a, first, n); });
   }
+}
+
+// The same for tokens of several sequences, at most kAbsorbedTokens, one of each: kv_b_proj is read
+// once for all. `all`: as if they were of one; call_of(i): of sequence i, which has its own part of
+// the latents of `all`.
+template <class CallOf>
+void mla_absorbed_together(const MlaCall& all, CallOf&& call_of) {
+  absorb_around(all, 0, all.n, [&] {
+    for (int64_t i = 0; i < all.n; ++i) {
+      MlaCall one = call_of(i);
+      one.s.q_latent = all.s.q_latent + i * all.config.n_heads * all.cache.row_size;
+      one.s.o_latent = all.s.o_latent + i * all.config.n_heads * all.config.kv_lora_rank;
+      attend_latents(one, 0, 1);
+    }
+  });
 }
 
 // Keys and values of a head, a stream, from the cached latents.

@@ -225,7 +225,12 @@ class ForwardPass {
     const Config& config = model_->config();
     if (config.has_mla()) {
       mla_project(c, config, layer.mla, buffers_.mla, n, buffers_.branch);
-      for (const Part& part : parts) latent_attention(layer.mla, l, part);
+      for (const Part& part : parts) mla_store(latent_call(layer.mla, l, part), model_->rotary());
+      if (parts.size() > 1 && absorb_alike(parts)) {
+        latent_attention_together(layer.mla, l, parts);
+      } else {
+        for (const Part& part : parts) latent_attention(layer.mla, l, part);
+      }
     } else {
       gqa_project(c, config, layer.gqa, buffers_.gqa, n, buffers_.branch);
       for (const Part& part : parts) grouped_attention(layer.gqa, l, part);
@@ -270,15 +275,38 @@ class ForwardPass {
     gqa_attend(call);
   }
 
+  [[nodiscard]] MlaCall latent_call(const MlaWeights& w, int64_t l, const Part& part) const {
+    return attention_call<MlaCall>(w, part.own->buffers_.mla, buffers_.mla, l, part);
+  }
+
   void latent_attention(const MlaWeights& w, int64_t l, const Part& part) const {
-    const auto call = attention_call<MlaCall>(w, part.own->buffers_.mla, buffers_.mla, l, part);
-    mla_store(call, model_->rotary());
+    const MlaCall call = latent_call(w, l, part);
     MlaForm form = part.own->mla_;
     if (form == MlaForm::kAuto) form = choose_mla_form(call.config, part.begin, part.n);
     if (form == MlaForm::kAbsorbed) {
       mla_absorbed(call);
     } else {
       mla_expanded(call);
+    }
+  }
+
+  // Whether the parts are single tokens of the absorbed form, whose latents have the same places.
+  [[nodiscard]] bool absorb_alike(std::span<const Part> parts) const {
+    return std::all_of(parts.begin(), parts.end(), [&](const Part& part) {
+      const KvCache& cache = part.own->buffers_.cache;
+      return part.n == 1 && part.own->mla_ != MlaForm::kExpanded &&
+             cache.row_size == buffers_.cache.row_size && cache.second == buffers_.cache.second;
+    });
+  }
+
+  void latent_attention_together(const MlaWeights& w, int64_t l,
+                                 std::span<const Part> parts) const {
+    const auto n = static_cast<int64_t>(parts.size());
+    for (int64_t first = 0; first < n; first += kAbsorbedTokens) {
+      const Part all{this, first, std::min(kAbsorbedTokens, n - first), 0};
+      mla_absorbed_together(latent_call(w, l, all), [&](int64_t i) {
+        return latent_call(w, l, parts[static_cast<size_t>(first + i)]);
+      });
     }
   }
 
