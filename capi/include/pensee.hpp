@@ -260,8 +260,10 @@ class Session {
     if (state.thrown) std::rethrow_exception(state.thrown);
   }
   // One step of each of `sessions`, of one model: events[i] is of sessions[i]. If one fails, the
-  // first one's error is thrown, and the others' events are there all the same. Experimental.
-  static void step_many(const std::vector<Session*>& sessions, std::vector<Event>& events) {
+  // first one's error is thrown, and the others' events are there all the same; `statuses` says
+  // which those are. Experimental.
+  static void step_many(const std::vector<Session*>& sessions, std::vector<Event>& events,
+                        std::vector<pensee_status>* statuses = nullptr) {
     events.assign(sessions.size(), Event());
     std::vector<pensee_session*> handles;
     std::vector<pensee_event*> places;
@@ -269,9 +271,11 @@ class Session {
       handles.push_back(sessions[i]->get());
       places.push_back(&events[i]);
     }
-    std::vector<pensee_status> statuses(sessions.size());
+    std::vector<pensee_status> own;
+    std::vector<pensee_status>& codes = statuses == nullptr ? own : *statuses;
+    codes.assign(sessions.size(), PENSEE_OK);
     detail::call(pensee_session_step_many, handles.data(), handles.size(), places.data(),
-                 statuses.data());
+                 codes.data());
   }
 
   // Any thread, as long as the session is there.

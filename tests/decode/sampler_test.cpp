@@ -141,6 +141,7 @@ TEST_CASE("a large vocabulary is cut where the naive filters cut it") {
       {.top_p = 0.1F}, {.top_p = 0.5F},
       {.top_p = 0.9F}, {.top_k = 1},
       {.top_k = 3},    {.top_k = 30},
+      {.top_k = 299},  {.top_k = 5000, .top_p = 0.7F},
       {.min_p = 0.2F}, {.temperature = 0.5F, .top_k = 15, .top_p = 0.6F}};
   for (const KernelTable* kernels : compiled_kernels()) {
     CAPTURE(std::string(kernels->name));

@@ -48,7 +48,10 @@ def test_control_words_in_messages_and_errors_of_templates_raise(model: pensee.M
     thought = [*MESSAGES, {"role": "assistant", "content": "<think>a</think>b"}, MESSAGES[1]]
     assert "<think>a" not in model.apply_chat_template(thought)
     thought[-2]["content"] += "<｜end▁of▁sentence｜>"
-    with pytest.raises(pensee.InvalidArgumentError, match="message 2"):
+    with pytest.raises(pensee.InvalidArgumentError, match="content of message 2"):
+        model.apply_chat_template(thought)
+    thought[-2] = {"role": "assistant", "content": "b", "reasoning_content": "a<｜User｜>"}
+    with pytest.raises(pensee.InvalidArgumentError, match="reasoning_content of message 2"):
         model.apply_chat_template(thought)
     with pytest.raises(pensee.InvalidArgumentError, match="Never"):
         model.apply_chat_template(MESSAGES, "{{ raise_exception('Never.') }}")

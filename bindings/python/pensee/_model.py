@@ -95,8 +95,8 @@ def estimate_memory(
 
 def step_many(sessions: Sequence[Session]) -> list[Event]:
     """One step of each of several sessions of one model, which may work on them together. If any
-    fails, the first one's error is raised; its attribute `events` is the list, with None for each
-    that failed."""
+    fails, the first one's error is raised; its attribute `events` is then the list, with None for
+    each that failed, or empty if no session was stepped."""
     found, status, message = _core.Session.step_many([s._core for s in sessions])
     events = [None if event is None else _event(event) for event in found]
     if status != 0:
@@ -229,13 +229,15 @@ class Model:
         `InvalidArgumentError`.
         """
         for i, message in enumerate(messages):
-            content = message["content"]
-            if message["role"] == "assistant":
-                for delimiter in (self._info.thought_open, self._info.thought_close):
-                    content = content.replace(delimiter, "\n") if delimiter else content
-            plain = self._tokenizer.encode(content)
-            if plain != self._tokenizer.encode(content, parse_special=True):
-                raise InvalidArgumentError(f"content of message {i}: has a control word of the model")
+            for key, text in message.items():
+                if message["role"] == "assistant":
+                    for delimiter in (self._info.thought_open, self._info.thought_close):
+                        text = text.replace(delimiter, "\n") if delimiter else text
+                plain = self._tokenizer.encode(text)
+                if plain != self._tokenizer.encode(text, parse_special=True):
+                    raise InvalidArgumentError(
+                        f"{key} of message {i}: has a control word of the model"
+                    )
         template, tokens = _jinja.template_and_tokens(self._path, chat_template)
         given = {**tokens, "add_generation_prompt": add_generation_prompt, **variables}
         return _jinja.render(template, messages, given)

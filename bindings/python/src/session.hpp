@@ -142,22 +142,17 @@ class Session {
     Call call;
     std::vector<std::unique_ptr<Exclusive>> exclusive;
     std::vector<c::Session*> inner;
-    std::vector<pensee_session*> handles;
     for (Session* session : sessions) {
       exclusive.push_back(std::make_unique<Exclusive>(session->in_use_));
       inner.push_back(&session->get());
-      handles.push_back(inner.back()->get());
     }
-    std::vector<c::Event> events(sessions.size());
-    std::vector<pensee_event*> places;
-    for (c::Event& event : events) places.push_back(&event);
-    std::vector<pensee_status> statuses(sessions.size());
+    std::vector<c::Event> events;
+    std::vector<pensee_status> statuses;
     c::Error error(PENSEE_OK, "");
     {
       const py::gil_scoped_release release;
       try {
-        c::detail::call(pensee_session_step_many, handles.data(), handles.size(), places.data(),
-                        statuses.data());
+        c::Session::step_many(inner, events, &statuses);
       } catch (const c::Error& failed) {
         error = failed;
       }

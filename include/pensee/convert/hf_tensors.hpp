@@ -14,6 +14,7 @@
 #include "pensee/model/config.hpp"
 #include "pensee/model/rope.hpp"
 #include "pensee/model/tensor_names.hpp"
+#include "pensee/model/weight_reader.hpp"
 #include "pensee/model/weights.hpp"
 
 namespace pensee {

@@ -126,7 +126,7 @@ class Sampler {
     bool in_prompt = false;
   };
   struct Candidate {
-    double weight;  // probability relative to the best candidate's
+    double weight;  // probability relative to the best candidate's; before that is known, the score
     int32_t token;
     bool operator<(const Candidate& other) const noexcept {  // the most probable first
       return weight != other.weight ? weight > other.weight : token < other.token;
@@ -234,7 +234,7 @@ class Sampler {
     const auto n = static_cast<double>(scores.size());
     const double temperature = options_.temperature;
     candidates_.clear();
-    if (options_.top_k > 0) {
+    if (options_.top_k > 0 && static_cast<size_t>(options_.top_k) < scores.size()) {
       keep_top_k(scores, best);
       if (options_.top_p < 1) keep_top_p(weight_of_candidates());
     } else if (options_.top_p < 1) {
@@ -242,12 +242,14 @@ class Sampler {
       // Tokens below this weight sum to at most 1 - top_p even together, so the others reach top_p.
       // The factor 1/2 keeps rounding out of the argument.
       const double floor = 0.5 * (1.0 - options_.top_p) * total / n;
-      add_candidates(scores, best, best + temperature * std::log(floor));
+      add_candidates(scores, best + temperature * std::log(floor));
+      weigh_candidates(best);
       std::sort(candidates_.begin(), candidates_.end());
       keep_top_p(total);
     } else if (options_.min_p > 0) {
       constexpr double kSome = 0.99;  // fewer than all above it would be a mistake
-      add_candidates(scores, best, best + temperature * std::log(kSome * options_.min_p));
+      add_candidates(scores, best + temperature * std::log(kSome * options_.min_p));
+      weigh_candidates(best);
     } else {
       return draw_any(scores, best);
     }
@@ -284,16 +286,19 @@ class Sampler {
     return static_cast<int32_t>(token);
   }
 
-  // Those whose score is at least `bound`, by their numbers.
-  void add_candidates(std::span<const float> scores, float best, double bound) noexcept {
+  // Those whose score is at least `bound`, by their numbers, the score in the weight's place.
+  void add_candidates(std::span<const float> scores, double bound) noexcept {
     for (size_t b = 0; b < maximums_.size(); ++b) {
       if (maximums_[b] < bound) continue;
       for_block(b, [&](size_t i) {
-        if (scores[i] < bound) return;
-        const double weight = weight_of(scores[i], best);
-        if (weight > 0) candidates_.push_back({weight, static_cast<int32_t>(i)});
+        if (scores[i] >= bound) candidates_.push_back({scores[i], static_cast<int32_t>(i)});
       });
     }
+  }
+  // Puts weights in the places of scores; those that are nothing go.
+  void weigh_candidates(float best) noexcept {
+    for (Candidate& c : candidates_) c.weight = weight_of(static_cast<float>(c.weight), best);
+    std::erase_if(candidates_, [](const Candidate& c) { return c.weight == 0; });
   }
 
   // The k most probable ones, in order.
@@ -307,7 +312,7 @@ class Sampler {
       std::nth_element(sums_.begin(), kth, sums_.end(), std::greater<>());
       bound = *kth;
     }
-    add_candidates(scores, best, bound);
+    add_candidates(scores, bound);
     if (k < candidates_.size()) {
       std::nth_element(candidates_.begin(), candidates_.begin() + options_.top_k,
                        candidates_.end());
@@ -315,6 +320,7 @@ class Sampler {
     }
     // nth_element leaves an order of its own; the draw must not depend on it.
     std::sort(candidates_.begin(), candidates_.end());
+    weigh_candidates(best);
   }
 
   [[nodiscard]] double weight_of_candidates() const noexcept {

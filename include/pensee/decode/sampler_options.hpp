@@ -27,7 +27,7 @@ namespace pensee {
 //
 // frequency_penalty: subtracted for each time a token occurs in the reply; [-2, 2].
 //
-// seed: the same seed, settings and logits give the same tokens.
+// seed: the same seed, settings, logits and kernels give the same tokens.
 #define PENSEE_SAMPLER_FIELDS(X)     \
   X(float, temperature, 1.0F)        \
   X(int32_t, top_k, 0)               \

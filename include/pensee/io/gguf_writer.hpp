@@ -75,6 +75,7 @@ class GgufWriter {
       return invalid_argument(path_ + ": expected no more data than tensors have, found " +
                               std::to_string(bytes.size()) + " bytes beyond");
     }
+    must_sync_ = must_sync_ || bytes.size() == tensors[done_].bytes - written_;
     PENSEE_RETURN_IF_ERROR(append(bytes));
     written_ += bytes.size();
     return close_full_tensors();
@@ -186,7 +187,6 @@ class GgufWriter {
     while (done_ < tensors.size() && written_ == tensors[done_].bytes) {
       const uint64_t end = tensors[done_].offset + tensors[done_].bytes;
       const std::vector<std::byte> zeros(static_cast<size_t>(GgufHeader::padded(end) - end));
-      must_sync_ = true;
       PENSEE_RETURN_IF_ERROR(append(zeros));
       ++done_;
       written_ = 0;

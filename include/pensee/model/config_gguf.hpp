@@ -143,24 +143,21 @@ inline Result<void> add_deepseek_experts(const Source& source, Json& json) {
     return unsupported(source.metadata.file() + ": " + source.prefix +
                        "expert_gating_func: expected 1 or 2, found " + std::to_string(scores));
   }
-  PENSEE_ASSIGN_OR_RETURN(const int64_t groups, source.number("expert_group_count", 0));
-  if (scores == kSigmoidScores) {
-    // Files made before the key was written leave out the groups, which all such models of 256
-    // experts have: 8, of which 4 are chosen.
-    constexpr int64_t kExpertsInGroups = 256;
-    const bool has_groups = groups == 0 && json["n_routed_experts"] == kExpertsInGroups;
-    if (groups == 0) json["n_group"] = has_groups ? 8 : 1;
-    if (groups == 0) json["topk_group"] = has_groups ? 4 : 1;
-  } else {
-    // Likewise, of 160 experts: 8 groups, of which 3 are chosen.
-    constexpr int64_t kExpertsInGroups = 160;
-    const bool has_groups = groups == 0 && json["n_routed_experts"] == kExpertsInGroups;
-    if (has_groups) json["n_group"] = 8;
-    if (has_groups) json["topk_group"] = 3;
-    json["model_type"] = "deepseek_v2";
-    json["topk_method"] = groups > 1 || has_groups ? "group_limited_greedy" : "greedy";
-  }
   if (!json.contains("n_routed_experts")) json["n_routed_experts"] = 0;
+  PENSEE_ASSIGN_OR_RETURN(int64_t groups, source.number("expert_group_count", 0));
+  if (groups == 0) {
+    // Files made before the key was written leave out the groups, which all such models with so
+    // many experts have: 8.
+    const bool is_v3 = scores == kSigmoidScores;
+    const bool has_groups = json["n_routed_experts"] == (is_v3 ? 256 : 160);
+    groups = has_groups ? 8 : 1;
+    json["n_group"] = groups;
+    json["topk_group"] = !has_groups ? 1 : is_v3 ? 4 : 3;
+  }
+  if (scores == kSoftmaxScores) {
+    json["model_type"] = "deepseek_v2";
+    json["topk_method"] = groups > 1 ? "group_limited_greedy" : "greedy";
+  }
   json["num_key_value_heads"] = json["num_attention_heads"];
   return {};
 }

@@ -2,11 +2,14 @@
 #pragma once
 
 #include <algorithm>
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 namespace pensee {
 
@@ -86,6 +89,19 @@ std::string translate(const TensorName (&table)[n], NamingScheme scheme, std::st
 // The name of a tensor outside the layers, "model.norm.weight" say.
 [[nodiscard]] inline std::string model_tensor_name(NamingScheme scheme, std::string_view hf) {
   return tensor_names_detail::translate(kModelTensors, scheme, hf);
+}
+
+// The layer of a tensor of a GGUF file, 7 of "blk.7.attn_q.weight"; none for others.
+[[nodiscard]] inline std::optional<int64_t> gguf_layer_of(std::string_view name) {
+  constexpr std::string_view kPrefix = "blk.";
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  name.remove_prefix(kPrefix.size());
+  int64_t layer = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), layer);
+  if (error != std::errc() || layer < 0 || end == name.data() + name.size() || *end != '.') {
+    return std::nullopt;
+  }
+  return layer;
 }
 
 // The name of a tensor of layer `layer`, "self_attn.q_proj.weight" say. Old GGUF files have each

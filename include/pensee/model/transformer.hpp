@@ -15,6 +15,7 @@
 #include "pensee/model/config.hpp"
 #include "pensee/model/interleaved_weights.hpp"
 #include "pensee/model/rope.hpp"
+#include "pensee/model/weight_reader.hpp"
 #include "pensee/model/weights.hpp"
 
 namespace pensee {

@@ -2,7 +2,6 @@
 // token that it forces, or one that is sampled, with guesses read ahead where there are some.
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>

@@ -60,7 +60,7 @@ class Bpe {
   void set_words(TokenTable words, size_t n_ids, bool ignore_merges) {
     words_ = std::move(words);
     ignore_merges_ = ignore_merges;
-    if (!ignore_merges) ends_ = std::make_unique<std::atomic<Ends>[]>(n_ids);
+    is_reached_ = std::make_unique<std::atomic<bool>[]>(n_ids);
   }
   [[nodiscard]] const TokenTable& words() const noexcept { return words_; }
 
@@ -71,31 +71,22 @@ class Bpe {
       return;
     }
     const std::optional<int32_t> word = words_.find(piece);
-    if (word && is_reached(*word)) {
+    std::atomic<bool>* reached = word ? &is_reached_[static_cast<size_t>(*word)] : nullptr;
+    if (word && (ignore_merges_ || reached->load(std::memory_order_relaxed))) {
       ids.push_back(*word);
       return;
     }
     const size_t before = ids.size();
     merge(piece, scratch, ids);
-    if (!word || ignore_merges_) return;
-    const bool is_word = ids.size() == before + 1 && ids[before] == *word;
-    ends_[static_cast<size_t>(*word)].store(is_word ? Ends::kInWord : Ends::kElsewhere,
-                                            std::memory_order_relaxed);
+    if (word && ids.size() == before + 1 && ids[before] == *word) {
+      reached->store(true, std::memory_order_relaxed);
+    }
   }
 
  private:
   static constexpr int32_t kNone = -1;
   static constexpr int32_t kGone = -1;
   static constexpr uint64_t kEmpty = ~uint64_t{0};
-
-  // Where the merges of a word end. Found out when it is first met: that of all words would take
-  // half the time of loading a vocabulary.
-  enum class Ends : uint8_t { kUnknown, kInWord, kElsewhere };
-
-  [[nodiscard]] bool is_reached(int32_t word) const {
-    return ignore_merges_ ||
-           ends_[static_cast<size_t>(word)].load(std::memory_order_relaxed) == Ends::kInWord;
-  }
 
   struct Slot {
     uint64_t pair = kEmpty;
@@ -176,7 +167,9 @@ class Bpe {
   std::vector<Slot> slots_;    // pair -> rank
   TokenTable words_;
   bool ignore_merges_ = false;
-  std::unique_ptr<std::atomic<Ends>[]> ends_;  // of words by id; null with ignore_merges
+  // By id: words whose merges have been seen to end in them. Doing that for all of them would take
+  // half the time of loading a vocabulary.
+  std::unique_ptr<std::atomic<bool>[]> is_reached_;
 };
 
 }  // namespace pensee

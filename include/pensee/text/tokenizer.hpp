@@ -123,7 +123,8 @@ class Tokenizer {
   // The id of a token as the file writes it (added tokens in plain text, others in the byte-level
   // alphabet).
   [[nodiscard]] std::optional<int32_t> token_to_id(std::string_view token) const {
-    if (const auto other = others_.find(token); other != others_.end()) return other->second;
+    const auto other = ids_of_others_.find(token);
+    if (other != ids_of_others_.end()) return other->second;
     if (find_malformed_utf8(token)) return std::nullopt;
     const std::optional<std::string> bytes = from_byte_level(token);
     return bytes ? bpe_.words().find(*bytes) : std::nullopt;
@@ -176,7 +177,7 @@ class Tokenizer {
       if (is_word) {
         words.insert(bytes_.back(), id);
       } else {
-        others_.emplace(token, id);
+        ids_of_others_.emplace(token, id);
       }
     }
     bpe_.set_words(std::move(words), n, parts.ignore_merges);
@@ -232,7 +233,8 @@ class Tokenizer {
   std::vector<std::string> bytes_;          // (vocab_size)
   std::vector<bool> is_added_;              // (vocab_size)
   std::vector<bool> special_;               // (vocab_size)
-  std::map<std::string, int32_t, std::less<>> others_;  // that no ordinary text is
+  // Added tokens, and those with characters outside the alphabet, as the file writes them.
+  std::map<std::string, int32_t, std::less<>> ids_of_others_;
   Bpe bpe_;  // its words point into bytes_, which does not change after construction
 };
 

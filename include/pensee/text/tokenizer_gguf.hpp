@@ -160,6 +160,7 @@ inline std::string element(const GgufValue& value, size_t i) {
   PENSEE_ASSIGN_OR_RETURN(const GgufValue list, metadata.at("tokenizer.ggml.merges"));
   PENSEE_ASSIGN_OR_RETURN(const std::vector<std::string_view> merges, list.as_strings());
   parts.merges.reserve(merges.size());
+  std::string joined;
   for (size_t i = 0; i < merges.size(); ++i) {
     const auto where = [&] { return gguf_detail::element(list, i); };
     const auto merge = split_merge(merges[i]);
@@ -167,7 +168,7 @@ inline std::string element(const GgufValue& value, size_t i) {
       return corrupt_file(where() + ": \"" + printable(merges[i]) +
                           "\" is not two tokens with one space between");
     }
-    PENSEE_RETURN_IF_ERROR(add_merge(merge->first, merge->second, where, parts));
+    PENSEE_RETURN_IF_ERROR(add_merge(merge->first, merge->second, where, joined, parts));
   }
   return {};
 }

@@ -187,6 +187,7 @@ namespace pensee {
   PENSEE_ASSIGN_OR_RETURN(const JsonView list, model.at("merges"));
   PENSEE_RETURN_IF_ERROR(list.expect_array());
   parts.merges.reserve(list.size());
+  std::string joined;
   for (size_t i = 0; i < list.size(); ++i) {
     const Json& entry = list.json()[i];
     const auto where = [&] { return list[i].where(); };
@@ -197,11 +198,12 @@ namespace pensee {
         return corrupt_file(where() + ": \"" + printable(both) +
                             "\" is not two tokens with one space between");
       }
-      PENSEE_RETURN_IF_ERROR(add_merge(merge->first, merge->second, where, parts));
+      PENSEE_RETURN_IF_ERROR(add_merge(merge->first, merge->second, where, joined, parts));
     } else if (entry.is_array() && entry.size() == 2 && entry[0].is_string() &&
                entry[1].is_string()) {
       PENSEE_RETURN_IF_ERROR(add_merge(entry[0].get_ref<const std::string&>(),
-                                       entry[1].get_ref<const std::string&>(), where, parts));
+                                       entry[1].get_ref<const std::string&>(), where, joined,
+                                       parts));
     } else {
       return corrupt_file(where() + ": expected \"left right\" or two strings, found " +
                           list[i].found());

@@ -26,7 +26,6 @@ struct TokenizerParts {
   std::vector<AddedToken> added;
   std::array<int32_t, 256> byte_ids{};  // the token of each byte that occurs in UTF-8
   std::vector<Merge> merges;
-  std::string joined;          // a buffer of add_merge()
   bool nfc = false;            // text is put into normalisation form C first
   bool ignore_merges = false;  // a piece that is a token is that token, whatever the merges say
 };
@@ -59,15 +58,16 @@ inline constexpr size_t kMaxAddedToken = 256;
 }
 
 // Appends the rule that makes one token of two. kCorruptFile if one of the three is not in the
-// vocabulary; `where()` begins the message.
+// vocabulary; `where()` begins the message. `joined` is a buffer.
 template <class Where>
 [[nodiscard]] Result<void> add_merge(std::string_view left, std::string_view right,
-                                     const Where& where, TokenizerParts& parts) {
-  parts.joined.assign(left).append(right);
+                                     const Where& where, std::string& joined,
+                                     TokenizerParts& parts) {
+  joined.assign(left).append(right);
   Merge merge{};
   for (const auto& [token, id] : {std::pair<std::string_view, int32_t*>{left, &merge.left},
                                   {right, &merge.right},
-                                  {parts.joined, &merge.result}}) {
+                                  {joined, &merge.result}}) {
     const auto known = parts.ids.find(token);
     if (!known) {
       return corrupt_file(where() + ": \"" + printable(token) + "\" is not in the vocabulary");

@@ -1,4 +1,4 @@
-#include "pensee/model/weights.hpp"
+#include "pensee/model/weight_reader.hpp"
 
 #include <doctest/doctest.h>
 
@@ -164,6 +164,7 @@ TEST_CASE("a GGUF file whose layers have biases that nothing would add is refuse
   CHECK(load_with("").empty());
   CHECK(load_with("blk.1.attn_q.bias").empty());  // no layer of the model
   CHECK(load_with("other.bias").empty());
+  check_names(load_with("output.bias"), {"m.gguf", "output.bias", "architecture"});
   check_names(load_with("blk.0.attn_q.bias"), {"m.gguf", "blk.0.attn_q.bias", "architecture"});
 }
 
