@@ -105,7 +105,7 @@ pensee_status pensee_model_get_info(const pensee_model* model, pensee_model_info
     out.n_layers = config.n_layers;
     out.hidden_size = config.hidden_size;
     out.vocab_size = config.vocab_size;
-    out.max_context_length = config.max_position_embeddings;
+    out.max_context_length = config.context_limit();
     out.n_routed_experts = config.n_routed_experts;
     out.num_experts_per_tok = config.has_moe() ? config.num_experts_per_tok : 0;
     out.weights_bytes = m.transformer()->checkpoint().bytes();

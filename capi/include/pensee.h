@@ -192,7 +192,7 @@ typedef struct pensee_model_info {
   int64_t n_layers;
   int64_t hidden_size;
   int64_t vocab_size;          /* logits of a token */
-  int64_t max_context_length;  /* tokens; max_position_embeddings */
+  int64_t max_context_length;  /* tokens; max_position_embeddings, or what YaRN makes of it */
   int64_t n_routed_experts;    /* 0 without a mixture of experts */
   int64_t num_experts_per_tok; /* 0 likewise */
   uint64_t weights_bytes;      /* of all weight files */

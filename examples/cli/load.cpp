@@ -1,10 +1,9 @@
 #include "load.hpp"
 
-#include <algorithm>
 #include <filesystem>
 #include <system_error>
-#include <thread>
 
+#include "pensee/base/threads.hpp"
 #include "terminal.hpp"
 
 namespace pensee::cli {
@@ -17,8 +16,7 @@ std::string model_path(const ModelOptions& options) {
 }
 
 int thread_count(const ModelOptions& options) {
-  if (options.threads != 0) return options.threads;
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  return options.threads != 0 ? options.threads : default_threads();
 }
 
 Result<std::shared_ptr<const Checkpoint>> open_checkpoint(const ModelOptions& options) {

@@ -1,10 +1,12 @@
 #include "pensee/base/threads.hpp"
 
 #include <doctest/doctest.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -15,6 +17,20 @@ using pensee::Status;
 using pensee::ThreadPool;
 
 namespace {
+
+TEST_CASE("by default there are as many threads as the process may run on at once") {
+  cpu_set_t allowed;
+  REQUIRE(sched_getaffinity(0, sizeof allowed, &allowed) == 0);
+  CHECK(pensee::default_threads() == std::min(CPU_COUNT(&allowed), pensee::kMaxThreads));
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  size_t cpu = 0;
+  while (!CPU_ISSET(cpu, &allowed)) ++cpu;
+  CPU_SET(cpu, &one);
+  REQUIRE(sched_setaffinity(0, sizeof one, &one) == 0);
+  CHECK(pensee::default_threads() == 1);
+  REQUIRE(sched_setaffinity(0, sizeof allowed, &allowed) == 0);
+}
 
 std::unique_ptr<ThreadPool> make_pool(int n_threads) {
   auto pool = ThreadPool::create(n_threads);

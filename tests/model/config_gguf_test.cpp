@@ -191,7 +191,14 @@ TEST_CASE("what is wrong is named") {
   expect_error(llama(), "llama.rope.scaling.type", "linear", Status::kUnsupported,
                "llama.rope.scaling.type: expected \"none\" or \"yarn\", found \"linear\"");
   expect_error(llama(), "llama.rope.scaling.type", "yarn", Status::kCorruptFile,
-               "llama.rope.scaling.original_context_length: missing");
+               "rope_scaling.factor: missing");
+  for (const char* key :
+       {"llama.rope.scaling.attn_factor", "llama.rope.scaling.factor", "llama.rope.scale_linear"}) {
+    expect_error(llama(), key, 4.0F, Status::kUnsupported, key);
+    Keys keys = llama();
+    keys[key] = 1.0F;
+    CHECK(!good(keys).rope_scaling);
+  }
   expect_error(llama(), "tokenizer.ggml.eos_token_id", 8U, Status::kCorruptFile, "eos_token_id");
   expect_error(r1(false), "deepseek2.attention.key_length", 64U, Status::kCorruptFile,
                "deepseek2.attention.key_length: expected more than rope.dimension_count (64)");

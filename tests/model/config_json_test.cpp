@@ -332,6 +332,12 @@ TEST_CASE("YaRN: defaults and errors") {
   CHECK(c.rope_scaling->beta_slow == 1.0);
   CHECK(c.rope_scaling->mscale == 0.0);
   CHECK(c.rope_scaling->mscale_all_dim == 0.0);
+  CHECK(c.context_limit() == c.max_position_embeddings);
+  // Made for more tokens than max_position_embeddings, with which YaRN begins if nothing is said.
+  Json longer = with("/rope_scaling", {{"type", "yarn"}, {"factor", 4}});
+  longer["max_position_embeddings"] = 32768;
+  CHECK(good(longer).rope_scaling->original_max_position_embeddings == 32768);
+  CHECK(good(longer).context_limit() == 131072);
 
   const auto bad = [](const char* key, const Json& value, const char* words) {
     Json json = r1();
@@ -348,11 +354,9 @@ TEST_CASE("YaRN: defaults and errors") {
   bad("original_max_position_embeddings", 0, "rope_scaling.original_max_position_embeddings");
   bad("rope_theta", 1, "rope_scaling.rope_theta");
   bad("type", 3, "rope_scaling.type: expected a string");
-  for (const char* key : {"factor", "original_max_position_embeddings"}) {
-    Json json = r1();
-    json["rope_scaling"].erase(key);
-    expect_error(json, Status::kCorruptFile, std::string("rope_scaling.") + key + ": missing");
-  }
+  Json json = r1();
+  json["rope_scaling"].erase("factor");
+  expect_error(json, Status::kCorruptFile, "rope_scaling.factor: missing");
   expect_error(with("/rope_scaling", 3), Status::kCorruptFile, "rope_scaling: expected an object");
   expect_error(with("/rope_scaling/type", "llama3"), Status::kUnsupported, "rope_scaling.type");
   expect_error(with("/rope_scaling/truncate", false), Status::kUnsupported, "truncate");

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -81,10 +82,15 @@ TEST_CASE("broken logits choose different experts inside the table") {
   config.num_experts_per_tok = 4;
   const std::vector<float> bias(8, 0.0F);
   for (const float value : {NAN, INFINITY, -INFINITY}) {
-    const Routed found = route(config, bias, std::vector<float>(8, value));
-    for (const int32_t expert : found.experts) {
-      CHECK(expert >= 0);
-      CHECK(expert < 8);
+    for (const size_t whole : {0U, 2U, 5U, 8U}) {
+      std::vector<float> logits(9, value);
+      logits[whole] = 1.0F;
+      logits.resize(8);
+      const Routed found = route(config, bias, logits);
+      const std::set<int32_t> experts(found.experts.begin(), found.experts.end());
+      CHECK(experts.size() == 4);
+      CHECK(*experts.begin() >= 0);
+      CHECK(*experts.rbegin() < 8);
     }
   }
 }

@@ -1,6 +1,9 @@
 // The pool of worker threads that one loaded model owns and its sessions share.
 #pragma once
 
+#include <sched.h>
+
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -19,6 +22,17 @@
 #endif
 
 namespace pensee {
+
+inline constexpr int kMaxThreads = 1024;  // of a pool
+
+// The hardware threads that this process may run on: what 0 threads mean.
+[[nodiscard]] inline int default_threads() noexcept {
+  cpu_set_t allowed;
+  const bool is_known = ::sched_getaffinity(0, sizeof allowed, &allowed) == 0;
+  const int count =
+      is_known ? CPU_COUNT(&allowed) : static_cast<int>(std::thread::hardware_concurrency());
+  return std::clamp(count, 1, kMaxThreads);
+}
 
 // parallel_for hands tasks out by an atomic counter. The calling thread works too, and waits only
 // for workers that joined: a worker that the operating system has not yet woken is never waited
@@ -101,7 +115,6 @@ class ThreadPool {
  private:
   ThreadPool() = default;
 
-  static constexpr int kMaxThreads = 1024;
   static constexpr int kSpins = 4000;  // some ten microseconds: the gap between two operations
   // gate_: bit 0 open, bits 1..11 workers inside, the rest counts jobs.
   static constexpr uint32_t kOpen = 1;

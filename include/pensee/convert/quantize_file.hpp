@@ -15,7 +15,6 @@
 #include <string>
 #include <string_view>
 #include <system_error>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -220,9 +219,7 @@ inline Result<void> write_tensors(const Plan& plan, const Checkpoint& checkpoint
       return invalid_argument(path + ": expected another file than the one that is read");
     }
   }
-  const int threads = options.threads != 0
-                          ? options.threads
-                          : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const int threads = options.threads != 0 ? options.threads : default_threads();
   PENSEE_ASSIGN_OR_RETURN(const std::unique_ptr<ThreadPool> pool, ThreadPool::create(threads));
   PENSEE_ASSIGN_OR_RETURN(const detail::Plan plan, detail::make_plan(checkpoint, options.types));
   PENSEE_ASSIGN_OR_RETURN(GgufWriter writer, GgufWriter::create(path, plan.header));

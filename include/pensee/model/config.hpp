@@ -2,6 +2,7 @@
 // from there, config_gguf.hpp from the metadata of a GGUF file.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstddef>
@@ -222,6 +223,17 @@ struct Config {
     return has_mla() ? qk_nope_head_dim + qk_rope_head_dim : head_dim;
   }
   // The dimensions of each head that are rotated.
+  // Tokens that the model can have before it: YaRN slows the rotations for more of them, whatever
+  // max_position_embeddings says.
+  [[nodiscard]] int64_t context_limit() const noexcept {
+    if (!rope_scaling || rope_scaling->type != RopeScaling::Type::kYarn) {
+      return max_position_embeddings;
+    }
+    constexpr double kMost = 1 << 28;
+    const double slowed =
+        rope_scaling->factor * static_cast<double>(rope_scaling->original_max_position_embeddings);
+    return std::max(max_position_embeddings, static_cast<int64_t>(std::min(slowed, kMost)));
+  }
   [[nodiscard]] int64_t rope_dim() const noexcept {
     return has_mla() ? qk_rope_head_dim : head_dim;
   }

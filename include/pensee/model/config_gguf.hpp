@@ -162,9 +162,22 @@ inline Result<void> add_deepseek_experts(const Source& source, Json& json) {
   return {};
 }
 
+// Refuses a factor that llama.cpp would apply and this library would not.
+inline Result<void> refuse_factor(const Source& source, const char* key) {
+  const auto value = source.find(key);
+  if (!value) return {};
+  PENSEE_ASSIGN_OR_RETURN(const double factor, value->as_double());
+  if (factor == 1.0 || factor == 0.0) return {};  // 0: none
+  return unsupported(value->where() + ": expected 1, found " + value->found());
+}
+
 inline Result<void> add_rope(const Source& source, Json& json) {
+  PENSEE_RETURN_IF_ERROR(refuse_factor(source, "rope.scaling.attn_factor"));
   const auto type = source.find("rope.scaling.type");
-  if (!type) return {};
+  if (!type) {
+    PENSEE_RETURN_IF_ERROR(refuse_factor(source, "rope.scale_linear"));
+    return refuse_factor(source, "rope.scaling.factor");
+  }
   PENSEE_ASSIGN_OR_RETURN(const std::string_view name, type->as_string());
   if (name == "none") return {};
   if (name != "yarn") {
@@ -182,11 +195,10 @@ inline Result<void> add_rope(const Source& source, Json& json) {
     PENSEE_ASSIGN_OR_RETURN(const double number, value->as_double());
     rope[key] = number;
   }
-  const char* const kOriginal = "rope.scaling.original_context_length";
-  const auto original = source.find(kOriginal);
-  if (!original) return source.missing(kOriginal);
-  PENSEE_ASSIGN_OR_RETURN(const int64_t tokens, original->as_int(0));
-  rope["original_max_position_embeddings"] = tokens;
+  if (const auto original = source.find("rope.scaling.original_context_length")) {
+    PENSEE_ASSIGN_OR_RETURN(const int64_t tokens, original->as_int(0));
+    rope["original_max_position_embeddings"] = tokens;
+  }
   if (json.contains("kv_lora_rank")) {
     // DeepSeek's cosines are not scaled: its mscale and mscale_all_dim are equal. The files have
     // the latter, times the 0.1 of the formula.

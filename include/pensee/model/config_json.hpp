@@ -151,8 +151,13 @@ inline Result<void> read_rope(const JsonView& root, Config& config) {
                                                      : "\"default\", \"yarn\" or \"llama3\"");
   }
   PENSEE_ASSIGN_OR_RETURN(RopeScaling scaling, is_llama3 ? read_llama3(*rope) : read_yarn(*rope));
-  PENSEE_ASSIGN_OR_RETURN(const JsonView original, rope->at("original_max_position_embeddings"));
-  PENSEE_ASSIGN_OR_RETURN(scaling.original_max_position_embeddings, original.as_int(1, 1 << 28));
+  // As in transformers, what YaRN begins with may be left out.
+  scaling.original_max_position_embeddings = config.max_position_embeddings;
+  const char* const kOriginal = "original_max_position_embeddings";
+  if (is_llama3 || rope->find(kOriginal)) {
+    PENSEE_ASSIGN_OR_RETURN(const JsonView original, rope->at(kOriginal));
+    PENSEE_ASSIGN_OR_RETURN(scaling.original_max_position_embeddings, original.as_int(1, 1 << 28));
+  }
   config.rope_scaling = scaling;
   return {};
 }

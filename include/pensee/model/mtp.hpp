@@ -77,7 +77,7 @@ class MtpLayer {
     int32_t* tokens = scratch_.tokens + (first - progress_.first);
     std::shift_left(tokens, tokens + n, 1);
     tokens[n - 1] = token;
-    pass.embed(model.weights().embed_tokens, {tokens, static_cast<size_t>(n)});
+    pass.embed(w.embed_tokens, {tokens, static_cast<size_t>(n)});
     for_each_row(c, n, 2 * hidden, [&](int64_t i) {
       float* joined = scratch_.joined + i * 2 * hidden;
       const float* state = scratch_.states + (first - progress_.first + i) * hidden;

@@ -116,11 +116,12 @@ struct RotaryTable {
   }
 };
 
-// What attention scores are multiplied by: head_dim^-0.5, times m^2 where mscale_all_dim is set.
+// What attention scores are multiplied by: head_dim^-0.5, times m^2 where mscale_all_dim is set and
+// attention is DeepSeek's.
 [[nodiscard]] inline float softmax_scale(const Config& config) {
   const double head_dim = static_cast<double>(config.qk_head_dim());
   double scale = 1.0 / std::sqrt(head_dim);
-  if (config.rope_scaling && config.rope_scaling->mscale_all_dim != 0.0) {
+  if (config.has_mla() && config.rope_scaling && config.rope_scaling->mscale_all_dim != 0.0) {
     const double m = yarn_mscale(config.rope_scaling->factor, config.rope_scaling->mscale_all_dim);
     scale *= m * m;
   }

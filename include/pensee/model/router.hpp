@@ -89,10 +89,13 @@ inline void route_token(const Config& c, const float* bias, float* scores,
   if (c.topk_method != TopkMethod::kGreedy && c.topk_group < c.n_group) exclude_groups(c, scratch);
   float sum = 0.0F;
   for (int64_t k = 0; k < c.num_experts_per_tok; ++k) {
-    // NaN logits (a broken checkpoint) choose nothing; fall back to expert k rather than read
-    // outside the table.
-    const int64_t best = argmax_above_minus_infinity(scratch.choice, c.n_routed_experts);
-    const int64_t expert = best < 0 ? k : best;
+    // NaN logits (a broken checkpoint) choose nothing: then the first experts that are not chosen
+    // yet are, for buffers have room for every token once in each.
+    int64_t expert = argmax_above_minus_infinity(scratch.choice, c.n_routed_experts);
+    if (expert < 0) {
+      expert = 0;
+      while (std::find(experts, experts + k, static_cast<int32_t>(expert)) != experts + k) ++expert;
+    }
     experts[k] = static_cast<int32_t>(expert);
     weights[k] = scores[expert];
     sum += weights[k];

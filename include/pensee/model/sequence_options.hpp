@@ -14,7 +14,7 @@
 namespace pensee {
 
 struct SequenceOptions {
-  // Tokens that fit, at most max_position_embeddings. 0: the smaller of that and 32,768.
+  // Tokens that fit, at most Config::context_limit(). 0: the smaller of that and 32,768.
   int64_t context_length = 0;
   int64_t chunk = 512;           // tokens of a prompt that go through the layers together
   MlaForm mla = MlaForm::kAuto;  // other than kAuto only to compare the forms
@@ -28,11 +28,11 @@ struct SequenceOptions {
                                                              SequenceOptions options) {
   constexpr int64_t kDefaultContext = 32768;
   constexpr int64_t kMaxChunk = 8192;
-  const int64_t limit = config.max_position_embeddings;
+  const int64_t limit = config.context_limit();
   if (options.context_length == 0) options.context_length = std::min(limit, kDefaultContext);
   if (options.context_length < 1 || options.context_length > limit) {
     return invalid_argument("context_length: expected 1 to " + std::to_string(limit) +
-                            " (max_position_embeddings), found " +
+                            " (what the model is made for), found " +
                             std::to_string(options.context_length));
   }
   if (options.chunk < 1 || options.chunk > kMaxChunk) {

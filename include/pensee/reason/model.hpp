@@ -1,7 +1,6 @@
 // Model: everything that a checkpoint says about a reasoning model, loaded once and shared.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstddef>
@@ -13,7 +12,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -21,6 +19,7 @@
 #include "pensee/base/json.hpp"
 #include "pensee/base/log.hpp"
 #include "pensee/base/result.hpp"
+#include "pensee/base/threads.hpp"
 #include "pensee/decode/sampler.hpp"
 #include "pensee/io/checkpoint.hpp"
 #include "pensee/io/fingerprint.hpp"
@@ -94,7 +93,7 @@ class Model {
                                                 int threads = 0) {
     PENSEE_ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::open(path));
     PENSEE_ASSIGN_OR_RETURN(const Config config, read_config(*checkpoint));
-    if (threads == 0) threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    if (threads == 0) threads = default_threads();
     if (threads < 1) {
       return invalid_argument("threads: expected 0 or more, found " + std::to_string(threads));
     }
