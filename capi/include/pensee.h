@@ -145,7 +145,7 @@ typedef struct pensee_model pensee_model;
 
 typedef struct pensee_load_options {
   size_t struct_size;
-  int32_t n_threads; /* of the model, the caller's included; 0: one for each hardware thread */
+  int32_t n_threads; /* of the model, the caller's included; 0: as many as may run at once */
   pensee_load_progress_fn progress; /* may be NULL */
   void* progress_user_data;
   pensee_log_fn log; /* may be NULL; called during the load only */

@@ -43,12 +43,12 @@ def load(
     """Loads a checkpoint: a directory as Hugging Face has it, a .safetensors file in one, or a GGUF
     file, of several the first. With `bundled`, the small R1 of the package.
 
-    `n_threads` 0: one for each hardware thread. `read_ahead`: files are read into memory, by all
-    threads, before this returns; else parts of them when they are first used. `repack_dir`: a
-    directory for a copy of weights of some types in an order that AVX-512 kernels read with less
-    work: made by the first load of a checkpoint, as large as those weights, and used by later ones.
-    `progress` True: a bar, which needs tqdm; or a function, called with the fraction done; what it
-    raises ends the load. Messages of the load go to the logger "pensee".
+    `n_threads` 0: as many as the process may run on at once. `read_ahead`: files are read into
+    memory, by all threads, before this returns; else parts of them when they are first used.
+    `repack_dir`: a directory for a copy of weights of some types in an order that AVX-512 kernels
+    read with less work: made by the first load of a checkpoint, as large as those weights, and used
+    by later ones. `progress` True: a bar, which needs tqdm; or a function, called with the fraction
+    done; what it raises ends the load. Messages of the load go to the logger "pensee".
     """
     if bundled == (path is not None):
         raise TypeError("load: give either a path or bundled=True")

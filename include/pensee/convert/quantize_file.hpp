@@ -37,7 +37,7 @@ namespace pensee {
 
 struct QuantizeOptions {
   TypeChoice types{DType::kQ8_0};
-  int threads = 0;                                    // 0: one for each hardware thread
+  int threads = 0;                                    // 0: as many as may run at once
   const KernelTable* kernels = &reference_kernels();  // which decode the old file
   LoadProgress progress = {};  // may be empty; false stops, and another call goes on
 };

@@ -20,7 +20,7 @@ namespace pensee {
 
 struct TransformerOptions {
   const KernelTable* kernels = &reference_kernels();  // best_kernels() of pensee::pensee is faster
-  int threads = 0;                                    // 0: one for each hardware thread
+  int threads = 0;                                    // 0: as many as may run at once
   LoadProgress progress = {};                         // may be empty; false cancels
   bool read_ahead = false;      // reads all of the files into memory; else as parts are used
   std::string repack_dir = {};  // where weights with interleaved rows are; empty: nowhere

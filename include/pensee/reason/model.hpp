@@ -40,7 +40,7 @@ namespace pensee {
 
 struct LoadOptions {
   const KernelTable* kernels = &reference_kernels();  // best_kernels() of pensee::pensee is faster
-  int threads = 0;                                    // 0: one for each hardware thread
+  int threads = 0;                                    // 0: as many as may run at once
   LoadProgress progress = {};                         // may be empty; false cancels
   Log log = {};                                       // may be empty; called during the load only
   // Reads all of the files into memory, by all threads, before the load ends; else they are read
