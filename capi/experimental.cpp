@@ -60,30 +60,29 @@ pensee_status pensee_session_step_many(pensee_session* const* sessions, size_t n
                                        pensee_event* const* events, pensee_status* statuses,
                                        pensee_error** error) {
   std::span<pensee_status> codes;
-  bool may_be_half_made = false;
-  bool returned = false;
-  const pensee_status status = guard(error, [&]() -> Result<void> {
+  std::vector<Session*> cores;
+  pensee_status status = guard(error, [&]() -> Result<void> {
     PENSEE_ASSIGN_OR_RETURN(codes, span_of(statuses, n, "statuses"));
     PENSEE_ASSIGN_OR_RETURN(const auto given, span_of(sessions, n, "sessions"));
     PENSEE_ASSIGN_OR_RETURN(const auto outs, span_of(events, n, "events"));
-    std::vector<Session*> cores;
-    cores.reserve(n);
     for (size_t i = 0; i < n; ++i) {
       PENSEE_REQUIRE(given[i]);
       PENSEE_REQUIRE(outs[i]);
       PENSEE_RETURN_IF_ERROR(check_size<pensee_event>(outs[i]->struct_size));
       cores.push_back(given[i]->session.get());
     }
-    for (size_t i = 0; i < n; ++i) given[i]->reply_is_fresh = false;
-    may_be_half_made = true;
+    return {};
+  });
+  bool has_results = false;
+  const auto step = [&]() -> Result<void> {
     std::vector<Result<Event>> results = step_many(cores);
     Result<void> first;
     for (size_t i = 0; i < n; ++i) {
       codes[i] = PENSEE_OK;
       Result<void> written;
       if (results[i]) {
-        given[i]->event = std::move(*results[i]);
-        written = write_struct(outs[i], to_c(given[i]->event));
+        sessions[i]->event = std::move(*results[i]);
+        written = write_struct(events[i], to_c(sessions[i]->event));
       } else {
         written = std::move(results[i]).error();
       }
@@ -91,13 +90,11 @@ pensee_status pensee_session_step_many(pensee_session* const* sessions, size_t n
       codes[i] = static_cast<pensee_status>(written.error().status);
       if (first) first = std::move(written);
     }
-    returned = true;
+    has_results = true;
     return first;
-  });
-  if (returned) return status;
-  std::fill(codes.begin(), codes.end(), status);
-  // As guard_reply() says.
-  for (size_t i = 0; may_be_half_made && i < n; ++i) sessions[i]->session->abandon_reply();
+  };
+  if (status == PENSEE_OK) status = guard_replies({sessions, n}, error, step);
+  if (!has_results) std::fill(codes.begin(), codes.end(), status);
   return status;
 }
 

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
+#include <utility>
 
 #include "guard.hpp"
 #include "pensee.h"
@@ -47,19 +49,30 @@ namespace pensee::capi {
 // The event's text is lent from `event`.
 pensee_event to_c(const Event& event) noexcept;
 
-// Runs a step of the reply. An exception ends the reply, since it may have left it half made.
+// Runs a step of the replies. An exception ends them, since it may have left them half made.
+// Precondition: no session is NULL.
 template <class Function>
-pensee_status guard_reply(pensee_session* session, pensee_error** error, Function&& function) {
+pensee_status guard_replies(std::span<pensee_session* const> sessions, pensee_error** error,
+                            Function&& function) {
   bool returned = false;
   const pensee_status status = guard(error, [&]() -> Result<void> {
-    PENSEE_REQUIRE(session);
-    session->reply_is_fresh = false;
+    for (pensee_session* session : sessions) session->reply_is_fresh = false;
     Result<void> result = function();
     returned = true;
     return result;
   });
-  if (!returned && session != nullptr) session->session->abandon_reply();
+  if (returned) return status;
+  for (pensee_session* session : sessions) session->session->abandon_reply();
   return status;
+}
+
+// The same of one, which may be NULL.
+template <class Function>
+pensee_status guard_reply(pensee_session* session, pensee_error** error, Function&& function) {
+  if (session == nullptr) {
+    return guard(error, []() -> Result<void> { return null_argument("session"); });
+  }
+  return guard_replies({&session, 1}, error, std::forward<Function>(function));
 }
 
 }  // namespace pensee::capi

@@ -20,6 +20,7 @@
 
 #include "pensee/base/result.hpp"
 #include "pensee/io/gguf_header.hpp"
+#include "pensee/io/replace_file.hpp"
 
 namespace pensee {
 
@@ -165,14 +166,8 @@ class GgufWriter {
   }
 
   Result<void> flush() {
-    std::span<const std::byte> bytes = waiting_;
-    for (uint64_t at = at_; !bytes.empty();) {
-      const ssize_t n = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(at));
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return failure("write", errno);
-      bytes = bytes.subspan(static_cast<size_t>(n));
-      at += static_cast<uint64_t>(n);
-    }
+    const int code = write_at(fd_, at_, waiting_);
+    if (code != 0) return failure("write", code);
     // So that what the size of the file promises is there after a crash of the machine too.
     if (must_sync_ && ::fdatasync(fd_) != 0) return failure("write", errno);
     must_sync_ = false;

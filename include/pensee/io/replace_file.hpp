@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <span>
 #include <string>
@@ -16,6 +17,18 @@
 #include "pensee/base/result.hpp"
 
 namespace pensee {
+
+// Writes all of the bytes at place `at` of an open file. Returns 0, or the system's error code.
+[[nodiscard]] inline int write_at(int fd, uint64_t at, std::span<const std::byte> bytes) noexcept {
+  while (!bytes.empty()) {
+    const ssize_t written = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(at));
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return errno;
+    bytes = bytes.subspan(static_cast<size_t>(written));
+    at += static_cast<uint64_t>(written);
+  }
+  return 0;
+}
 
 // A file that is written in pieces, by any threads, and takes its place when it is whole: a
 // temporary file beside `path` (its name and six more characters), which commit() gives the name. A
@@ -55,13 +68,8 @@ class NewFile {
 
   // Errors: kIoError.
   [[nodiscard]] Result<void> write(size_t at, std::span<const std::byte> bytes) const {
-    while (!bytes.empty()) {
-      const ssize_t written = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(at));
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) return system_error("write", errno);
-      bytes = bytes.subspan(static_cast<size_t>(written));
-      at += static_cast<size_t>(written);
-    }
+    const int code = write_at(fd_, at, bytes);
+    if (code != 0) return system_error("write", code);
     return {};
   }
 
