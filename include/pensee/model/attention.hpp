@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <numeric>
 
 #include "pensee/base/arena.hpp"
 #include "pensee/base/tensor_view.hpp"
@@ -26,6 +27,7 @@ namespace pensee {
 inline constexpr int64_t kTileTokens = 128;
 inline constexpr int64_t kSplitTokens = 1024;
 inline constexpr int64_t kScoreRows = 16;  // queries that meet a tile together
+inline constexpr int64_t kJoinRows = 8;    // queries whose splits a task joins
 // Up to so many queries read cached rows in place. Packing pays where more of them meet a tile, and
 // soon where numbers are decoded, for in place that is done again for every few queries.
 [[nodiscard]] constexpr int64_t in_place_rows(size_t type) noexcept {
@@ -142,6 +144,14 @@ struct AttentionSplits {
 
   static constexpr int64_t kTasksAThread = 4;
 
+  // Splits of every unit for which there is room at a time, beside what is joined of it: so many
+  // that all threads have as many, if there is room for that.
+  [[nodiscard]] int64_t in_a_wave(int64_t units, int64_t threads) const noexcept {
+    const int64_t room = count / units - 1;
+    const int64_t even = threads / std::gcd(units, threads);
+    return room < even ? room : room / even * even;
+  }
+
   static AttentionSplits layout(Arena& arena, const AttentionShape& shape, int64_t capacity,
                                 int threads) {
     AttentionSplits s;
@@ -169,9 +179,10 @@ inline void clear(const AttentionState& state, int64_t rows) {
   std::fill_n(state.out, rows * state.ld, 0.0F);
 }
 
-// state += split: what both have seen.
-inline void join(const AttentionState& state, const AttentionState& split, int64_t rows) {
-  for (int64_t r = 0; r < rows; ++r) {
+// state += split: what both have seen, in rows [row_begin, row_end).
+inline void join(const AttentionState& state, const AttentionState& split, int64_t row_begin,
+                 int64_t row_end) {
+  for (int64_t r = row_begin; r < row_end; ++r) {
     if (split.max[r] == kNothing && split.sum[r] == 0.0F) continue;  // it saw no token
     const float max = std::max(state.max[r], split.max[r]);
     const float a = std::exp(state.max[r] - max);
@@ -258,9 +269,11 @@ void attend_split(const AttentionCall& a, const Loader& loader, const Block& blo
   }
 }
 
-inline void finish(const AttentionCall& a, const Block& block, const AttentionState& state) {
-  for (int64_t r = block.row_begin; r < block.row_end; ++r) {
-    const int64_t i = r - block.row_begin;
+// The results of rows [row_begin, row_end) of a block.
+inline void finish(const AttentionCall& a, const Block& block, const AttentionState& state,
+                   int64_t row_begin, int64_t row_end) {
+  for (int64_t i = row_begin; i < row_end; ++i) {
+    const int64_t r = block.row_begin + i;
     float* to = a.out + r / a.per_token * a.out_token + block.stream * a.out_stream +
                 r % a.per_token * a.value_size;
     const float inverse = 1.0F / state.sum[i];
@@ -339,14 +352,14 @@ void attend(const Compute& compute, const AttentionShape& shape, const Attention
         const AttentionState more = shape.state(b.split);
         detail::attend_split(a, loader, block, split * kSplitTokens, split_end(block, split), b,
                              more);
-        detail::join(state, more, block.rows());
+        detail::join(state, more, 0, block.rows());
       }
-      detail::finish(a, block, state);
+      detail::finish(a, block, state, 0, block.rows());
     });
     return;
   }
   // The first states are those of the units, the others wait to be joined to them.
-  const int64_t wave = std::min(waiting.count / units - 1, splits);
+  const int64_t wave = std::min(waiting.in_a_wave(units, pool.size()), splits);
   const auto state_of = [&](int64_t unit, int64_t slot) {
     return shape.state(waiting.states + (slot * units + unit) * shape.state_floats());
   };
@@ -360,12 +373,17 @@ void attend(const Compute& compute, const AttentionShape& shape, const Attention
       detail::attend_split(a, loader, block, split * kSplitTokens, split_end(block, split), b,
                            state_of(task % units, split == 0 ? 0 : 1 + split - first));
     });
-    pool.parallel_for(units, [&](int64_t unit, int /*thread*/) {
+    const int64_t parts = ceil_div(shape.block_rows, kJoinRows);
+    pool.parallel_for(units * parts, [&](int64_t part, int /*thread*/) {
+      const int64_t unit = part / parts;
       const detail::Block block = block_of(unit);
+      const int64_t begin = part % parts * kJoinRows;
+      const int64_t end = std::min(begin + kJoinRows, block.rows());
+      const AttentionState state = state_of(unit, 0);
       for (int64_t split = std::max<int64_t>(first, 1); split < first + count; ++split) {
-        detail::join(state_of(unit, 0), state_of(unit, 1 + split - first), block.rows());
+        detail::join(state, state_of(unit, 1 + split - first), begin, end);
       }
-      if (first + count == splits) detail::finish(a, block, state_of(unit, 0));
+      if (first + count == splits) detail::finish(a, block, state, begin, end);
     });
   }
 }
