@@ -6,6 +6,7 @@
 #include "attention_avx512-inl.hpp"
 #include "attention_rows-inl.hpp"
 #include "gemm_q8_avx512-inl.hpp"
+#include "latents_avx512-inl.hpp"
 #include "make_table-inl.hpp"
 #include "matrix-inl.hpp"
 #include "pensee/kernels/table.hpp"
@@ -191,6 +192,7 @@ struct Kernels<KernelType::kF8E4M3> : ElementKernels<Simd, F8E4M3> {};
 extern const KernelTable kTable;
 const KernelTable kTable = make_table<Simd, Kernels>(
     "avx512", make_attention<Float32Math<Simd>, Caches::kF32, CacheF32, CacheBF16, CacheQ8>(),
-    make_attention<Bfloat16Math<Simd>, Caches::kOthers, CacheF32, CacheBF16, CacheQ8>());
+    make_attention<Bfloat16Math<Simd>, Caches::kOthers, CacheF32, CacheBF16, CacheQ8>(),
+    kLatentKernels<Simd>);
 
 }  // namespace pensee::avx512

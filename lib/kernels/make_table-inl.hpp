@@ -40,7 +40,7 @@ struct ElementKernels : NoKernels {
 
 template <class S, template <int> class Kernels>
 constexpr KernelTable make_table(const char* name, const AttentionKernels& attention_f32,
-                                 const AttentionKernels& attention) {
+                                 const AttentionKernels& attention, const LatentKernels& latents) {
   return {
       .name = name,
 #define PENSEE_X(enumerator, bytes, elements, name) Kernels<KernelType::enumerator>::kDot,
@@ -71,6 +71,7 @@ constexpr KernelTable make_table(const char* name, const AttentionKernels& atten
       .block_sum_exp = block_sum_exp<S>,
       .attention_f32 = attention_f32,
       .attention = attention,
+      .latents = latents,
   };
 }
 

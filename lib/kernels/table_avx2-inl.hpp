@@ -172,7 +172,7 @@ struct Kernels<KernelType::kF8E4M3> : ElementKernels<Simd, F8E4M3> {};
 constexpr KernelTable make_narrow_table(const char* name) {
   constexpr AttentionKernels kAttention =
       make_attention<Float32Math<Simd>, Caches::kAll, CacheF32, CacheBF16, CacheQ8>();
-  return make_table<Simd, Kernels>(name, kAttention, kAttention);
+  return make_table<Simd, Kernels>(name, kAttention, kAttention, {});
 }
 
 }  // namespace

@@ -96,10 +96,14 @@ TEST_CASE("the cheaper form is chosen: absorbed for decoding, expanded for long 
   r1.qk_nope_head_dim = 128;
   r1.qk_rope_head_dim = 64;
   r1.v_head_dim = 128;
-  CHECK(choose_mla_form(r1, 4000, 1) == MlaForm::kAbsorbed);
-  CHECK(choose_mla_form(r1, 100000, 150) == MlaForm::kAbsorbed);
-  CHECK(choose_mla_form(r1, 100000, 200) == MlaForm::kExpanded);
-  CHECK(choose_mla_form(r1, 0, 512) == MlaForm::kExpanded);
+  for (const bool eight_bits : {false, true}) {
+    CHECK(choose_mla_form(r1, 4000, 1, eight_bits) == MlaForm::kAbsorbed);
+    CHECK(choose_mla_form(r1, 0, 512, eight_bits) == MlaForm::kExpanded);
+  }
+  CHECK(choose_mla_form(r1, 100000, 140, false) == MlaForm::kAbsorbed);
+  CHECK(choose_mla_form(r1, 100000, 150, false) == MlaForm::kExpanded);
+  CHECK(choose_mla_form(r1, 100000, 250, true) == MlaForm::kAbsorbed);
+  CHECK(choose_mla_form(r1, 100000, 270, true) == MlaForm::kExpanded);
 }
 
 }  // namespace

@@ -238,6 +238,7 @@ inline void softmax(float* x, float scale, int64_t n) {
       .block_sum_exp = ref::block_sum_exp,
       .attention_f32 = ref::kAttention,
       .attention = ref::kAttention,
+      .latents = {},
   };
   return table;
 }

@@ -155,6 +155,44 @@ struct AttentionKernels {
                  const struct AttentionState* state, uint32_t* left, int64_t ld);
 };
 
+/* Attention over an 8-bit cache whose rows are key and value in one (multi-head latent attention):
+ * a row of Q8_0 is the key, its first value_size numbers are the value. Queries, keys, values and
+ * weights meet in numbers of eight bits; each has a scale for every `group` numbers. */
+struct LatentShape {
+  int64_t key_size;   /* a multiple of 32, at most kLatentNumbers */
+  int64_t value_size; /* a multiple of group, at most kLatentGroups of them */
+  int64_t group;      /* 32, 64 or 128; the key's last group may have fewer */
+};
+enum : int { kLatentTokens = 128, kLatentNumbers = 1024, kLatentGroups = 8 };
+
+struct LatentQueries {
+  int8_t* codes;    /* (m, key_size) */
+  float* scales;    /* (m, groups of the key) */
+  int32_t* offsets; /* (m, groups of the key): what keys without a sign add, negative */
+};
+/* Up to kLatentTokens tokens. Memory is at multiples of 64 bytes. */
+struct LatentTile {
+  uint8_t* keys;  /* (kLatentTokens, key_size), in panels of 32 tokens */
+  int8_t* values; /* (kLatentTokens, value_size), in panels of 32 columns */
+  float* scales;  /* (groups of the key, kLatentTokens) */
+  float* factors; /* (groups of the value, kLatentTokens): 255 * scales / the largest of them */
+  float* largest; /* (groups of the value): that scale / 255 */
+};
+
+struct LatentKernels {
+  /* Of factor * x (m, key_size). */
+  void (*pack_queries)(const struct LatentShape* shape, const float* x, int64_t m, float factor,
+                       const struct LatentQueries* out);
+  /* Of rows [row_begin, row_end) of W. */
+  void (*pack_tile)(const struct LatentShape* shape, const KernelMatrix* w, int64_t row_begin,
+                    int64_t row_end, const struct LatentTile* out);
+  /* Takes the first `tokens` of a tile into the states of m queries, of which query i sees only
+   * visible[i]; one that sees none stays as it is. state->ld is a multiple of 32. */
+  void (*attend)(const struct LatentShape* shape, int64_t m, const struct LatentQueries* queries,
+                 const struct LatentTile* tile, int64_t tokens, const int64_t* visible,
+                 const struct AttentionState* state);
+};
+
 /* For a sampler, whose vocabulary comes in blocks. */
 enum : int { kLogitBlock = 256 };
 
@@ -188,6 +226,8 @@ struct KernelTable {
   /* For a float32 cache, and for the others: as exact as they are. */
   struct AttentionKernels attention_f32;
   struct AttentionKernels attention;
+  /* Null where there are none. */
+  struct LatentKernels latents;
 };
 
 } /* namespace pensee */

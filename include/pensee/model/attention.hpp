@@ -1,9 +1,9 @@
 // Attention of new tokens over the cache, for every kind of model and of cache.
 //
-// Cached tokens are packed, a tile at a time, into operands of small matrix products; the softmax
-// is kept up from tile to tile, so that no buffer grows with the context (FlashAttention,
-// arXiv:2205.14135). Long contexts are cut into splits, whose results are joined in order: the work
-// can be shared by all threads, and their number changes no bit.
+// The softmax is kept up from tile to tile of cached tokens, so that no buffer grows with the
+// context (FlashAttention, arXiv:2205.14135). Long contexts are cut into splits, whose results are
+// joined in order: the work can be shared by all threads, and their number changes no bit. What a
+// task does with the tokens of a split is in attention_tiles.hpp and attention_latents.hpp.
 #pragma once
 
 #include <algorithm>
@@ -23,16 +23,10 @@
 
 namespace pensee {
 
-// Cached tokens that are packed at a time, and those whose results are summed apart: whole tiles.
+// Cached tokens that are taken at a time, and those whose results are summed apart: whole tiles.
 inline constexpr int64_t kTileTokens = 128;
 inline constexpr int64_t kSplitTokens = 1024;
-inline constexpr int64_t kScoreRows = 16;  // queries that meet a tile together
-inline constexpr int64_t kJoinRows = 8;    // queries whose splits a task joins
-// Up to so many queries read cached rows in place. Packing pays where more of them meet a tile, and
-// soon where numbers are decoded, for in place that is done again for every few queries.
-[[nodiscard]] constexpr int64_t in_place_rows(size_t type) noexcept {
-  return type == CacheStorage::kQ8 ? 8 : 32;
-}
+inline constexpr int64_t kJoinRows = 8;  // queries whose splits a task joins
 
 // One layer's attention over n new tokens of a sequence, at positions [begin, begin + n), whose
 // queries, keys and values are projected.
@@ -54,7 +48,6 @@ struct LayerCall {
 // queries, side by side. Query r of token i in stream s is at
 // q + i * q_token + s * q_stream + r * key_size, its result likewise.
 struct AttentionCall {
-  const AttentionKernels* math;
   int64_t streams;
   int64_t per_token;
   int64_t key_size;    // numbers
@@ -72,14 +65,25 @@ struct AttentionCall {
   [[nodiscard]] int64_t rows() const noexcept { return n * per_token; }
   // Cached tokens that query `row` of a stream sees.
   [[nodiscard]] int64_t limit(int64_t row) const noexcept { return begin + row / per_token + 1; }
+  [[nodiscard]] const float* query(int64_t stream, int64_t row) const noexcept {
+    return q + row / per_token * q_token + stream * q_stream + row % per_token * key_size;
+  }
+  [[nodiscard]] float* result(int64_t stream, int64_t row) const noexcept {
+    return out + row / per_token * out_token + stream * out_stream + row % per_token * value_size;
+  }
 };
+
+// The states of rows `first` and following.
+[[nodiscard]] inline AttentionState rows_from(const AttentionState& state, int64_t first) noexcept {
+  return {state.max + first, state.sum + first, state.out + first * state.ld, state.ld};
+}
 
 // The sizes of the buffers.
 struct AttentionShape {
   int64_t key_size = 0;
   int64_t value_size = 0;
-  int64_t block_rows = 0;     // queries of a stream that one task takes
-  int64_t loader_floats = 0;  // thread scratch of what packs the tiles
+  int64_t block_rows = 0;   // queries of a stream that one task takes
+  int64_t work_floats = 0;  // thread scratch of what it does with them
 
   [[nodiscard]] static int64_t columns(int64_t n) noexcept {
     return ceil_div(n, int64_t{kAttentionColumns}) * kAttentionColumns;
@@ -110,29 +114,19 @@ struct ThreadScratch {
   }
 };
 
-// The buffers of one task. Words are as large as floats, so float32 operands take the most.
+// The buffers of one task.
 struct AttentionBuffers {
-  uint32_t* q = nullptr;        // left (block_rows, key_size)
-  uint32_t* keys = nullptr;     // right (key_size, kTileTokens)
-  uint32_t* values = nullptr;   // right (kTileTokens, value_size)
-  float* scores = nullptr;      // (kScoreRows, kTileTokens)
-  uint32_t* weights = nullptr;  // left (kScoreRows, kTileTokens)
-  float* loader = nullptr;      // (loader_floats)
-  float* state = nullptr;       // (state_floats): the splits so far
-  float* split = nullptr;       // (state_floats): one more
+  float* state = nullptr;  // (state_floats): the splits so far
+  float* split = nullptr;  // (state_floats): one more
+  float* work = nullptr;   // (work_floats)
   int64_t floats = 0;
 
   static AttentionBuffers layout(float* scratch, const AttentionShape& shape) {
     AttentionBuffers b;
     const ThreadScratch room{scratch, b.floats};
-    b.q = room.words(shape.block_rows * shape.key_size);
-    b.keys = room.words(shape.key_size * kTileTokens);
-    b.values = room.words(kTileTokens * AttentionShape::columns(shape.value_size));
-    b.scores = room.take(kScoreRows * kTileTokens);
-    b.weights = room.words(kScoreRows * kTileTokens);
-    b.loader = room.take(shape.loader_floats);
     b.state = room.take(shape.state_floats());
     b.split = room.take(shape.state_floats());
+    b.work = room.take(shape.work_floats);
     return b;
   }
 };
@@ -162,11 +156,12 @@ struct AttentionSplits {
   }
 };
 
-// The cached rows of a stream, where they hold keys and values as they are.
-struct CachedRows {
-  KernelMatrix keys{};  // no data: they do not
-  KernelMatrix values{};
-  size_t type = CacheStorage::kF32;
+// Queries [row_begin, row_end) of a stream.
+struct AttentionBlock {
+  int64_t stream;
+  int64_t row_begin;
+  int64_t row_end;
+  [[nodiscard]] int64_t rows() const noexcept { return row_end - row_begin; }
 };
 
 namespace attention_detail {
@@ -195,87 +190,11 @@ inline void join(const AttentionState& state, const AttentionState& split, int64
   }
 }
 
-// Queries [row_begin, row_end) of a stream.
-struct Block {
-  int64_t stream;
-  int64_t row_begin;
-  int64_t row_end;
-  [[nodiscard]] int64_t rows() const noexcept { return row_end - row_begin; }
-};
-
-inline void pack_queries(const AttentionCall& a, const Block& block, uint32_t* q) {
-  const int64_t ld = ceil_div(a.key_size, a.math->pair);
-  for (int64_t r = block.row_begin; r < block.row_end; ++r) {
-    const float* from = a.q + r / a.per_token * a.q_token + block.stream * a.q_stream +
-                        r % a.per_token * a.key_size;
-    a.math->pack_left(from, a.key_size, 1, a.key_size, a.scale, q + (r - block.row_begin) * ld, ld);
-  }
-}
-
-// One tile of n tokens from t on: the first `in_place` of them as they are cached, the rest packed
-// in b.keys and b.values.
-inline void attend_tile(const AttentionCall& a, const Block& block, const CachedRows& cached,
-                        int64_t t, int64_t n, int64_t in_place, const AttentionBuffers& b,
-                        const AttentionState& state) {
-  const int64_t columns = AttentionShape::columns(n);
-  const int64_t ldq = ceil_div(a.key_size, a.math->pair);
-  const int64_t ldw = kTileTokens / a.math->pair;
-  for (int64_t r = block.row_begin; r < block.row_end; r += kScoreRows) {
-    const int64_t rows = std::min(kScoreRows, block.row_end - r);
-    int64_t visible[kScoreRows];
-    for (int64_t i = 0; i < rows; ++i) visible[i] = std::clamp<int64_t>(a.limit(r + i) - t, 0, n);
-    if (visible[rows - 1] == 0) continue;
-    const int64_t first = r - block.row_begin;
-    const AttentionState part{state.max + first, state.sum + first, state.out + first * state.ld,
-                              state.ld};
-    const uint32_t* q = b.q + first * ldq;
-    if (in_place > 0) {
-      a.math->score_rows[cached.type](rows, q, ldq, &cached.keys, t, t + in_place, b.scores,
-                                      kTileTokens);
-    }
-    if (in_place < n) {
-      a.math->multiply(rows, columns - in_place, a.key_size, q, ldq, b.keys, kTileTokens,
-                       b.scores + in_place, kTileTokens, 0);
-    }
-    a.math->soften(rows, columns, b.scores, kTileTokens, visible, &part, b.weights, ldw);
-    if (in_place > 0) {
-      a.math->add_values[cached.type](rows, b.weights, ldw, &cached.values, t, t + in_place,
-                                      part.out, state.ld);
-    }
-    if (in_place < n) {
-      a.math->multiply(rows, state.ld, n - in_place, b.weights + in_place / a.math->pair, ldw,
-                       b.values, state.ld, part.out, state.ld, 1);
-    }
-  }
-}
-
-// Tokens [begin, end) of the cache, into an empty state.
-template <class Loader>
-void attend_split(const AttentionCall& a, const Loader& loader, const Block& block, int64_t begin,
-                  int64_t end, const AttentionBuffers& b, const AttentionState& state) {
-  clear(state, block.rows());
-  const CachedRows cached = loader.cached_rows(block.stream);
-  const bool reads_in_place =
-      cached.keys.data != nullptr && a.math->score_rows[cached.type] != nullptr &&
-      block.rows() <= in_place_rows(cached.type) && a.key_size % kAttentionColumns == 0 &&
-      a.value_size % kAttentionColumns == 0;
-  for (int64_t t = begin; t < end; t += kTileTokens) {
-    const int64_t n = std::min(kTileTokens, end - t);
-    const int64_t in_place = reads_in_place ? n / kAttentionColumns * kAttentionColumns : 0;
-    if (in_place < n) {
-      loader.load(block.stream, t + in_place, n - in_place, b.loader, b.keys, b.values);
-    }
-    attend_tile(a, block, cached, t, n, in_place, b, state);
-  }
-}
-
 // The results of rows [row_begin, row_end) of a block.
-inline void finish(const AttentionCall& a, const Block& block, const AttentionState& state,
+inline void finish(const AttentionCall& a, const AttentionBlock& block, const AttentionState& state,
                    int64_t row_begin, int64_t row_end) {
   for (int64_t i = row_begin; i < row_end; ++i) {
-    const int64_t r = block.row_begin + i;
-    float* to = a.out + r / a.per_token * a.out_token + block.stream * a.out_stream +
-                r % a.per_token * a.value_size;
+    float* to = a.result(block.stream, block.row_begin + i);
     const float inverse = 1.0F / state.sum[i];
     const float* from = state.out + i * state.ld;
     for (int64_t c = 0; c < a.value_size; ++c) to[c] = from[c] * inverse;
@@ -284,74 +203,44 @@ inline void finish(const AttentionCall& a, const Block& block, const AttentionSt
 
 }  // namespace attention_detail
 
-// The arithmetic that is as exact as a cache.
-[[nodiscard]] inline const AttentionKernels& attention_kernels(const KernelTable& kernels,
-                                                               CacheType type) noexcept {
-  return type == CacheType::kF32 ? kernels.attention_f32 : kernels.attention;
-}
-
-// Tiles as the cache holds them: a plane is a stream, a row begins with the key.
-struct CacheLoader {
-  const AttentionKernels& math;
-  const KvCache& cache;
-  const std::byte* rows;  // of one layer
-  int64_t value;          // the number of a row with which the value begins
-  const AttentionShape& shape;
-
-  [[nodiscard]] CachedRows cached_rows(int64_t stream) const {
-    return {cache.matrix(rows, stream, 0, shape.key_size),
-            cache.matrix(rows, stream, value, shape.value_size), static_cast<size_t>(cache.type)};
-  }
-  void prepare(int64_t /*stream*/, float* /*scratch*/) const {}
-  void load(int64_t stream, int64_t t, int64_t n, float* /*scratch*/, uint32_t* keys,
-            uint32_t* values) const {
-    const CachedRows from = cached_rows(stream);
-    math.pack_transposed[from.type](&from.keys, t, t + n, keys, kTileTokens);
-    math.pack_right[from.type](&from.values, t, t + n, values,
-                               AttentionShape::columns(shape.value_size));
-  }
-};
-
-// out = softmax(scale * q . keys) * values. The loader packs the cached rows:
-//   cached_rows(stream): for blocks of few queries, which read them in place;
-//   prepare(stream, scratch): called by a task before it loads tiles of a stream;
-//   load(stream, t, n, scratch, keys, values): right operands of tokens [t, t + n), which are
-//   (key_size, n) with kTileTokens words between rows, and (n, value_size) with as many as
-//   value_size has when it is rounded up to whole kAttentionColumns.
-template <class Loader>
+// out = softmax(scale * q . keys) * values. Work is what a task does, in `scratch` of work_floats:
+//   prepare(a, block, scratch): before it takes splits of a block;
+//   attend(a, block, begin, end, scratch, state): takes tokens [begin, end) of the cache, whole
+//   tiles unless they are the last ones, into an empty state.
+template <class Work>
 void attend(const Compute& compute, const AttentionShape& shape, const AttentionSplits& waiting,
-            const AttentionCall& a, const Loader& loader) {
+            const AttentionCall& a, const Work& work) {
   namespace detail = attention_detail;
   ThreadPool& pool = *compute.pool;
   const int64_t blocks = ceil_div(a.rows(), shape.block_rows);
   const int64_t units = a.streams * blocks;
   const auto block_of = [&](int64_t unit) {
     const int64_t begin = unit % blocks * shape.block_rows;
-    return detail::Block{unit / blocks, begin, std::min(begin + shape.block_rows, a.rows())};
+    return AttentionBlock{unit / blocks, begin, std::min(begin + shape.block_rows, a.rows())};
   };
   const auto buffers_of = [&](int thread) {
     return AttentionBuffers::layout(compute.thread_scratch(thread), shape);
   };
   const int64_t splits = ceil_div(a.begin + a.n, kSplitTokens);
-  const auto split_end = [&](const detail::Block& block, int64_t split) {
+  const auto split_end = [&](const AttentionBlock& block, int64_t split) {
     return std::min((split + 1) * kSplitTokens, a.limit(block.row_end - 1));
   };
-  const auto prepare = [&](const detail::Block& block, const AttentionBuffers& b) {
-    detail::pack_queries(a, block, b.q);
-    loader.prepare(block.stream, b.loader);
+  const auto take_split = [&](const AttentionBlock& block, int64_t split, float* scratch,
+                              const AttentionState& state) {
+    detail::clear(state, block.rows());
+    work.attend(a, block, split * kSplitTokens, split_end(block, split), scratch, state);
   };
 
   if (splits == 1 || waiting.count == 0 || units >= 2 * pool.size()) {
     pool.parallel_for(units, [&](int64_t unit, int thread) {
-      const detail::Block block = block_of(unit);
+      const AttentionBlock block = block_of(unit);
       const AttentionBuffers b = buffers_of(thread);
       const AttentionState state = shape.state(b.state);
-      prepare(block, b);
-      detail::attend_split(a, loader, block, 0, split_end(block, 0), b, state);
+      work.prepare(a, block, b.work);
+      take_split(block, 0, b.work, state);
       for (int64_t split = 1; split < splits; ++split) {
         const AttentionState more = shape.state(b.split);
-        detail::attend_split(a, loader, block, split * kSplitTokens, split_end(block, split), b,
-                             more);
+        take_split(block, split, b.work, more);
         detail::join(state, more, 0, block.rows());
       }
       detail::finish(a, block, state, 0, block.rows());
@@ -367,16 +256,15 @@ void attend(const Compute& compute, const AttentionShape& shape, const Attention
     const int64_t count = std::min(wave, splits - first);
     pool.parallel_for(count * units, [&](int64_t task, int thread) {
       const int64_t split = first + task / units;
-      const detail::Block block = block_of(task % units);
+      const AttentionBlock block = block_of(task % units);
       const AttentionBuffers b = buffers_of(thread);
-      prepare(block, b);
-      detail::attend_split(a, loader, block, split * kSplitTokens, split_end(block, split), b,
-                           state_of(task % units, split == 0 ? 0 : 1 + split - first));
+      work.prepare(a, block, b.work);
+      take_split(block, split, b.work, state_of(task % units, split == 0 ? 0 : 1 + split - first));
     });
     const int64_t parts = ceil_div(shape.block_rows, kJoinRows);
     pool.parallel_for(units * parts, [&](int64_t part, int /*thread*/) {
       const int64_t unit = part / parts;
-      const detail::Block block = block_of(unit);
+      const AttentionBlock block = block_of(unit);
       const int64_t begin = part % parts * kJoinRows;
       const int64_t end = std::min(begin + kJoinRows, block.rows());
       const AttentionState state = state_of(unit, 0);

@@ -9,6 +9,7 @@
 
 #include "pensee/base/arena.hpp"
 #include "pensee/model/attention.hpp"
+#include "pensee/model/attention_tiles.hpp"
 #include "pensee/model/config.hpp"
 #include "pensee/model/kv_cache.hpp"
 #include "pensee/model/linear.hpp"
@@ -38,6 +39,7 @@ struct GqaScratch {
     s.shape = {.key_size = c.head_dim,
                .value_size = c.head_dim,
                .block_rows = std::min(chunk * (c.n_heads / c.n_kv_heads), kBlockRows)};
+    s.shape.work_floats = TileBuffers::layout(nullptr, s.shape).floats;
     s.splits = AttentionSplits::layout(arena, s.shape, capacity, threads);
     return s;
   }
@@ -116,8 +118,7 @@ inline void gqa_attend(const GqaCall& a) {
   const AttentionKernels& math = attention_kernels(*a.compute.kernels, a.cache.type);
   const CacheLoader loader{math, a.cache, a.rows, a.cache.second, a.s.shape};
   attend(a.compute, a.s.shape, a.s.splits,
-         {.math = &math,
-          .streams = c.n_kv_heads,
+         {.streams = c.n_kv_heads,
           .per_token = group,
           .key_size = size,
           .value_size = size,
@@ -130,7 +131,7 @@ inline void gqa_attend(const GqaCall& a) {
           .out = a.s.heads,
           .out_token = c.n_heads * size,
           .out_stream = group * size},
-         loader);
+         TileWork{a.s.shape, math, loader});
 }
 
 }  // namespace pensee

@@ -16,14 +16,22 @@
 
 namespace pensee {
 
-// Multiply-adds of each form: per query and cached token, plus what each spends on kv_b_proj. Few
-// queries always take the form in which each is computed for itself.
-[[nodiscard]] inline MlaForm choose_mla_form(const Config& c, int64_t begin, int64_t n) {
+// Whether the absorbed form multiplies latents of eight bits as they are.
+[[nodiscard]] inline bool takes_eight_bits(const KernelTable& kernels, const MlaScratch& s) {
+  return kernels.latents.attend != nullptr && s.latents.group > 0;
+}
+
+// Multiply-adds of each form: per query and cached token, plus what each spends on kv_b_proj. Those
+// of the absorbed form count as what they take, as measured beside the others: 9/8, in eight bits
+// 3/4. Few queries always take the form in which each is computed for itself.
+[[nodiscard]] inline MlaForm choose_mla_form(const Config& c, int64_t begin, int64_t n,
+                                             bool eight_bits) {
   if (n < kAbsorbedTokens) return MlaForm::kAbsorbed;
   const int64_t cached = begin + n;
   const int64_t pairs = n * begin + n * (n + 1) / 2;
   const int64_t kv_b = (c.qk_nope_head_dim + c.v_head_dim) * c.kv_lora_rank;
-  const int64_t absorbed = pairs * (2 * c.kv_lora_rank + c.qk_rope_head_dim) + n * kv_b;
+  const int64_t absorbed =
+      pairs * (2 * c.kv_lora_rank + c.qk_rope_head_dim) / 8 * (eight_bits ? 6 : 9) + n * kv_b;
   const int64_t expanded =
       pairs * (c.qk_nope_head_dim + c.qk_rope_head_dim + c.v_head_dim) + cached * kv_b;
   return absorbed <= expanded ? MlaForm::kAbsorbed : MlaForm::kExpanded;
@@ -93,23 +101,29 @@ inline void unabsorb_value(const MlaCall& a, int64_t n, int64_t h, float* heads,
 inline void attend_latents(const MlaCall& a, int64_t first, int64_t n) {
   const Config& c = a.config;
   const int64_t row = a.cache.row_size;
-  const AttentionKernels& math = attention_kernels(*a.compute.kernels, a.cache.type);
-  attend(a.compute, a.s.absorbed, a.s.absorbed_splits,
-         {.math = &math,
-          .streams = 1,
-          .per_token = c.n_heads,
-          .key_size = row,
-          .value_size = c.kv_lora_rank,
-          .begin = a.begin + first,
-          .n = n,
-          .scale = a.scale,
-          .q = a.s.q_latent,
-          .q_token = c.n_heads * row,
-          .q_stream = 0,
-          .out = a.s.o_latent,
-          .out_token = c.n_heads * c.kv_lora_rank,
-          .out_stream = 0},
-         CacheLoader{math, a.cache, a.rows, 0, a.s.absorbed});
+  const KernelTable& kernels = *a.compute.kernels;
+  const AttentionCall call{.streams = 1,
+                           .per_token = c.n_heads,
+                           .key_size = row,
+                           .value_size = c.kv_lora_rank,
+                           .begin = a.begin + first,
+                           .n = n,
+                           .scale = a.scale,
+                           .q = a.s.q_latent,
+                           .q_token = c.n_heads * row,
+                           .q_stream = 0,
+                           .out = a.s.o_latent,
+                           .out_token = c.n_heads * c.kv_lora_rank,
+                           .out_stream = 0};
+  if (takes_eight_bits(kernels, a.s)) {
+    const KernelMatrix rows = a.cache.matrix(a.rows, 0, 0, row);
+    attend(a.compute, a.s.absorbed, a.s.absorbed_splits, call,
+           LatentWork{a.s.latents, a.s.absorbed.block_rows, kernels.latents, rows});
+    return;
+  }
+  const AttentionKernels& math = attention_kernels(kernels, a.cache.type);
+  const CacheLoader loader{math, a.cache, a.rows, 0, a.s.absorbed};
+  attend(a.compute, a.s.absorbed, a.s.absorbed_splits, call, TileWork{a.s.absorbed, math, loader});
 }
 
 // What kv_b_proj does before and after `attend`, to n tokens from token `first` on.
@@ -231,9 +245,9 @@ inline void mla_expanded(const MlaCall& a) {
   const bool whole_words = c.qk_nope_head_dim % a.compute.kernels->attention.pair == 0;
   const AttentionKernels& math =
       attention_kernels(*a.compute.kernels, whole_words ? a.cache.type : CacheType::kF32);
+  const ExpandLoader loader(a, math);
   attend(a.compute, a.s.expanded, a.s.expanded_splits,
-         {.math = &math,
-          .streams = c.n_heads,
+         {.streams = c.n_heads,
           .per_token = 1,
           .key_size = q_size,
           .value_size = c.v_head_dim,
@@ -246,7 +260,7 @@ inline void mla_expanded(const MlaCall& a) {
           .out = a.s.heads,
           .out_token = c.n_heads * c.v_head_dim,
           .out_stream = c.v_head_dim},
-         ExpandLoader(a, math));
+         TileWork{a.s.expanded, math, loader});
 }
 
 // Queries, latents and keys of x (n, hidden), as the weights give them, into s.

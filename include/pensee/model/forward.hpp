@@ -282,7 +282,10 @@ class ForwardPass {
   void latent_attention(const MlaWeights& w, int64_t l, const Part& part) const {
     const MlaCall call = latent_call(w, l, part);
     MlaForm form = part.own->mla_;
-    if (form == MlaForm::kAuto) form = choose_mla_form(call.config, part.begin, part.n);
+    if (form == MlaForm::kAuto) {
+      form = choose_mla_form(call.config, part.begin, part.n,
+                             takes_eight_bits(*call.compute.kernels, call.s));
+    }
     if (form == MlaForm::kAbsorbed) {
       mla_absorbed(call);
     } else {

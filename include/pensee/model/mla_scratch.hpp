@@ -7,6 +7,8 @@
 
 #include "pensee/base/arena.hpp"
 #include "pensee/model/attention.hpp"
+#include "pensee/model/attention_latents.hpp"
+#include "pensee/model/attention_tiles.hpp"
 #include "pensee/model/config.hpp"
 #include "pensee/model/kv_cache.hpp"
 #include "pensee/model/linear.hpp"
@@ -54,6 +56,7 @@ struct MlaScratch {
   float* q_latent = nullptr;  // (kAbsorbedTokens, n_heads, cache.row_size)
   float* o_latent = nullptr;  // (kAbsorbedTokens, n_heads, kv_lora_rank)
   float* heads = nullptr;     // (chunk, n_heads, v)
+  LatentShape latents;
   AttentionShape absorbed;
   AttentionShape expanded;
   AttentionSplits absorbed_splits;
@@ -61,7 +64,7 @@ struct MlaScratch {
   int64_t quantized_floats = 0;  // for the inputs of one head's part of kv_b_proj
 
   // The queries of a task: so many that what it packs costs little beside their products.
-  static constexpr int64_t kAbsorbedRows = 128;
+  static constexpr int64_t kAbsorbedRows = LatentWork::kMostRows;
   static constexpr int64_t kExpandedRows = 512;
 
   static MlaScratch layout(Arena& arena, const Config& c, const KvCache& cache, int64_t chunk,
@@ -83,7 +86,12 @@ struct MlaScratch {
                   .block_rows = std::min(chunk, kExpandedRows)};
     s.quantized_floats = tokens * q8_chunks(std::max(c.kv_lora_rank, c.qk_nope_head_dim)) *
                          static_cast<int64_t>(sizeof(Q8Chunk) / sizeof(float));
-    s.expanded.loader_floats = ExpandBuffers::layout(nullptr, c, cache).floats;
+    s.latents = latent_shape(c, cache);
+    s.absorbed.work_floats =
+        std::max(TileBuffers::layout(nullptr, s.absorbed).floats,
+                 LatentBuffers::layout(nullptr, s.latents, s.absorbed.block_rows).floats);
+    s.expanded.work_floats = TileBuffers::layout(nullptr, s.expanded).floats +
+                             ExpandBuffers::layout(nullptr, c, cache).floats;
     s.absorbed_splits = AttentionSplits::layout(arena, s.absorbed, cache.capacity, threads);
     s.expanded_splits = AttentionSplits::layout(arena, s.expanded, cache.capacity, threads);
     return s;
