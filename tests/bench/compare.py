@@ -3,11 +3,12 @@
 
     python compare.py MODEL.gguf --pensee build/bin/pensee --llama-bench PATH [--threads 2]
         [--cpus 0-1] [--prefill 32,512] [--depth 0,8192] [--decode 32] [--rounds 5]
-        [--repack-dir DIR] [--llama-args "-rtr 1 -fa 1"] [--json OUT.json]
+        [--pensee-args "--cache-type q8"] [--llama-args "-rtr 1 -fa 1"] [--json OUT.json]
 
 The two run in turn, so that both meet the same moods of the machine; medians over the rounds, and
 for each round its own ratio. The machine's limits, and the parts of them that pensee reaches, are
-those of its own runs. llama-bench may be llama.cpp's (decoding at a depth is -d) or ik_llama.cpp's
+those of its own runs. Each round's ratios go to standard error, the medians to standard output.
+llama-bench may be llama.cpp's (decoding at a depth is -d) or ik_llama.cpp's
 (-gp); which of the two is seen in its help.
 """
 import argparse
@@ -16,6 +17,7 @@ import os
 import shlex
 import statistics
 import subprocess
+import sys
 
 
 def run_json(command, cpus):
@@ -44,9 +46,7 @@ def run_pensee(a):
             command += [option, ",".join(map(str, values))]
     if a.cpus:
         command += ["--cpus", a.cpus]
-    if a.repack_dir:
-        command += ["--repack-dir", a.repack_dir]
-    report = run_json(command, parse_cpus(a.cpus))
+    report = run_json(command + shlex.split(a.pensee_args), parse_cpus(a.cpus))
     passes = {("prefill", p["tokens"]): p for p in report["prefill"]}
     passes |= {("decode at", p["depth"]): p for p in report["decode"]}
     return passes, report
@@ -99,7 +99,7 @@ def main():
     parser.add_argument("model")
     parser.add_argument("--pensee", required=True)
     parser.add_argument("--llama-bench", required=True)
-    parser.add_argument("--repack-dir", default="", help="of pensee bench")
+    parser.add_argument("--pensee-args", default="", help="further arguments of pensee bench")
     parser.add_argument("--llama-args", default="", help="further arguments of llama-bench")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cpus", default="", help="such as 0-1")
@@ -118,7 +118,11 @@ def main():
         passes, report = run_pensee(a)
         ours.append(passes)
         reports.append(report)
-        theirs.append(run_llama(a, says_depth))
+        rates = run_llama(a, says_depth)
+        theirs.append(rates)
+        print(f"round {len(theirs)} of {a.rounds}:",
+              *(f"{kind} {number} {passes[kind, number]['tokens_per_second'] / rate:.2f}"
+                for (kind, number), rate in rates.items()), file=sys.stderr, flush=True)
     limits = [r["machine"] for r in reports]
     read = statistics.median(m["read_bytes_per_second"] for m in limits) / 1e9
     peaks = [f"{name} {statistics.median(known) / 1e9:.0f} GOP/s" for name in ("int8", "bf16", "f32")

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <optional>
 #include <set>
 #include <string>
 
@@ -74,4 +75,25 @@ TEST_CASE("YaRN that GGUF cannot tell is refused") {
                                  "be equal") == 0);
   config.rope_scaling->mscale = config.rope_scaling->mscale_all_dim;
   CHECK(pensee::set_architecture_keys(config, "config.json", header).ok());
+}
+
+TEST_CASE("YaRN's factors are written as what multiplies the formula") {
+  Config config;
+  config.family = pensee::ModelFamily::kQwen3;
+  config.rope_scaling = pensee::RopeScaling{};
+  config.rope_scaling->factor = 4.0;
+  const auto written = [&]() -> std::optional<double> {
+    GgufHeader header;
+    REQUIRE(pensee::set_architecture_keys(config, "config.json", header).ok());
+    const std::string encoded = header.encode();
+    const auto file = GgufFile::from_bytes(pensee_test::as_bytes(encoded), "new.gguf").value();
+    const auto value = file->metadata().find("qwen3.rope.scaling.yarn_attn_factor");
+    if (!value) return std::nullopt;
+    return value->as_double().value();
+  };
+  CHECK(!written());
+  config.rope_scaling->attn_factor = 0.5;
+  CHECK(written() == 0.5);
+  config.rope_scaling->attention_factor = 1.25;
+  CHECK(*written() == doctest::Approx(0.625 / pensee::yarn_mscale(4.0, 1.0)));
 }

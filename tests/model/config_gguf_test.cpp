@@ -182,6 +182,18 @@ TEST_CASE("a distill: heads, neighbours as pairs, ends of text each once") {
   CHECK(good(keys).head_dim == 16);
 }
 
+TEST_CASE("YaRN of a distill, and what multiplies its factor") {
+  Keys keys = llama();
+  keys["llama.rope.scaling.type"] = "yarn";
+  keys["llama.rope.scaling.factor"] = 4.0F;
+  keys["llama.rope.scaling.original_context_length"] = 32768U;
+  CHECK(good(keys).rope_scaling->attn_factor == 1.0);
+  keys["llama.rope.scaling.yarn_attn_factor"] = 0.875F;
+  const Config c = good(keys);
+  CHECK(c.rope_scaling->factor == 4.0);
+  CHECK(c.rope_scaling->attn_factor == 0.875);
+}
+
 TEST_CASE("what is wrong is named") {
   expect_error(llama(), "general.architecture", "gpt2", Status::kUnsupported,
                "general.architecture: expected one of: deepseek2, qwen2, llama, qwen3, qwen3moe");

@@ -360,8 +360,10 @@ TEST_CASE("YaRN: defaults and errors") {
   expect_error(with("/rope_scaling", 3), Status::kCorruptFile, "rope_scaling: expected an object");
   expect_error(with("/rope_scaling/type", "llama3"), Status::kUnsupported, "rope_scaling.type");
   expect_error(with("/rope_scaling/truncate", false), Status::kUnsupported, "truncate");
-  expect_error(with("/rope_scaling/attention_factor", 1.5), Status::kUnsupported,
-               "attention_factor");
+  bad("attention_factor", -1.0, "rope_scaling.attention_factor");
+  bad("attn_factor", 0, "rope_scaling.attn_factor");
+  CHECK(good(with("/rope_scaling/attention_factor", nullptr)).rope_scaling->attention_factor ==
+        0.0);
 }
 
 TEST_CASE("control tokens") {

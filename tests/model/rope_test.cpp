@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "golden.hpp"
+#include "pensee/model/config_json.hpp"
 
 namespace pensee {
 namespace {
@@ -48,6 +49,34 @@ TEST_CASE("rotation speeds and factors equal transformers', with YaRN and withou
     CHECK(softmax_scale(config) ==
           doctest::Approx(c.at("softmax_scale").get<double>()).epsilon(1e-6));
   }
+}
+
+TEST_CASE("so do those of the other families, of the sizes of their checkpoints") {
+  const auto file = golden::read_json(std::string(PENSEE_TEST_DATA) + "/models/parts/angles.json");
+  REQUIRE(file.at("cases").size() >= 6);
+  int scaled_back = 0;
+  for (const auto& c : file.at("cases")) {
+    CAPTURE(c.at("name").get<std::string>());
+    Config config;
+    config.family = ModelFamily::kQwen3;
+    config.head_dim = c.at("head_dim").get<int64_t>();
+    config.rope_theta = c.at("rope_theta").get<double>();
+    REQUIRE(config_detail::read_rope(JsonView(c, "config.json"), config).ok());
+    const RotaryTable table = RotaryTable::create(config);
+    const auto inv_freq = c.at("inv_freq").get<std::vector<float>>();
+    REQUIRE(table.inv_freq.size() == inv_freq.size());
+    for (size_t i = 0; i < inv_freq.size(); ++i) {
+      CHECK(table.inv_freq[i] == doctest::Approx(inv_freq[i]).epsilon(1e-6));
+    }
+    double factor = c.at("attention_factor").get<double>();
+    const auto& scaling = c.at("rope_scaling");
+    if (!scaling.is_null() && scaling.contains("attn_factor")) {
+      factor = 1.0;  // what vLLM and SGLang make of it
+      ++scaled_back;
+    }
+    CHECK(table.attention_factor == doctest::Approx(factor).epsilon(1e-6));
+  }
+  CHECK(scaled_back == 1);
 }
 
 TEST_CASE("neighbouring numbers turn as one complex number") {

@@ -16,6 +16,11 @@ namespace {
 
 Config router_config(const nlohmann::json& c) {
   Config config;
+  const auto method = c.value("topk_method", std::string("noaux_tc"));
+  for (const TopkMethod known :
+       {TopkMethod::kNoauxTc, TopkMethod::kGreedy, TopkMethod::kGroupLimitedGreedy}) {
+    if (method == config_detail::name_of(known)) config.topk_method = known;
+  }
   config.n_routed_experts = c.at("n_routed_experts").get<int64_t>();
   config.n_group = c.at("n_group").get<int64_t>();
   config.topk_group = c.at("topk_group").get<int64_t>();
@@ -41,21 +46,23 @@ Routed route(const Config& config, const std::vector<float>& bias, std::vector<f
   return out;
 }
 
-TEST_CASE("experts and weights equal transformers'") {
-  const auto file = golden::read_json(std::string(PENSEE_TEST_DATA) + "/models/parts/router.json");
-  REQUIRE(file.at("cases").size() >= 3);
+// The cases of a file of tests/golden/models/parts. Without a bias in it, none is given.
+void check_cases(const std::string& name, size_t least_cases) {
+  const auto file = golden::read_json(std::string(PENSEE_TEST_DATA) + "/models/parts/" + name);
+  REQUIRE(file.at("cases").size() >= least_cases);
   for (const auto& c : file.at("cases")) {
     const Config config = router_config(c);
+    const auto n_experts = static_cast<size_t>(config.n_routed_experts);
     const auto hidden = c.at("hidden_size").get<size_t>();
     const auto weight = c.at("weight").get<std::vector<float>>();  // (n_routed_experts, hidden)
-    const auto bias = c.at("e_score_correction_bias").get<std::vector<float>>();
+    const auto bias = c.value("e_score_correction_bias", std::vector<float>(n_experts, 0.0F));
     const auto x = c.at("x").get<std::vector<float>>();  // (tokens, hidden)
     const auto experts = c.at("experts").get<std::vector<int32_t>>();
     const auto weights = c.at("weights").get<std::vector<float>>();
     const auto k = static_cast<size_t>(config.num_experts_per_tok);
     for (size_t token = 0; token < c.at("tokens").get<size_t>(); ++token) {
-      std::vector<float> logits(bias.size(), 0.0F);
-      for (size_t e = 0; e < bias.size(); ++e) {
+      std::vector<float> logits(n_experts, 0.0F);
+      for (size_t e = 0; e < n_experts; ++e) {
         for (size_t d = 0; d < hidden; ++d) {
           logits[e] += x[token * hidden + d] * weight[e * hidden + d];
         }
@@ -72,6 +79,11 @@ TEST_CASE("experts and weights equal transformers'") {
       }
     }
   }
+}
+
+TEST_CASE("experts and weights equal transformers', of sigmoids and of the softmax") {
+  check_cases("router.json", 3);
+  check_cases("softmax_router.json", 4);
 }
 
 TEST_CASE("broken logits choose different experts inside the table") {

@@ -149,12 +149,14 @@ enum class TopkMethod {
 // Rotary angles beyond the context that the model was first trained on: YaRN (arXiv:2309.00071),
 // or Llama 3's way, which slows the slow rotations alone.
 // X(member, key, value when absent, least, most)
-#define PENSEE_YARN_DOUBLES(X)                                          \
-  X(factor, "factor", kRequiredDouble, 1.0, 1e6)                        \
-  X(beta_fast, "beta_fast", 32.0, 1e-3, 1e6)                            \
-  X(beta_slow, "beta_slow", 1.0, 1e-3, 1e6)                             \
-  X(mscale, "mscale", 0.0, 0.0, 100.0)                 /* 0: not set */ \
-  X(mscale_all_dim, "mscale_all_dim", 0.0, 0.0, 100.0) /* 0: not set */
+#define PENSEE_YARN_DOUBLES(X)                                               \
+  X(factor, "factor", kRequiredDouble, 1.0, 1e6)                             \
+  X(beta_fast, "beta_fast", 32.0, 1e-3, 1e6)                                 \
+  X(beta_slow, "beta_slow", 1.0, 1e-3, 1e6)                                  \
+  X(mscale, "mscale", 0.0, 0.0, 100.0)                     /* 0: not set */  \
+  X(mscale_all_dim, "mscale_all_dim", 0.0, 0.0, 100.0)     /* 0: not set */  \
+  X(attention_factor, "attention_factor", 0.0, 0.0, 100.0) /* 0: computed */ \
+  X(attn_factor, "attn_factor", 1.0, 1e-3, 100.0)
 #define PENSEE_LLAMA3_DOUBLES(X)                                    \
   X(factor, "factor", kRequiredDouble, 1.0, 1e6)                    \
   X(low_freq_factor, "low_freq_factor", kRequiredDouble, 1e-3, 1e6) \
@@ -164,11 +166,13 @@ struct RopeScaling {
   enum class Type { kYarn, kLlama3 };
   Type type = Type::kYarn;
   double factor = 0.0;
-  double beta_fast = 0.0;  // YaRN, as the next three
+  double beta_fast = 0.0;  // YaRN, as the next five
   double beta_slow = 0.0;
   double mscale = 0.0;
   double mscale_all_dim = 0.0;
-  double low_freq_factor = 0.0;  // Llama 3, as the next
+  double attention_factor = 0.0;  // of cosines and sines; 0: YaRN's formula
+  double attn_factor = 1.0;       // multiplies that
+  double low_freq_factor = 0.0;   // Llama 3, as the next
   double high_freq_factor = 0.0;
   int64_t original_max_position_embeddings = 0;  // tokens
 };

@@ -187,6 +187,7 @@ inline Result<void> add_rope(const Source& source, Json& json) {
   rope["type"] = "yarn";
   const std::pair<const char*, const char*> fields[] = {
       {"factor", "rope.scaling.factor"},
+      {"attn_factor", "rope.scaling.yarn_attn_factor"},
       {"beta_fast", "rope.scaling.yarn_beta_fast"},
       {"beta_slow", "rope.scaling.yarn_beta_slow"}};
   for (const auto& [key, gguf_key] : fields) {

@@ -111,7 +111,6 @@ inline Result<RopeScaling> read_yarn(const JsonView& rope) {
                         number_text(yarn.beta_slow) + "), found " + number_text(yarn.beta_fast));
   }
   PENSEE_RETURN_IF_ERROR(expect_fixed(rope, "truncate", true, true));
-  PENSEE_RETURN_IF_ERROR(expect_fixed(rope, "attention_factor", nullptr, nullptr));
   return yarn;
 }
 

@@ -16,6 +16,17 @@ namespace pensee {
   return factor <= 1.0 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
 }
 
+// What YaRN multiplies cosines and sines by. transformers overlooks attn_factor, by which
+// DeepSeek-R1-0528-Qwen3-8B takes the formula back; vLLM, SGLang and llama.cpp do not.
+[[nodiscard]] inline double yarn_attention_factor(const RopeScaling& yarn) noexcept {
+  if (yarn.attention_factor != 0.0) return yarn.attention_factor * yarn.attn_factor;
+  if (yarn.mscale == 0.0 || yarn.mscale_all_dim == 0.0) {
+    return yarn_mscale(yarn.factor, 1.0) * yarn.attn_factor;
+  }
+  return yarn_mscale(yarn.factor, yarn.mscale) / yarn_mscale(yarn.factor, yarn.mscale_all_dim) *
+         yarn.attn_factor;
+}
+
 // The rotation speeds of one model, and what YaRN multiplies cosines and sines by.
 struct RotaryTable {
   std::vector<float> inv_freq;  // (rope_dim / 2), radians a token
@@ -92,12 +103,7 @@ struct RotaryTable {
       const double speed = inv_freq[i];
       inv_freq[i] = static_cast<float>(speed / yarn.factor * ramp + speed * (1.0 - ramp));
     }
-    if (yarn.mscale != 0.0 && yarn.mscale_all_dim != 0.0) {
-      attention_factor = static_cast<float>(yarn_mscale(yarn.factor, yarn.mscale) /
-                                            yarn_mscale(yarn.factor, yarn.mscale_all_dim));
-    } else {
-      attention_factor = static_cast<float>(yarn_mscale(yarn.factor, 1.0));
-    }
+    attention_factor = static_cast<float>(yarn_attention_factor(yarn));
   }
 
   // Rotations with a wave longer than the original context / low_freq_factor are slowed by
