@@ -1,5 +1,9 @@
 // Attention of many queries over latents of eight bits, by AVX-512 (VNNI): LatentKernels of
 // table.hpp. A product of codes takes half the time of one of bfloat16 numbers.
+//
+// The weights of a query are codes, too, relative to its largest one in the tile. Eight bits are
+// enough where many tokens share the weight; where few have most of it, which may be one that all
+// queries look at, the others would vanish: there weights have a second digit of eight bits.
 #pragma once
 
 #include <immintrin.h>
@@ -16,6 +20,8 @@ namespace {
 
 constexpr int64_t kLatentRows = 16;  // queries that meet a panel before the next one is loaded
 
+constexpr float kFewTokens = 8.0F;  // as many of the largest weight do without a second digit
+
 // A group of queries, and what is computed for it.
 struct LatentBlock {
   const LatentShape* shape;
@@ -23,9 +29,15 @@ struct LatentBlock {
   const LatentTile* tile;
   int64_t tokens;
   AttentionState state;
+  uint32_t with_low;  // a bit for each query that has second digits
   alignas(64) float scores[kLatentRows][kLatentTokens];
-  alignas(64) uint8_t weights[kLatentGroups][kLatentRows][kLatentTokens];
-  float factors[kLatentGroups][kLatentRows];  // of the weights
+  alignas(64) uint8_t high[kLatentGroups][kLatentRows][kLatentTokens];
+  alignas(64) uint8_t low[kLatentGroups][kLatentRows][kLatentTokens];
+  float units[kLatentGroups][kLatentRows];  // what 1 of `high` is worth
+  // As in a tile, of fewer tokens: what a query does not see must not change it.
+  int64_t seen;
+  alignas(64) float factors[kLatentGroups * kLatentTokens];
+  float largest[kLatentGroups];
 };
 
 // sum (M rows, 32 columns) += the products of words of rows and columns, a multiple of kWordStep.
@@ -93,16 +105,19 @@ template <unsigned M>
   }
 }
 
-// state->out of queries [i, i + M) += the weights times 32 columns of the values.
+// state->out of queries [i, i + M) += a digit of the weights (of all groups), which is worth
+// `digit` times its unit, times 32 columns of the values.
 template <unsigned M>
-[[gnu::noinline]] void add_latents(LatentBlock& b, int64_t i, int64_t column) {
+[[gnu::noinline]] void add_latents(LatentBlock& b, int64_t i, int64_t column,
+                                   const uint8_t (*weights)[kLatentRows][kLatentTokens],
+                                   float digit) {
   const int64_t g = column / b.shape->group;
   __m512i sum[M][2] = {};
   add_words<M, false>((b.tokens + kBatch - 1) / kBatch * kWordStep,
-                      b.tile->values + column * kLatentTokens, b.weights[g][i], kLatentTokens, sum);
+                      b.tile->values + column * kLatentTokens, weights[g][i], kLatentTokens, sum);
 #pragma GCC unroll 8
   for (unsigned r = 0; r < M; ++r) {
-    const __m512 factor = _mm512_set1_ps(b.factors[g][i + r]);
+    const __m512 factor = _mm512_set1_ps(b.units[g][i + r] * digit);
     float* out = b.state.out + (i + r) * b.state.ld + column;
 #pragma GCC unroll 2
     for (unsigned v = 0; v < 2; ++v) {
@@ -113,30 +128,63 @@ template <unsigned M>
   }
 }
 
-// 64 numbers times as many factors, rounded.
-inline __m512i to_bytes(const __m512* x, const float* factors) {
-  __m512i v[4];
+// 64 words, none above 255, as bytes.
+inline __m512i to_bytes(const __m512i (&v)[4]) {
+  return words_to_lanes(
+      _mm512_packus_epi16(_mm512_packus_epi32(v[0], v[1]), _mm512_packus_epi32(v[2], v[3])));
+}
+
+// e (kLatentTokens) * factors (kLatentTokens), whole numbers and 1/256 of them if kTwo.
+template <bool kTwo>
+inline void write_digits(const __m512* e, const float* factors, uint8_t* high, uint8_t* low) {
+#pragma GCC unroll 2
+  for (unsigned j = 0; j < kLatentTokens / 16; j += 4) {
+    __m512i digits[2][4];
 #pragma GCC unroll 4
-  for (unsigned k = 0; k < 4; ++k) {
-    v[k] = _mm512_cvtps_epi32(_mm512_mul_ps(x[k], _mm512_loadu_ps(factors + 16 * k)));
+    for (unsigned v = 0; v < 4; ++v) {
+      __m512 weight = _mm512_mul_ps(e[j + v], _mm512_loadu_ps(factors + 16 * (j + v)));
+      if (kTwo) weight = _mm512_mul_ps(weight, _mm512_set1_ps(256.0F));
+      const __m512i code = _mm512_cvtps_epi32(weight);
+      digits[0][v] = kTwo ? _mm512_srli_epi32(code, 8) : code;
+      digits[1][v] = _mm512_and_si512(code, _mm512_set1_epi32(255));
+    }
+    _mm512_store_si512(high + 16 * j, to_bytes(digits[0]));
+    _mm512_store_si512(low + 16 * j, kTwo ? to_bytes(digits[1]) : _mm512_setzero_si512());
   }
-  const __m512i lanes =
-      _mm512_packus_epi16(_mm512_packus_epi32(v[0], v[1]), _mm512_packus_epi32(v[2], v[3]));
-  // Word k of 128-bit lane l holds numbers 16 k + 4 l to 16 k + 4 l + 3.
-  return _mm512_permutexvar_epi32(
-      _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), lanes);
+}
+
+// e (kLatentTokens), the weights relative to the largest one, as digits.
+inline void round_weights(LatentBlock& b, int64_t i, int64_t seen, const __m512* e, bool two) {
+  const float* factors = b.tile->factors;
+  const float* largest = b.tile->largest;
+  if (seen < b.tokens) {
+    if (seen != b.seen) {
+      b.seen = seen;
+      weight_factors(b.shape, b.tile->scales, seen, b.factors, b.largest);
+    }
+    factors = b.factors;
+    largest = b.largest;
+  }
+  for (int64_t g = 0; g < latent_groups(b.shape, b.shape->value_size); ++g) {
+    if (two) {
+      write_digits<true>(e, factors + g * kLatentTokens, b.high[g][i], b.low[g][i]);
+    } else {
+      write_digits<false>(e, factors + g * kLatentTokens, b.high[g][i], b.low[g][i]);
+    }
+    b.units[g][i] = largest[g];
+  }
+  if (two) b.with_low |= 1U << i;
 }
 
 // The weights of query i, which sees so many tokens, and its state brought to their maximum.
-// Weights are in eight bits with the largest weight of the tile, times the largest scale of a
-// group, for scale.
 template <class S>
 void soften_latents(LatentBlock& b, int64_t i, int64_t seen) {
   const int64_t groups = latent_groups(b.shape, b.shape->value_size);
   if (seen <= 0) {
     for (int64_t g = 0; g < groups; ++g) {
-      memset(b.weights[g][i], 0, sizeof b.weights[g][i]);
-      b.factors[g][i] = 0.0F;
+      memset(b.high[g][i], 0, sizeof b.high[g][i]);
+      memset(b.low[g][i], 0, sizeof b.low[g][i]);
+      b.units[g][i] = 0.0F;
     }
     return;
   }
@@ -154,24 +202,19 @@ void soften_latents(LatentBlock& b, int64_t i, int64_t seen) {
   const float before = b.state.max[i];
   const float now = before > largest ? before : largest;
   const __m512 max = _mm512_set1_ps(largest);
-  __m512 sum = _mm512_setzero_ps();
+  __m512 sums = _mm512_setzero_ps();
 #pragma GCC unroll 8
   for (unsigned v = 0; v < kVectors; ++v) {
     e[v] = exp<S>(_mm512_sub_ps(e[v], max));
-    sum = _mm512_add_ps(sum, e[v]);
+    sums = _mm512_add_ps(sums, e[v]);
   }
-  for (int64_t g = 0; g < groups; ++g) {
-    const float* weights = b.tile->factors + g * kLatentTokens;
-#pragma GCC unroll 2
-    for (unsigned v = 0; v < kVectors; v += 4) {
-      _mm512_store_si512(b.weights[g][i] + 16 * v, to_bytes(e + v, weights + 16 * v));
-    }
-  }
+  const float sum = S::sum(sums);
+  round_weights(b, i, seen, e, sum < kFewTokens);
   alignas(64) float factors[16];
   const float differences[2] = {before - now, largest - now};
   _mm512_store_ps(factors, exp<S>(load_lanes<S>(differences, 2, 0.0F)));
-  for (int64_t g = 0; g < groups; ++g) b.factors[g][i] = factors[1] * b.tile->largest[g];
-  b.state.sum[i] = b.state.sum[i] * factors[0] + S::sum(sum) * factors[1];
+  for (int64_t g = 0; g < groups; ++g) b.units[g][i] *= factors[1];
+  b.state.sum[i] = b.state.sum[i] * factors[0] + sum * factors[1];
   b.state.max[i] = now;
   if (factors[0] == 1.0F) return;
   const __m512 rescale = _mm512_set1_ps(factors[0]);
@@ -181,7 +224,8 @@ void soften_latents(LatentBlock& b, int64_t i, int64_t seen) {
   }
 }
 
-// f(Rows<M>, i) for groups of 8, 4, 2 and 1 rows, which make up m.
+// f(FewRows<M>, i) for groups of M = 8, 4, 2 and 1 rows, which make up m: fewer functions than
+// for_few_rows() needs.
 template <class F>
 inline void for_latent_rows(int64_t m, F&& f) {
   int64_t i = 0;
@@ -189,6 +233,26 @@ inline void for_latent_rows(int64_t m, F&& f) {
   if ((m & 4) != 0) f(FewRows<4>{}, i), i += 4;
   if ((m & 2) != 0) f(FewRows<2>{}, i), i += 2;
   if ((m & 1) != 0) f(FewRows<1>{}, i);
+}
+
+// The first m queries of a block.
+template <class S>
+void attend_latent_block(LatentBlock& b, int64_t m, const int64_t* visible) {
+  b.with_low = 0;
+  for (int64_t panel = 0; panel * kLatentPanel < b.tokens; ++panel) {
+    for_latent_rows(
+        m, [&](auto rows, int64_t i) { score_latents<decltype(rows)::kCount>(b, i, panel); });
+  }
+  for (int64_t i = 0; i < m; ++i) soften_latents<S>(b, i, visible[i]);
+  for (int64_t column = 0; column < b.shape->value_size; column += kLatentPanel) {
+    for_latent_rows(m, [&](auto rows, int64_t i) {
+      constexpr unsigned kCount = decltype(rows)::kCount;
+      add_latents<kCount>(b, i, column, b.high, 1.0F);
+      // Zeros change nothing for the others of them.
+      const bool has_low = (b.with_low >> i & ((1U << kCount) - 1)) != 0;
+      if (has_low) add_latents<kCount>(b, i, column, b.low, 1.0F / 256.0F);
+    });
+  }
 }
 
 template <class S>
@@ -200,21 +264,12 @@ void attend_latents(const LatentShape* shape, int64_t m, const LatentQueries* qu
   b.shape = shape;
   b.tile = tile;
   b.tokens = tokens;
+  b.seen = -1;
   for (int64_t i = 0; i < m; i += kLatentRows) {
-    const int64_t rows = m - i < kLatentRows ? m - i : kLatentRows;
     b.queries = {queries->codes + i * shape->key_size, queries->scales + i * groups,
                  queries->offsets + i * groups};
     b.state = {state->max + i, state->sum + i, state->out + i * state->ld, state->ld};
-    for (int64_t panel = 0; panel * kLatentPanel < tokens; ++panel) {
-      for_latent_rows(rows, [&](auto count, int64_t r) {
-        score_latents<decltype(count)::kCount>(b, r, panel);
-      });
-    }
-    for (int64_t r = 0; r < rows; ++r) soften_latents<S>(b, r, visible[i + r]);
-    for (int64_t column = 0; column < shape->value_size; column += kLatentPanel) {
-      for_latent_rows(
-          rows, [&](auto count, int64_t r) { add_latents<decltype(count)::kCount>(b, r, column); });
-    }
+    attend_latent_block<S>(b, m - i < kLatentRows ? m - i : kLatentRows, visible + i);
   }
 }
 

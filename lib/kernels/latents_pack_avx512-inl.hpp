@@ -17,7 +17,8 @@ namespace {
 
 constexpr int64_t kLatentPanel = 32;  // tokens, or columns of values, that are multiplied together
 constexpr int64_t kPanelBytes = 4 * kLatentPanel;
-constexpr int64_t kBatch = 16;  // tokens that are packed together
+constexpr int64_t kBatch = 16;            // tokens that are packed together
+constexpr int64_t kLatentRowsAhead = 32;  // with which the cache is asked for
 constexpr int64_t kBlockNumbers = 32;
 constexpr int64_t kBlockBytes = 34;
 
@@ -58,6 +59,7 @@ inline float largest_magnitude(const float* x, int64_t n) {
 inline void pack_latent_queries(const LatentShape* shape, const float* x, int64_t m, float factor,
                                 const LatentQueries* out) {
   constexpr float kLeast = 1e-30F;  // smaller ones count as zeros: their inverse has to be finite
+  constexpr float kMost = 3e38F;
   const int64_t groups = latent_groups(shape, shape->key_size);
   for (int64_t i = 0; i < m; ++i) {
     for (int64_t g = 0; g < groups; ++g) {
@@ -65,7 +67,9 @@ inline void pack_latent_queries(const LatentShape* shape, const float* x, int64_
       const int64_t rest = shape->key_size - begin;
       const int64_t count = rest < shape->group ? rest : shape->group;
       const float* from = x + i * shape->key_size + begin;
-      const float largest = largest_magnitude(from, count);
+      float largest = largest_magnitude(from, count);
+      const bool is_finite = largest <= kMost;
+      if (!is_finite) largest = __builtin_nanf("");  // and the codes are zeros
       const __m512 inverse = _mm512_set1_ps(largest < kLeast ? 0.0F : 127.0F / largest);
       __m512i sum = _mm512_setzero_si512();
       for (int64_t c = 0; c < count; c += 16) {
@@ -161,6 +165,23 @@ inline void pack_latent_values(const int8_t (*rows)[kLatentNumbers], int64_t col
   }
 }
 
+// Of the first n tokens with these scales (groups of the key, kLatentTokens): factors (groups of
+// the value, kLatentTokens), which bring weights of at most 1 to codes up to 255, and the largest
+// scale of each group / 255, which a code is then worth.
+inline void weight_factors(const LatentShape* shape, const float* scales, int64_t n, float* factors,
+                           float* largest) {
+  for (int64_t g = 0; g < latent_groups(shape, shape->value_size); ++g) {
+    const float* of_group = scales + g * kLatentTokens;
+    float most = 0.0F;
+    for (int64_t t = 0; t < n; ++t) most = of_group[t] > most ? of_group[t] : most;
+    const float inverse = most > 0.0F ? 255.0F / most : 0.0F;
+    for (int64_t t = 0; t < kLatentTokens; ++t) {
+      factors[g * kLatentTokens + t] = t < n ? of_group[t] * inverse : 0.0F;
+    }
+    largest[g] = most / 255.0F;
+  }
+}
+
 inline void pack_latent_tile(const LatentShape* shape, const KernelMatrix* w, int64_t row_begin,
                              int64_t row_end, const LatentTile* out) {
   const int64_t n = row_end - row_begin;
@@ -171,8 +192,9 @@ inline void pack_latent_tile(const LatentShape* shape, const KernelMatrix* w, in
     for (int64_t i = 0; i < kBatch; ++i) {
       if (r + i < n) {
         const char* row = static_cast<const char*>(w->data) + (row_begin + r + i) * w->row_bytes;
-        for (int64_t c = 0; c < w->row_bytes; c += 64)
-          __builtin_prefetch(row + 32 * w->row_bytes + c);
+        for (int64_t c = 0; c < w->row_bytes; c += 64) {
+          __builtin_prefetch(row + kLatentRowsAhead * w->row_bytes + c);
+        }
         round_latents(shape, row, rows[i], out->scales + r + i);
         continue;
       }
@@ -188,16 +210,7 @@ inline void pack_latent_tile(const LatentShape* shape, const KernelMatrix* w, in
       }
     }
   }
-  for (int64_t g = 0; g < latent_groups(shape, shape->value_size); ++g) {
-    const float* scales = out->scales + g * kLatentTokens;
-    float largest = 0.0F;
-    for (int64_t t = 0; t < n; ++t) largest = scales[t] > largest ? scales[t] : largest;
-    const float inverse = largest > 0.0F ? 255.0F / largest : 0.0F;
-    for (int64_t t = 0; t < kLatentTokens; ++t) {
-      out->factors[g * kLatentTokens + t] = t < n ? scales[t] * inverse : 0.0F;
-    }
-    out->largest[g] = largest / 255.0F;
-  }
+  weight_factors(shape, out->scales, n, out->factors, out->largest);
 }
 
 }  // namespace

@@ -59,6 +59,17 @@ struct Problem {
     }
   }
 
+  // The same of the first n tokens.
+  Problem(const Problem& whole, int64_t n) : Problem(whole.shape, whole.m, n) {
+    std::ranges::fill(visible, n);
+    const auto bytes = static_cast<size_t>(dtype_row_bytes(DType::kQ8_0, shape.key_size));
+    const KernelMatrix& from = *whole.rows.view();
+    for (int64_t r = 0; r <= n; ++r) {
+      const char* row = static_cast<const char*>(from.data) + r * from.row_bytes;
+      std::memcpy(rows.element(KernelType::kQ8_0, r, 0), row, bytes);
+    }
+  }
+
   // Row 0 is another's.
   std::vector<float> values() const {
     std::vector<float> v(static_cast<size_t>(tokens * shape.key_size));
@@ -105,8 +116,9 @@ struct Problem {
                           largest.data()};
     std::vector<float> max(static_cast<size_t>(m), -std::numeric_limits<float>::infinity());
     std::vector<float> sum(static_cast<size_t>(m), 0.0F);
-    std::vector<float> out(static_cast<size_t>(m * shape.value_size), 0.0F);
-    const AttentionState state{max.data(), sum.data(), out.data(), shape.value_size};
+    const int64_t ld = ceil_div(shape.value_size, int64_t{kAttentionColumns}) * kAttentionColumns;
+    std::vector<float> sums(static_cast<size_t>(m * ld), 0.0F);
+    const AttentionState state{max.data(), sum.data(), sums.data(), ld};
     kernels.pack_queries(&shape, x.data(), m, kFactor, &queries);
     for (int64_t t = 0; t < tokens; t += kLatentTokens) {
       const int64_t n = std::min<int64_t>(kLatentTokens, tokens - t);
@@ -115,10 +127,11 @@ struct Problem {
       kernels.pack_tile(&shape, rows.view(), 1 + t, 1 + t + n, &tile);
       kernels.attend(&shape, m, &queries, &tile, n, seen.data(), &state);
     }
+    std::vector<float> out;
     for (int64_t i = 0; i < m; ++i) {
       const float s = sum[static_cast<size_t>(i)];
-      for (int64_t c = 0; c < shape.value_size && s != 0.0F; ++c) {
-        out[static_cast<size_t>(i * shape.value_size + c)] /= s;
+      for (int64_t c = 0; c < shape.value_size; ++c) {
+        out.push_back(sums[static_cast<size_t>(i * ld + c)] / (s == 0.0F ? 1.0F : s));
       }
     }
     return out;
@@ -174,22 +187,80 @@ TEST_CASE("a number that is none spoils the queries that see it, and no others")
     Problem p(kShapes[0], 4, 50);
     p.visible = {50, 39, 40, 0};
     const std::vector<float> before = p.found(t.table->latents);
-    const uint16_t nan = 0x7e00;
-    std::memcpy(p.rows.element(KernelType::kQ8_0, 1 + 39, 64), &nan, sizeof nan);
-    const std::vector<float> after = p.found(t.table->latents);
-    for (int64_t i = 0; i < p.m; ++i) {
-      for (int64_t c = 0; c < p.shape.value_size; ++c) {
-        const auto at = static_cast<size_t>(i * p.shape.value_size + c);
-        if (i == 0 || i == 2) {
-          CHECK(std::isnan(after[at]));
-        } else {
-          CHECK(same(after[at], before[at]));
+    for (const uint16_t bad : {uint16_t{0x7e00}, uint16_t{0x7c00}}) {  // NaN, infinity
+      std::memcpy(p.rows.element(KernelType::kQ8_0, 1 + 39, 64), &bad, sizeof bad);
+      const std::vector<float> after = p.found(t.table->latents);
+      for (int64_t i = 0; i < p.m; ++i) {
+        for (int64_t c = 0; c < p.shape.value_size; ++c) {
+          const auto at = static_cast<size_t>(i * p.shape.value_size + c);
+          if (i == 0 || i == 2) {
+            // An infinite score may be a weight of 0.
+            CHECK((bad == 0x7c00 || std::isnan(after[at])));
+          } else {
+            REQUIRE(same(after[at], before[at]));
+          }
         }
       }
     }
-    p.x[0] = std::numeric_limits<float>::quiet_NaN();
-    CHECK(std::isnan(p.found(t.table->latents)[0]));
-    CHECK(!std::isnan(p.found(t.table->latents)[static_cast<size_t>(p.shape.value_size)]));
+    for (const float bad :
+         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+      p.x[0] = bad;
+      CHECK(std::isnan(p.found(t.table->latents)[0]));
+      CHECK(!std::isnan(p.found(t.table->latents)[static_cast<size_t>(p.shape.value_size)]));
+    }
+  }
+}
+
+TEST_CASE("what a query does not see changes no bit of its result") {
+  for (const NamedTable& t : tables()) {
+    CAPTURE(t.name);
+    for (const LatentShape& shape : kShapes) {
+      for (const int64_t tokens : {2, 30, 129, 200}) {
+        CAPTURE(tokens);
+        Problem p(shape, 3, tokens);
+        p.visible = {tokens - 1, tokens, tokens - 1};
+        // Half as large as the largest, or eight times: neither may be taken for the largest scale
+        // of those before.
+        for (const char high : {'\x1c', '\x30'}) {
+          for (int64_t c = 0; c < shape.key_size; c += 32) {
+            p.rows.element(KernelType::kQ8_0, tokens, c)[1] = high;
+          }
+          const std::vector<float> together = p.found(t.table->latents);
+          const std::vector<float> before = Problem(p, tokens - 1).found(t.table->latents);
+          const auto n = static_cast<size_t>(shape.value_size);
+          for (size_t i = 0; i < 3 * n; ++i) {
+            if (i < n || i >= 2 * n) REQUIRE(same(together[i], before[i]));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("weights far below the largest are not lost") {
+  for (const NamedTable& t : tables()) {
+    CAPTURE(t.name);
+    constexpr int64_t kTokens = 128;
+    Problem p(kShapes[1], 1, kTokens);
+    // The first token is looked at the most, as in models, by more than eight bits can tell from
+    // the others; it has no value to speak of.
+    std::ranges::fill(p.x, 0.0F);
+    p.x[64] = 1.0F;  // a part of the key that is no value
+    for (int64_t r = 0; r < kTokens; ++r) {
+      for (int64_t c = 0; c < 96; c += 32) {
+        char* block = p.rows.element(KernelType::kQ8_0, 1 + r, c);
+        const uint16_t one = 0x3c00;
+        std::memcpy(block, &one, sizeof one);
+        std::memset(block + 2, c == 64 || r == 0 ? 0 : 100, 32);
+      }
+    }
+    p.rows.element(KernelType::kQ8_0, 1, 64)[2] = 63;  // e^6.93 = 1,022 times as much as another
+    const std::vector<double> expected = p.exact();
+    const std::vector<float> found = p.found(t.table->latents);
+    CHECK(expected[0] > 10.0);
+    for (size_t i = 0; i < expected.size(); ++i) {
+      CHECK(found[i] == doctest::Approx(expected[i]).epsilon(0.01));
+    }
   }
 }
 

@@ -27,8 +27,8 @@ TEST_CASE("a wave of splits gives every thread as many, where there is room for 
   }
 }
 
-// Work that counts the tokens it is given, as the only value.
-struct Count {
+// Work whose value is the number of the split, from 1 on, for every token of it.
+struct SplitNumbers {
   void prepare(const AttentionCall& /*a*/, const AttentionBlock& /*block*/, float* scratch) const {
     *scratch = 1.0F;
   }
@@ -38,8 +38,9 @@ struct Count {
       const int64_t limit = std::min(end, a.limit(block.row_begin + i));
       if (limit <= begin) continue;
       state.max[i] = 0.0F;
-      state.sum[i] = 1.0F;
-      state.out[i * state.ld] = *scratch * static_cast<float>(limit - begin);
+      const auto tokens = static_cast<float>(limit - begin);
+      state.sum[i] = tokens;
+      state.out[i * state.ld] = tokens * (*scratch + static_cast<float>(begin / kSplitTokens));
     }
   }
 };
@@ -73,14 +74,16 @@ TEST_CASE("every query meets every token before it once, however the work is cut
                 .out = out.data(),
                 .out_token = kStreams * 2,
                 .out_stream = 2},
-               Count{});
+               SplitNumbers{});
         for (int64_t i = 0; i < kNew; ++i) {
           for (int64_t k = 0; k < kStreams * 2; ++k) {
-            // The splits' sums are one each: the mean of their counts.
             const int64_t seen = begin + i + 1;
-            const auto mean =
-                static_cast<double>(seen) / static_cast<double>(ceil_div(seen, kSplitTokens));
-            CHECK(out[static_cast<size_t>(i * kStreams * 2 + k)] == doctest::Approx(mean));
+            const int64_t full = seen / kSplitTokens;
+            const auto sum = static_cast<double>(full * (full + 1) / 2 * kSplitTokens +
+                                                 seen % kSplitTokens * (full + 1));
+            const double mean = sum / static_cast<double>(seen);
+            CHECK(out[static_cast<size_t>(i * kStreams * 2 + k)] ==
+                  doctest::Approx(mean).epsilon(1e-5));
           }
         }
       }

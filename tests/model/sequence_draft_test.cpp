@@ -27,9 +27,10 @@ std::vector<std::byte> state_of(const Sequence& s) {
 // Decodes the tokens after the first n one by one, and with drafts of every length that are right
 // for a while: after every token both sequences hold the same, to the bit.
 void check_drafts(const std::shared_ptr<const Transformer>& model,
-                  const std::vector<int32_t>& tokens, size_t n_prompt) {
-  Sequence plain = Sequence::create(model).value();
-  Sequence ahead = Sequence::create(model).value();
+                  const std::vector<int32_t>& tokens, size_t n_prompt,
+                  const SequenceOptions& options = {}) {
+  Sequence plain = Sequence::create(model, options).value();
+  Sequence ahead = Sequence::create(model, options).value();
   REQUIRE(plain.prefill(std::span(tokens).first(n_prompt)).ok());
   REQUIRE(ahead.prefill(std::span(tokens).first(n_prompt)).ok());
   const auto vocab = static_cast<int32_t>(model->config().vocab_size);
@@ -68,6 +69,15 @@ TEST_CASE("drafts change no bit with any kernels") {
       const auto expected = golden::read_model(golden::kModels + "/" + name);
       check_drafts(load_transformer(expected.directory, *kernels, 3), expected.tokens(), 20);
     }
+  }
+}
+
+TEST_CASE("nor with caches of eight bits") {
+  const auto expected = golden::read_model(PENSEE_TEST_DATA "/models/tiny_r1");
+  for (const KernelTable* kernels : compiled_kernels()) {
+    CAPTURE(std::string(kernels->name));
+    check_drafts(load_transformer(PENSEE_TINY_R1, *kernels, 3), expected.tokens(), 20,
+                 {.cache_type = CacheType::kQ8});
   }
 }
 

@@ -155,6 +155,8 @@ struct AttentionKernels {
                  const struct AttentionState* state, uint32_t* left, int64_t ld);
 };
 
+enum : int { kLatentTokens = 128, kLatentNumbers = 1024, kLatentGroups = 8 };
+
 /* Attention over an 8-bit cache whose rows are key and value in one (multi-head latent attention):
  * a row of Q8_0 is the key, its first value_size numbers are the value. Queries, keys, values and
  * weights meet in numbers of eight bits; each has a scale for every `group` numbers. */
@@ -163,7 +165,6 @@ struct LatentShape {
   int64_t value_size; /* a multiple of group, at most kLatentGroups of them */
   int64_t group;      /* 32, 64 or 128; the key's last group may have fewer */
 };
-enum : int { kLatentTokens = 128, kLatentNumbers = 1024, kLatentGroups = 8 };
 
 struct LatentQueries {
   int8_t* codes;    /* (m, key_size) */
@@ -187,7 +188,7 @@ struct LatentKernels {
   void (*pack_tile)(const struct LatentShape* shape, const KernelMatrix* w, int64_t row_begin,
                     int64_t row_end, const struct LatentTile* out);
   /* Takes the first `tokens` of a tile into the states of m queries, of which query i sees only
-   * visible[i]; one that sees none stays as it is. state->ld is a multiple of 32. */
+   * visible[i], and whose result depends on no others; one that sees none stays as it is. */
   void (*attend)(const struct LatentShape* shape, int64_t m, const struct LatentQueries* queries,
                  const struct LatentTile* tile, int64_t tokens, const int64_t* visible,
                  const struct AttentionState* state);

@@ -261,7 +261,7 @@ void attend(const Compute& compute, const AttentionShape& shape, const Attention
       work.prepare(a, block, b.work);
       take_split(block, split, b.work, state_of(task % units, split == 0 ? 0 : 1 + split - first));
     });
-    const int64_t parts = ceil_div(shape.block_rows, kJoinRows);
+    const int64_t parts = ceil_div(std::min(shape.block_rows, a.rows()), kJoinRows);
     pool.parallel_for(units * parts, [&](int64_t part, int /*thread*/) {
       const int64_t unit = part / parts;
       const AttentionBlock block = block_of(unit);

@@ -90,6 +90,6 @@ class LatentWork {
   const LatentKernels& kernels_;
   const KernelMatrix& rows_;
 };
-static_assert(kTileTokens % kLatentTokens == 0 || kLatentTokens % kTileTokens == 0);
+static_assert(kSplitTokens % kLatentTokens == 0);  // only the last tile has fewer tokens
 
 }  // namespace pensee

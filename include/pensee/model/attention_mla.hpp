@@ -16,7 +16,7 @@
 
 namespace pensee {
 
-// Whether the absorbed form multiplies latents of eight bits as they are.
+// Whether the absorbed form multiplies in eight bits.
 [[nodiscard]] inline bool takes_eight_bits(const KernelTable& kernels, const MlaScratch& s) {
   return kernels.latents.attend != nullptr && s.latents.group > 0;
 }
