@@ -68,6 +68,10 @@ void add_quantize(CLI::App& app, Command& chosen) {
                    "Type of the tensors in whose GGUF names a regex occurs, such as "
                    "'ffn_down=q6_k'; the first that does counts")
       ->option_text("PATTERN=TYPE ...");
+  command->add_flag(
+      "--mtp", options->mtp,
+      "Keep the layer of multi-token prediction, for --speculation mtp; other engines "
+      "may refuse such files");
   add_model_options(*command, options->model);
   command->callback([options, &chosen] { chosen = [options] { return run_quantize(*options); }; });
 }

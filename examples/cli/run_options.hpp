@@ -58,6 +58,7 @@ struct QuantizeCommand {
   std::optional<std::string> output_type;
   std::optional<std::string> embedding_type;
   std::vector<std::string> overrides;  // PATTERN=TYPE
+  bool mtp = false;
 };
 
 struct LogitsOptions {

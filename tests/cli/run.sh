@@ -134,6 +134,16 @@ expect 0 quantize "$model" small.gguf --type q8_0 --tensor-type 'attn_output=f16
 has err 'went on after'
 cmp -s small.gguf whole.gguf || fail 'a file that was gone on with differs'
 expect 0 quantize small.gguf again.gguf --type q8_0
+# The layer of multi-token prediction: on demand.
+expect 1 ask small.gguf --speculation mtp "$question"
+expect 0 quantize "$model" mtp.gguf --type q8_0 --mtp
+expect 0 info mtp.gguf
+has out 'num_nextn_predict_layers  1'
+expect 0 ask mtp.gguf --speculation mtp --json --greedy "$question"
+has_not out '"accepted_tokens":0'
+has out '"accepted_tokens":'
+expect 1 quantize small.gguf again.gguf --mtp
+has err 'expected a checkpoint of safetensors'
 expect 1 quantize "$model"
 expect 1 quantize "$model" bad.gguf --type q3
 has err 'cannot write type "q3", only f32, f16'

@@ -24,7 +24,7 @@ TEST_CASE(
     const auto gguf = pensee_test::open_gguf(pair);
     const Config config = pensee::read_config(*hf).value();
     GgufHeader header;
-    const auto set = pensee::set_architecture_keys(config, "config.json", header);
+    const auto set = pensee::set_architecture_keys(config, "config.json", pair.mtp, header);
     REQUIRE_MESSAGE(set.ok(), set.error().message);
     const std::string encoded = header.encode();
     const auto file = GgufFile::from_bytes(pensee_test::as_bytes(encoded), "new.gguf").value();
@@ -68,13 +68,13 @@ TEST_CASE("YaRN that GGUF cannot tell is refused") {
           .value();
   GgufHeader header;
   // This checkpoint has an mscale other than mscale_all_dim.
-  const auto set = pensee::set_architecture_keys(config, "config.json", header);
+  const auto set = pensee::set_architecture_keys(config, "config.json", false, header);
   REQUIRE(!set.ok());
   CHECK(set.error().status == pensee::Status::kUnsupported);
   CHECK(set.error().message.find("config.json: rope_scaling: expected mscale and mscale_all_dim to "
                                  "be equal") == 0);
   config.rope_scaling->mscale = config.rope_scaling->mscale_all_dim;
-  CHECK(pensee::set_architecture_keys(config, "config.json", header).ok());
+  CHECK(pensee::set_architecture_keys(config, "config.json", false, header).ok());
 }
 
 TEST_CASE("YaRN's factors are written as what multiplies the formula") {
@@ -84,7 +84,7 @@ TEST_CASE("YaRN's factors are written as what multiplies the formula") {
   config.rope_scaling->factor = 4.0;
   const auto written = [&]() -> std::optional<double> {
     GgufHeader header;
-    REQUIRE(pensee::set_architecture_keys(config, "config.json", header).ok());
+    REQUIRE(pensee::set_architecture_keys(config, "config.json", false, header).ok());
     const std::string encoded = header.encode();
     const auto file = GgufFile::from_bytes(pensee_test::as_bytes(encoded), "new.gguf").value();
     const auto value = file->metadata().find("qwen3.rope.scaling.yarn_attn_factor");

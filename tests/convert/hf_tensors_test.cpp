@@ -40,9 +40,10 @@ TEST_CASE("tensors are converted as the gguf package has them") {
     const auto gguf = pensee_test::open_gguf(pair);
     const auto config = pensee::read_config(*hf);
     REQUIRE_MESSAGE(config.ok(), config.error().message);
-    const auto tensors = pensee::HfTensors::load(*hf, *config);
+    const auto tensors = pensee::HfTensors::load(*hf, *config, pair.mtp);
     REQUIRE_MESSAGE(tensors.ok(), tensors.error().message);
-    CHECK(tensors->list().size() == gguf->tensors().size());
+    // The layer's embeddings and head, which the file has again, are copies of the model's.
+    CHECK(tensors->list().size() == gguf->tensors().size() - (pair.mtp ? 2 : 0));
     for (const ConvertedTensor& tensor : tensors->list()) {
       CAPTURE(tensor.name);
       const pensee::TensorView* expected = gguf->find(tensor.name);
@@ -63,10 +64,18 @@ TEST_CASE("tensors are converted as the gguf package has them") {
   }
 }
 
+TEST_CASE("a layer of multi-token prediction is missed where it is wanted") {
+  const auto hf = pensee_test::open_checkpoint(PENSEE_TEST_DATA "/models/qwen3_f32");
+  const auto none = pensee::HfTensors::load(*hf, pensee::read_config(*hf).value(), true);
+  REQUIRE(!none.ok());
+  CHECK(none.error().status == pensee::Status::kUnsupported);
+  CHECK(none.error().message.find("multi-token prediction, found none") != std::string::npos);
+}
+
 TEST_CASE("FP8 weights are multiplied by their scales, also where heads are turned") {
   const auto fp8 = pensee_test::open_checkpoint(PENSEE_TEST_DATA "/models/mla_yarn_fp8");
   const auto config = pensee::read_config(*fp8).value();
-  const auto tensors = pensee::HfTensors::load(*fp8, config).value();
+  const auto tensors = pensee::HfTensors::load(*fp8, config, false).value();
   // Through the weights as the model reads them.
   pensee::Weights weights = pensee::Weights::load(*fp8, config, {}).value();
   const pensee::Matrix& kv_b = weights.layers[0].mla.kv_b_proj;

@@ -15,9 +15,11 @@ namespace pensee_test {
 struct Pair {
   const char* hf;
   const char* gguf;
+  bool mtp = false;  // with the layer of multi-token prediction
 };
 inline constexpr Pair kPairs[] = {
     {"v3_mtp_bf16", "v3_split_kv_b.gguf"},
+    {"v3_mtp_bf16", "v3_nextn.gguf", true},
     {"v2_groups_bf16", "v2_groups.gguf"},
     {"qwen2_tied_bf16", "qwen2_tied.gguf"},
     {"qwen2_yarn_f32", "qwen2_yarn.gguf"},

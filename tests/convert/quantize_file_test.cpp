@@ -87,7 +87,9 @@ TEST_CASE("a converted model computes what the original does, of every family") 
     CAPTURE(pair.hf);
     const std::string from = std::string(PENSEE_TEST_DATA "/models/") + pair.hf;
     const std::string path = dir.file("m.gguf");
-    quantize(from, path, to(DType::kF32));
+    QuantizeOptions options = to(DType::kF32);
+    options.mtp = pair.mtp;
+    quantize(from, path, options);
     CHECK(divergence(logits_of(from), logits_of(path)) < 1e-9);
   }
 }

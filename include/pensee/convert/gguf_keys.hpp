@@ -27,8 +27,9 @@ struct Writer {
   }
 };
 
-inline void add_sizes(const Config& c, Writer& writer) {
-  writer.number("block_count", c.n_layers);
+inline void add_sizes(const Config& c, bool mtp, Writer& writer) {
+  writer.number("block_count", c.n_layers + (mtp ? 1 : 0));
+  if (mtp) writer.number("nextn_predict_layers", 1);
   writer.number("context_length", c.max_position_embeddings);
   writer.number("embedding_length", c.hidden_size);
   writer.number("feed_forward_length", c.intermediate_size);
@@ -120,13 +121,13 @@ inline Result<void> add_rope(const Config& c, const std::string& where, Writer& 
 // Sets the keys of the architecture. `where` begins messages. kUnsupported for a configuration that
 // GGUF files have no keys for.
 [[nodiscard]] inline Result<void> set_architecture_keys(const Config& config,
-                                                        const std::string& where,
+                                                        const std::string& where, bool mtp,
                                                         GgufHeader& header) {
   const std::string architecture = gguf_architecture(config.family);
   header.set("general.architecture", architecture);
   header.set("general.type", "model");
   gguf_keys_detail::Writer writer{header, architecture + "."};
-  gguf_keys_detail::add_sizes(config, writer);
+  gguf_keys_detail::add_sizes(config, mtp, writer);
   gguf_keys_detail::add_experts(config, writer);
   return gguf_keys_detail::add_rope(config, where, writer);
 }

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <deque>
 #include <string>
 #include <utility>
@@ -22,15 +23,19 @@ namespace pensee {
 // What is different from the checkpoint: names; the experts of a layer in one tensor; kv_b_proj in
 // two, the keys of each head transposed; for Llama the rows of q_proj and k_proj reordered, since
 // llama.cpp rotates neighbours there, and Llama 3's scaling of angles as a tensor of divisors.
-// Multi-token-prediction layers are left out.
 class HfTensors {
  public:
-  // The weights are mapped, not read. Errors: those of Weights::load. The checkpoint must outlive
-  // the result.
-  static Result<HfTensors> load(const Checkpoint& checkpoint, const Config& config) {
+  // The weights are mapped, not read. Without `mtp` the layer of multi-token prediction is left
+  // out. Errors: those of Weights::load; kUnsupported if there is no such layer. The checkpoint
+  // must outlive the result.
+  static Result<HfTensors> load(const Checkpoint& checkpoint, const Config& config, bool mtp) {
     HfTensors tensors;
     PENSEE_ASSIGN_OR_RETURN(tensors.weights_, Weights::load(checkpoint, config, {}));
-    tensors.add_all(config);
+    if (mtp && tensors.weights_.mtp == nullptr) {
+      return unsupported(checkpoint.source() +
+                         ": expected a layer of multi-token prediction, found none");
+    }
+    tensors.add_all(config, mtp);
     return tensors;
   }
 
@@ -40,12 +45,13 @@ class HfTensors {
  private:
   HfTensors() = default;
 
-  void add_all(const Config& c) {
+  void add_all(const Config& c, bool mtp) {
     const Weights& w = weights_;
     add("model.embed_tokens.weight", w.embed_tokens);
     for (layer_ = 0; layer_ < c.n_layers; ++layer_) {
       add_layer(c, w.layers[static_cast<size_t>(layer_)]);
     }
+    if (mtp) add_mtp(c, *w.mtp);  // with the number of one more layer
     layer_ = -1;
     add("model.norm.weight", w.norm);
     if (!c.tie_word_embeddings) add("lm_head.weight", w.lm_head);
@@ -67,6 +73,25 @@ class HfTensors {
     add_experts("mlp.experts.up_proj.weight", &FfnWeights::up_proj, w.moe->experts);
     add_experts("mlp.experts.down_proj.weight", &FfnWeights::down_proj, w.moe->experts);
     add_ffn("mlp.shared_experts.", w.moe->shared_experts);
+  }
+
+  // Its embeddings and head only if they are not the model's, of which checkpoints have copies
+  // here.
+  void add_mtp(const Config& c, const MtpWeights& w) {
+    add_layer(c, w.layer);
+    add("eh_proj.weight", w.eh_proj);
+    add("enorm.weight", w.enorm);
+    add("hnorm.weight", w.hnorm);
+    add("shared_head.norm.weight", w.norm);
+    if (!is_copy(w.embed_tokens, weights_.embed_tokens)) add("embed_tokens.weight", w.embed_tokens);
+    if (!is_copy(w.head, weights_.lm_head)) add("shared_head.head.weight", w.head);
+  }
+  // Of two matrices of the same shape, without scales beside them.
+  [[nodiscard]] static bool is_copy(const Matrix& a, const Matrix& b) {
+    if (a.data == b.data) return true;
+    return a.dtype == b.dtype && a.row_bytes == b.row_bytes && a.scales == nullptr &&
+           b.scales == nullptr &&
+           std::memcmp(a.data, b.data, static_cast<size_t>(a.rows * a.row_bytes)) == 0;
   }
 
   void add_mla(const Config& c, const MlaWeights& w) {

@@ -37,7 +37,8 @@ namespace pensee {
 
 struct QuantizeOptions {
   TypeChoice types{DType::kQ8_0};
-  int threads = 0;                                    // 0: as many as may run at once
+  bool mtp = false;  // of safetensors: with the layer of multi-token prediction, see HfTensors
+  int threads = 0;   // 0: as many as may run at once
   const KernelTable* kernels = &reference_kernels();  // which decode the old file
   LoadProgress progress = {};  // may be empty; false stops, and another call goes on
 };
@@ -57,15 +58,15 @@ struct Plan {
   GgufHeader header;
 };
 
-inline Result<void> plan_hf(const Checkpoint& checkpoint, Plan& plan) {
+inline Result<void> plan_hf(const Checkpoint& checkpoint, bool mtp, Plan& plan) {
   PENSEE_ASSIGN_OR_RETURN(const Config config, read_config(checkpoint));
   PENSEE_RETURN_IF_ERROR(
-      set_architecture_keys(config, checkpoint.path_of(kConfigFile), plan.header));
+      set_architecture_keys(config, checkpoint.path_of(kConfigFile), mtp, plan.header));
   const std::filesystem::path folder = std::filesystem::path(checkpoint.directory()) / "";
   const std::string name = folder.lexically_normal().parent_path().filename().string();
   if (!name.empty()) plan.header.set("general.name", name);
   PENSEE_RETURN_IF_ERROR(set_tokenizer_keys(checkpoint, config, plan.header));
-  PENSEE_ASSIGN_OR_RETURN(HfTensors hf, HfTensors::load(checkpoint, config));
+  PENSEE_ASSIGN_OR_RETURN(HfTensors hf, HfTensors::load(checkpoint, config, mtp));
   plan.tensors = hf.list();
   plan.hf.emplace(std::move(hf));
   return {};
@@ -85,13 +86,19 @@ inline void plan_gguf(const Checkpoint& checkpoint, Plan& plan) {
   }
 }
 
-inline Result<Plan> make_plan(const Checkpoint& checkpoint, const TypeChoice& types) {
+inline Result<Plan> make_plan(const Checkpoint& checkpoint, const QuantizeOptions& options) {
   Plan plan;
   if (checkpoint.gguf() != nullptr) {
+    if (options.mtp) {
+      return invalid_argument(checkpoint.source() +
+                              ": mtp: expected a checkpoint of safetensors; of a GGUF file all "
+                              "tensors are kept");
+    }
     plan_gguf(checkpoint, plan);
   } else {
-    PENSEE_RETURN_IF_ERROR(plan_hf(checkpoint, plan));
+    PENSEE_RETURN_IF_ERROR(plan_hf(checkpoint, options.mtp, plan));
   }
+  const TypeChoice& types = options.types;
   plan.header.set("general.file_type", gguf_file_type(types.type()));
   plan.header.set("general.quantization_version", uint32_t{2});
   // What an unfinished file must have in common with the one to be written.
@@ -221,7 +228,7 @@ inline Result<void> write_tensors(const Plan& plan, const Checkpoint& checkpoint
   }
   const int threads = options.threads != 0 ? options.threads : default_threads();
   PENSEE_ASSIGN_OR_RETURN(const std::unique_ptr<ThreadPool> pool, ThreadPool::create(threads));
-  PENSEE_ASSIGN_OR_RETURN(const detail::Plan plan, detail::make_plan(checkpoint, options.types));
+  PENSEE_ASSIGN_OR_RETURN(const detail::Plan plan, detail::make_plan(checkpoint, options));
   PENSEE_ASSIGN_OR_RETURN(GgufWriter writer, GgufWriter::create(path, plan.header));
   QuantizeReport report;
   report.tensors = plan.tensors.size();
