@@ -1,5 +1,5 @@
-// Products of block-quantised weights with many inputs, for instruction sets with VNNI: panels of
-// transposed weights are made once for all inputs. `V` has the vectors and fills the panels:
+// Products of block-quantised weights with many inputs: panels of transposed weights are made once
+// for all inputs. `V` has the vectors and fills the panels:
 // gemm_q8_avx2-inl.hpp, gemm_q8_avx512-inl.hpp.
 //
 // A group's product of codes needs two factors, its scale in the weights and in the input. Applied
@@ -37,13 +37,25 @@ constexpr int log2_narrowing(int64_t largest_sum) {
   return largest_sum <= 32767 ? 0 : 1 + log2_narrowing(largest_sum / 2);
 }
 
-// What a tile needs to know of a type; types that agree in it share their tiles.
-template <unsigned kTypeGroups, bool kTypeHasMin, int kTypeCentre, int kTypeShift>
+// How many units of a group fit 16 bits, as sums of pairs of products; one takes two. 0: none.
+template <class E>
+constexpr unsigned pair_units() {
+  constexpr int kLargestPair = 2 * 127 * (E::kOffset + E::kLargest);
+  unsigned units = kUnits / E::kGroups;
+  while (units > 0 && units * kLargestPair > 32767) units /= 2;
+  return units;
+}
+
+// What a tile needs to know of a type; types that agree in it share their tiles. kTypePairUnits: 0
+// where pairs of products are not needed.
+template <unsigned kTypeGroups, bool kTypeHasMin, int kTypeCentre, int kTypeShift,
+          unsigned kTypePairUnits>
 struct TileType {
   static constexpr unsigned kGroups = kTypeGroups;
   static constexpr bool kHasMin = kTypeHasMin;
   static constexpr int kCentre = kTypeCentre;
   static constexpr int kShift = kTypeShift;
+  static constexpr unsigned kPairUnits = kTypePairUnits;
 };
 
 // Where there is a minimum, codes count from the middle of their range, for which the minimum makes
@@ -53,8 +65,9 @@ constexpr int kCentreOf = E::kHasMin ? (E::kLargest + 1) / 2 : E::kOffset;
 template <class E>
 constexpr int kShiftOf = log2_narrowing(int64_t{kQ8Columns / E::kGroups} * 127 *
                                         (E::kHasMin ? kCentreOf<E> : E::kLargest));
-template <class E>
-using GemmType = TileType<E::kGroups, E::kHasMin, kCentreOf<E>, kShiftOf<E>>;
+template <class V, class E>
+using GemmType = TileType<E::kGroups, E::kHasMin, kCentreOf<E>, kShiftOf<E>,
+                          V::kNeedsPairs ? pair_units<E>() : 0>;
 
 // A scale's product with an input's is the upper 17 of 32 bits: what it is worth, and a minimum, in
 // units of a scale.
@@ -107,33 +120,85 @@ inline typename V::Ints every_word(const void* p) {
   return V::words(load_word<int32_t>(static_cast<const char*>(p)));
 }
 
-// The products of two groups, from number g on, narrowed: the first in the lower half of a word.
+// dots = what they start with and the products of group g, four columns at a time.
 template <class V, class T, unsigned X>
-[[gnu::always_inline]] inline void multiply_groups(
-    const GemmPanel<V, T>* const (&panels)[kTilePanels], const Q8Chunk* const (&x)[X],
-    const ProductStarts<T, X>& starts, unsigned g, typename V::Ints (&out)[X][kTilePanels]) {
+[[gnu::always_inline]] inline void dot_group(const GemmPanel<V, T>* const (&panels)[kTilePanels],
+                                             const Q8Chunk* const (&x)[X],
+                                             const ProductStarts<T, X>& starts, unsigned g,
+                                             typename V::Ints (&dots)[X][kTilePanels]) {
   constexpr unsigned kGroupUnits = kUnits / T::kGroups;
-  typename V::Ints dots[2][X][kTilePanels];
+#pragma GCC unroll 4
+  for (unsigned i = 0; i < X; ++i) {
 #pragma GCC unroll 2
-  for (unsigned h = 0; h < 2; ++h) {
+    for (typename V::Ints& dot : dots[i]) dot = V::words(starts.numbers[i][g]);
+  }
+#pragma GCC unroll 8
+  for (unsigned u = 0; u < kGroupUnits; ++u) {
+    const unsigned unit = kGroupUnits * g + u;
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < X; ++i) {
+      const typename V::Ints input = every_word<V>(x[i]->codes + 4 * unit);
+#pragma GCC unroll 2
+      for (unsigned p = 0; p < kTilePanels; ++p) {
+        dots[i][p] = V::add_fours(dots[i][p], panels[p]->codes[unit], input);
+      }
+    }
+  }
+}
+
+// The same without VNNI, where adding four products takes three instructions: pairs of them are
+// added up in 16 bits, for which it is two. Few units at a time: GCC 12 would do more of them side
+// by side than there are registers for.
+template <class V, class T, unsigned X>
+[[gnu::always_inline]] inline void dot_group_in_pairs(
+    const GemmPanel<V, T>* const (&panels)[kTilePanels], const Q8Chunk* const (&x)[X],
+    const ProductStarts<T, X>& starts, unsigned g, typename V::Ints (&dots)[X][kTilePanels]) {
+  constexpr unsigned kGroupUnits = kUnits / T::kGroups;
+#pragma GCC unroll 8
+  for (unsigned first = 0; first < kGroupUnits; first += T::kPairUnits) {
+    typename V::Ints pairs[X][kTilePanels];
 #pragma GCC unroll 4
     for (unsigned i = 0; i < X; ++i) {
 #pragma GCC unroll 2
-      for (unsigned p = 0; p < kTilePanels; ++p) {
-        dots[h][i][p] = V::words(starts.numbers[i][g + h]);
-      }
+      for (typename V::Ints& pair : pairs[i]) pair = V::words(0);
     }
-#pragma GCC unroll 8
-    for (unsigned u = 0; u < kGroupUnits; ++u) {
-      const unsigned unit = kGroupUnits * (g + h) + u;
+#pragma GCC unroll 2
+    for (unsigned u = 0; u < T::kPairUnits; ++u) {
+      const unsigned unit = kGroupUnits * g + first + u;
 #pragma GCC unroll 4
       for (unsigned i = 0; i < X; ++i) {
         const typename V::Ints input = every_word<V>(x[i]->codes + 4 * unit);
 #pragma GCC unroll 2
         for (unsigned p = 0; p < kTilePanels; ++p) {
-          dots[h][i][p] = V::add_fours(dots[h][i][p], panels[p]->codes[unit], input);
+          pairs[i][p] =
+              V::add_halves(pairs[i][p], V::multiply_pairs(panels[p]->codes[unit], input));
         }
       }
+    }
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < X; ++i) {
+#pragma GCC unroll 2
+      for (unsigned p = 0; p < kTilePanels; ++p) {
+        // Late: until now there is no register for them.
+        if (first == 0) dots[i][p] = V::words(starts.numbers[i][g]);
+        dots[i][p] = V::add_pairs(dots[i][p], pairs[i][p], V::halves(1));
+      }
+    }
+  }
+}
+
+// The products of two groups, from number g on, narrowed: the first in the lower half of a word.
+template <class V, class T, unsigned X>
+[[gnu::always_inline]] inline void multiply_groups(
+    const GemmPanel<V, T>* const (&panels)[kTilePanels], const Q8Chunk* const (&x)[X],
+    const ProductStarts<T, X>& starts, unsigned g, typename V::Ints (&out)[X][kTilePanels]) {
+  typename V::Ints dots[2][X][kTilePanels];
+#pragma GCC unroll 2
+  for (unsigned h = 0; h < 2; ++h) {
+    if constexpr (T::kPairUnits > 0) {
+      dot_group_in_pairs<V, T, X>(panels, x, starts, g + h, dots[h]);
+    } else {
+      dot_group<V, T, X>(panels, x, starts, g + h, dots[h]);
     }
   }
 #pragma GCC unroll 4
@@ -221,7 +286,7 @@ template <class S, class V, class T, unsigned X>
 template <class V, class E>
 struct RowPanels {
   static void fill(const KernelMatrix* w, int64_t row_begin, int64_t row_end, int64_t c,
-                   GemmPanel<V, GemmType<E>>* panels) {
+                   GemmPanel<V, GemmType<V, E>>* panels) {
     constexpr int64_t kLanes = V::kLanes;
     constexpr int64_t kTileRows = kLanes * kTilePanels;
     const int64_t cols = w->cols - c * kQ8Columns;
@@ -254,7 +319,7 @@ struct Inputs {
 template <class S, class V, class E, class Panels = RowPanels<V, E>>
 void gemm_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8Chunk* x,
              int64_t ldx, int64_t n, float* y, int64_t ldy, void* scratch) {
-  using T = GemmType<E>;
+  using T = GemmType<V, E>;
   using Panel = GemmPanel<V, T>;
   constexpr int64_t kTileRows = int64_t{V::kLanes} * kTilePanels;
   static_assert(sizeof(Panel) * kGemmPanels <= kGemmQ8Scratch);
@@ -290,6 +355,16 @@ void gemm_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8
         take(Inputs<1>{});
       }
     }
+  }
+}
+
+// Null for codes of eight bits where pairs of their products do not fit 16: dot_rows_q8 is as fast.
+template <class S, class V, class E>
+constexpr GemmQ8Fn gemm_or_null() {
+  if constexpr (V::kNeedsPairs && pair_units<E>() == 0) {
+    return nullptr;
+  } else {
+    return gemm_q8<S, V, E>;
   }
 }
 

@@ -1,4 +1,4 @@
-// The AVX-VNNI side of gemm_q8-inl.hpp.
+// The AVX2 side of gemm_q8-inl.hpp, with AVX-VNNI or without.
 #pragma once
 
 #include <immintrin.h>
@@ -11,25 +11,45 @@ namespace pensee {
 namespace {
 
 struct NarrowInts {
+  static constexpr bool kNeedsPairs = !kHasVnni;
   static constexpr unsigned kLanes = 8;
   // With two panels, the sums of two groups' products, and those of chunks: 16 registers.
-  static constexpr unsigned kTileInputs = 2;
+  static constexpr unsigned kTileInputs = kHasVnni ? 2 : 4;
   using Ints = __m256i;
   using Floats = __m256;
 
   static Ints words(int32_t v) { return _mm256_set1_epi32(v); }
   static Ints halves(int16_t v) { return _mm256_set1_epi16(v); }
   static Floats floats(Ints v) { return _mm256_cvtepi32_ps(v); }
-  static Ints add_fours(Ints sum, Ints a, Ints b) { return _mm256_dpbusd_avx_epi32(sum, a, b); }
-  static Ints add_pairs(Ints sum, Ints a, Ints b) { return _mm256_dpwssd_avx_epi32(sum, a, b); }
-  static Ints multiply_halves(Ints a, Ints b) { return _mm256_mulhrs_epi16(a, b); }
+#ifdef __AVXVNNI__
+  static Ints add_fours(Ints sum, Ints a, Ints b) {
+    return _mm256_dpbusd_avx_epi32(sum, a, b);
+  }
+  static Ints add_pairs(Ints sum, Ints a, Ints b) {
+    return _mm256_dpwssd_avx_epi32(sum, a, b);
+  }
+#else
+  static Ints multiply_pairs(Ints a, Ints b) {
+    return _mm256_maddubs_epi16(a, b);
+  }
+  static Ints add_halves(Ints a, Ints b) {
+    return _mm256_add_epi16(a, b);
+  }
+  static Ints add_pairs(Ints sum, Ints a, Ints b) {
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+  }
+#endif
+  static Ints multiply_halves(Ints a, Ints b) {
+    return _mm256_mulhrs_epi16(a, b);
+  }
   template <unsigned kShift>
   static Ints narrow(Ints even, Ints odd) {
     return _mm256_blend_epi16(_mm256_srli_epi32(even, kShift), _mm256_slli_epi32(odd, 16 - kShift),
                               0xaa);
   }
   template <class E>
-  static void fill_rows(const char* const* w, GemmPanel<NarrowInts, GemmType<E>>& panel);
+  static void fill_rows(const char* const* w,
+                        GemmPanel<NarrowInts, GemmType<NarrowInts, E>>& panel);
 };
 
 // The largest magnitudes of the groups' numbers; NaN where one is not finite.
@@ -57,7 +77,8 @@ template <unsigned kGroups>
 }
 
 template <class E>
-void NarrowInts::fill_rows(const char* const* w, GemmPanel<NarrowInts, GemmType<E>>& panel) {
+void NarrowInts::fill_rows(const char* const* w,
+                           GemmPanel<NarrowInts, GemmType<NarrowInts, E>>& panel) {
   constexpr unsigned kGroups = E::kGroups;
   __m256 scales[kGroups];
   __m256 mins[E::kHasMin ? kGroups : 1];
@@ -66,7 +87,7 @@ void NarrowInts::fill_rows(const char* const* w, GemmPanel<NarrowInts, GemmType<
   __m256 unit = _mm256_mul_ps(largest_of(scales), _mm256_set1_ps(1.0F / kScaleLevels));
   if constexpr (E::kHasMin) {
     constexpr float kLargest = static_cast<float>(kMinLevels) * kMinUnitOf<E>;
-    const __m256 centre = _mm256_set1_ps(static_cast<float>(GemmType<E>::kCentre));
+    const __m256 centre = _mm256_set1_ps(static_cast<float>(GemmType<NarrowInts, E>::kCentre));
 #pragma GCC unroll 16
     for (unsigned g = 0; g < kGroups; ++g) mins[g] = _mm256_fnmadd_ps(scales[g], centre, mins[g]);
     const __m256 of_mins = _mm256_mul_ps(largest_of(mins), _mm256_set1_ps(1.0F / kLargest));

@@ -7,9 +7,7 @@
 
 #include "attention_avx2-inl.hpp"
 #include "attention_rows-inl.hpp"
-#ifdef __AVXVNNI__
-#  include "gemm_q8_avx2-inl.hpp"
-#endif
+#include "gemm_q8_avx2-inl.hpp"
 #include "make_table-inl.hpp"
 #include "matrix-inl.hpp"
 #include "pensee/kernels/table.hpp"
@@ -156,9 +154,7 @@ struct F8E4M3 {
 // The kernels of each weight type.
 template <int kType>
 struct Kernels : BlockKernels<Simd, Decoder<kType>, F32> {
-#ifdef __AVXVNNI__  // without it three instructions make a product: dot_rows_q8 is faster
-  static constexpr GemmQ8Fn kGemmQ8 = gemm_q8<Simd, NarrowInts, Decoder<kType>>;
-#endif
+  static constexpr GemmQ8Fn kGemmQ8 = gemm_or_null<Simd, NarrowInts, Decoder<kType>>();
 };
 template <>
 struct Kernels<KernelType::kF32> : ElementKernels<Simd, F32> {};

@@ -45,7 +45,7 @@ class ThreadPool {
   // `n_threads` counts the caller: 1 starts no thread. Errors: kInvalidArgument, kOutOfMemory.
   static Result<std::unique_ptr<ThreadPool>> create(int n_threads) {
     if (n_threads < 1 || n_threads > kMaxThreads) {
-      return invalid_argument("threads: expected 1 to " + std::to_string(kMaxThreads) + ", found " +
+      return invalid_argument("number of threads: expected 1 to " + std::to_string(kMaxThreads) + ", found " +
                               std::to_string(n_threads));
     }
     std::unique_ptr<ThreadPool> pool(new ThreadPool);

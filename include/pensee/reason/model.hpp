@@ -95,7 +95,7 @@ class Model {
     PENSEE_ASSIGN_OR_RETURN(const Config config, read_config(*checkpoint));
     if (threads == 0) threads = default_threads();
     if (threads < 1) {
-      return invalid_argument("threads: expected 0 or more, found " + std::to_string(threads));
+      return invalid_argument("number of threads: expected 0 or more, found " + std::to_string(threads));
     }
     MemoryEstimate estimate;
     estimate.weights_bytes = checkpoint->bytes();
