@@ -80,9 +80,9 @@ PENSEE_API uint32_t pensee_version(void);
 /* The same as text, such as "0.1.0". */
 PENSEE_API const char* pensee_version_string(void);
 
-/* 1 if the library has the feature, else 0. Features: "safetensors", "fp8", and the names of the
- * kernels that this machine can run: "reference", "avx2", "avxvnni", "avx512". Unknown names and
- * NULL: 0. */
+/* 1 if the library has the feature, else 0. Features: "safetensors", "gguf", "fp8", and the names
+ * of the kernels that this machine can run: "reference", "avx2", "avxvnni", "avx512". Unknown names
+ * and NULL: 0. */
 PENSEE_API int32_t pensee_has_feature(const char* name);
 
 /* --- Status and errors ------------------------------------------------------------------------ */
@@ -145,7 +145,8 @@ typedef struct pensee_model pensee_model;
 
 typedef struct pensee_load_options {
   size_t struct_size;
-  int32_t n_threads; /* of the model, the caller's included; 0: as many as may run at once */
+  int32_t n_threads; /* of the model, the caller's included; 0: as many as may run at once; at most
+                        1024 */
   pensee_load_progress_fn progress; /* may be NULL */
   void* progress_user_data;
   pensee_log_fn log; /* may be NULL; called during the load only */
@@ -318,8 +319,8 @@ PENSEE_API pensee_status pensee_session_rewind(pensee_session* session, size_t n
 PENSEE_API pensee_status pensee_session_reset(pensee_session* session, pensee_error** error);
 
 /* Settings of a sampler. A field at PENSEE_UNSET is inherited: the answer's from the thought's, the
- * thought's from what the checkpoint advises (DeepSeek's advice for R1: temperature 0.6, top_p
- * 0.95). */
+ * thought's from what the checkpoint advises in generation_config.json; where that says nothing,
+ * and for GGUF files, DeepSeek's advice for R1: temperature 0.6, top_p 0.95. */
 #define PENSEE_UNSET (-1000000)
 typedef struct pensee_sampler_options {
   size_t struct_size;
@@ -331,7 +332,8 @@ typedef struct pensee_sampler_options {
   float presence_penalty;   /* -2 to 2 */
   float frequency_penalty;  /* -2 to 2 */
   int32_t has_seed;         /* 0: `seed` is inherited */
-  uint64_t seed;            /* same model, settings, seed, threads, kernels: same tokens */
+  uint64_t seed;            /* 0 unless given; same model, settings, seed, threads, kernels: same
+                             * tokens */
 } pensee_sampler_options;
 
 /* Sets the defaults; see "Structs" above. */
@@ -341,10 +343,12 @@ PENSEE_API pensee_status pensee_sampler_options_init(pensee_sampler_options* opt
 enum { PENSEE_THINKING_AUTO = 0, PENSEE_THINKING_ON = 1, PENSEE_THINKING_OFF = 2 };
 enum { PENSEE_NO_CAP = -1 };
 
-/* The controls of one reply. Counts are tokens. */
+/* The controls of one reply. Counts are tokens; PENSEE_NO_CAP, the default: as many as the context
+ * holds. */
 typedef struct pensee_reply_options {
   size_t struct_size;
-  int32_t thinking;              /* PENSEE_THINKING_... */
+  int32_t thinking;              /* PENSEE_THINKING_AUTO: as the chat template has it; ON:
+                                  * UNSUPPORTED of models without thoughts; OFF: no thought */
   int64_t thinking_token_budget; /* after so many the engine closes the thought; 0: at once */
   const char* budget_message;    /* written before that close; NULL: nothing */
   /* A thought that the model closes before this many tokens goes on with `extension_text` in place

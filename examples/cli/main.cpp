@@ -11,7 +11,7 @@
 namespace pensee::cli {
 namespace {
 
-constexpr int kFailure = 1;  // the one exit code of every error
+constexpr int kFailure = 1;  // of every error; ask and chat also return 130
 
 using Command = std::function<Result<int>()>;
 
@@ -59,19 +59,20 @@ void add_quantize(CLI::App& app, Command& chosen) {
   command->add_option("IN", options->model.path, "Folder or file of the model")->required();
   command->add_option("OUT", options->out, "GGUF file to write")->required();
   command->add_option("--type", options->type, "Type of most tensors, such as q8_0 or q4_k");
-  command->add_option("--output-type", options->output_type,
-                      "Type of the output; else that of most, or q6_k where that is smaller");
+  command->add_option(
+      "--output-type", options->output_type,
+      "Type of the output, and of embeddings that are the output too; else that of most, "
+      "or q6_k where that is smaller");
   command->add_option("--embedding-type", options->embedding_type,
-                      "Type of the embeddings; else that of most");
+                      "Type of embeddings; else that of most, or of the output where they are one");
   command
       ->add_option("--tensor-type", options->overrides,
                    "Type of the tensors in whose GGUF names a regex occurs, such as "
                    "'ffn_down=q6_k'; the first that does counts")
       ->option_text("PATTERN=TYPE ...");
-  command->add_flag(
-      "--mtp", options->mtp,
-      "Keep the layer of multi-token prediction, for --speculation mtp; other engines "
-      "may refuse such files");
+  command->add_flag("--mtp", options->mtp,
+                    "Of safetensors: keep the layer of multi-token prediction, for --speculation "
+                    "mtp; other engines may refuse such files");
   add_model_options(*command, options->model);
   command->callback([options, &chosen] { chosen = [options] { return run_quantize(*options); }; });
 }

@@ -6,7 +6,7 @@
 namespace pensee::cli {
 
 void add_model_options(CLI::App& command, ModelOptions& options) {
-  command.add_option("--threads", options.threads, "Threads; 0: one for each core")
+  command.add_option("--threads", options.threads, "Threads; 0: as many as may run at once")
       ->check(CLI::NonNegativeNumber);
 }
 

@@ -1,5 +1,5 @@
-// The kernel table for AVX-512 (F, BW, DQ, VL, VNNI, BF16). Weights are widened exactly and summed
-// in float32, as in the reference.
+// The kernel table for AVX-512 (F, BW, DQ, VL, VNNI, BF16). Weights of single elements are widened
+// exactly and summed in float32, as in the reference.
 #include <immintrin.h>
 #include <stdint.h>
 

@@ -140,8 +140,8 @@ expect 0 quantize "$model" mtp.gguf --type q8_0 --mtp
 expect 0 info mtp.gguf
 has out 'num_nextn_predict_layers  1'
 expect 0 ask mtp.gguf --speculation mtp --json --greedy "$question"
-has_not out '"accepted_tokens":0'
-has out '"accepted_tokens":'
+has out '"accepted_tokens": '
+has_not out '"accepted_tokens": 0'
 expect 1 quantize small.gguf again.gguf --mtp
 has err 'expected a checkpoint of safetensors'
 expect 1 quantize "$model"

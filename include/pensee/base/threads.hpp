@@ -34,6 +34,16 @@ inline constexpr int kMaxThreads = 1024;  // of a pool
   return std::clamp(count, 1, kMaxThreads);
 }
 
+inline Error bad_thread_count(int least, int found) {
+  return invalid_argument("number of threads: expected " + std::to_string(least) + " to " +
+                          std::to_string(kMaxThreads) + ", found " + std::to_string(found));
+}
+// What an option asks for, 0: as many as may run at once. kInvalidArgument.
+[[nodiscard]] inline Result<int> thread_count_of(int option) {
+  if (option < 0 || option > kMaxThreads) return bad_thread_count(0, option);
+  return option == 0 ? default_threads() : option;
+}
+
 // parallel_for hands tasks out by an atomic counter. The calling thread works too, and waits only
 // for workers that joined: a worker that the operating system has not yet woken is never waited
 // for. Workers spin briefly after a job, then sleep, so that an idle pool costs nothing.
@@ -45,8 +55,7 @@ class ThreadPool {
   // `n_threads` counts the caller: 1 starts no thread. Errors: kInvalidArgument, kOutOfMemory.
   static Result<std::unique_ptr<ThreadPool>> create(int n_threads) {
     if (n_threads < 1 || n_threads > kMaxThreads) {
-      return invalid_argument("number of threads: expected 1 to " + std::to_string(kMaxThreads) + ", found " +
-                              std::to_string(n_threads));
+      return bad_thread_count(1, n_threads);
     }
     std::unique_ptr<ThreadPool> pool(new ThreadPool);
     try {

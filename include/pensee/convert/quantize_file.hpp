@@ -226,7 +226,7 @@ inline Result<void> write_tensors(const Plan& plan, const Checkpoint& checkpoint
       return invalid_argument(path + ": expected another file than the one that is read");
     }
   }
-  const int threads = options.threads != 0 ? options.threads : default_threads();
+  PENSEE_ASSIGN_OR_RETURN(const int threads, thread_count_of(options.threads));
   PENSEE_ASSIGN_OR_RETURN(const std::unique_ptr<ThreadPool> pool, ThreadPool::create(threads));
   PENSEE_ASSIGN_OR_RETURN(const detail::Plan plan, detail::make_plan(checkpoint, options));
   PENSEE_ASSIGN_OR_RETURN(GgufWriter writer, GgufWriter::create(path, plan.header));

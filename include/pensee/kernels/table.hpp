@@ -159,7 +159,8 @@ enum : int { kLatentTokens = 128, kLatentNumbers = 1024, kLatentGroups = 8 };
 
 /* Attention over an 8-bit cache whose rows are key and value in one (multi-head latent attention):
  * a row of Q8_0 is the key, its first value_size numbers are the value. Queries, keys, values and
- * weights meet in numbers of eight bits; each has a scale for every `group` numbers. */
+ * weights meet in numbers of eight bits, with a scale for every `group` of them; weights may have
+ * two digits of eight. */
 struct LatentShape {
   int64_t key_size;   /* a multiple of 32, at most kLatentNumbers */
   int64_t value_size; /* a multiple of group, at most kLatentGroups of them */

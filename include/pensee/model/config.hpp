@@ -226,7 +226,6 @@ struct Config {
   [[nodiscard]] int64_t qk_head_dim() const noexcept {
     return has_mla() ? qk_nope_head_dim + qk_rope_head_dim : head_dim;
   }
-  // The dimensions of each head that are rotated.
   // Tokens that the model can have before it: YaRN slows the rotations for more of them, whatever
   // max_position_embeddings says.
   [[nodiscard]] int64_t context_limit() const noexcept {
@@ -238,6 +237,7 @@ struct Config {
         rope_scaling->factor * static_cast<double>(rope_scaling->original_max_position_embeddings);
     return std::max(max_position_embeddings, static_cast<int64_t>(std::min(slowed, kMost)));
   }
+  // The dimensions of each head that are rotated.
   [[nodiscard]] int64_t rope_dim() const noexcept {
     return has_mla() ? qk_rope_head_dim : head_dim;
   }

@@ -16,9 +16,10 @@
 
 namespace pensee {
 
-// Both forms compute the same numbers. Expanded: kv_b_proj turns every cached latent back into
-// keys and values of each head, then ordinary attention. Absorbed: kv_b_proj's key half goes into
-// the query and its value half onto the result, so that the latents themselves are keys and values.
+// Both forms compute the same numbers, but for rounding. Expanded: kv_b_proj turns every cached
+// latent back into keys and values of each head, then ordinary attention. Absorbed: kv_b_proj's key
+// half goes into the query and its value half onto the result, so that the latents themselves are
+// keys and values.
 enum class MlaForm { kAuto, kAbsorbed, kExpanded };
 
 inline constexpr int64_t kAbsorbedTokens = 16;  // queries in one go of the absorbed form

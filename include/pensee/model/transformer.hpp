@@ -38,7 +38,7 @@ class Transformer {
     std::shared_ptr<Transformer> t(new Transformer);
     PENSEE_ASSIGN_OR_RETURN(t->weights_,
                             Weights::load(*checkpoint, config, progress_of_weights(options)));
-    const int threads = options.threads != 0 ? options.threads : default_threads();
+    PENSEE_ASSIGN_OR_RETURN(const int threads, thread_count_of(options.threads));
     PENSEE_ASSIGN_OR_RETURN(t->pool_, ThreadPool::create(threads));
     PENSEE_RETURN_IF_ERROR(t->prepare_files(*checkpoint, options));
     if (!prepare_gemm()) return Error{Status::kOutOfMemory, "no memory to set up oneDNN"};

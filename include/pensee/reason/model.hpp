@@ -93,10 +93,7 @@ class Model {
                                                 int threads = 0) {
     PENSEE_ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::open(path));
     PENSEE_ASSIGN_OR_RETURN(const Config config, read_config(*checkpoint));
-    if (threads == 0) threads = default_threads();
-    if (threads < 1) {
-      return invalid_argument("number of threads: expected 0 or more, found " + std::to_string(threads));
-    }
+    PENSEE_ASSIGN_OR_RETURN(const int n_threads, thread_count_of(threads));
     MemoryEstimate estimate;
     estimate.weights_bytes = checkpoint->bytes();
     for (const TensorView& tensor : checkpoint->tensors()) {
@@ -109,7 +106,7 @@ class Model {
     const bool has_mtp = config.num_nextn_predict_layers > 0;
     PENSEE_ASSIGN_OR_RETURN(
         estimate.session_bytes,
-        Sequence::estimate_memory(config, session.sequence_options(has_mtp), threads));
+        Sequence::estimate_memory(config, session.sequence_options(has_mtp), n_threads));
     return estimate;
   }
 
