@@ -263,7 +263,8 @@ enum { PENSEE_CACHE_BF16 = 0, PENSEE_CACHE_F32 = 1, PENSEE_CACHE_Q8 = 2 };
 typedef struct pensee_session_options {
   size_t struct_size;
   int64_t context_length; /* tokens, thoughts included; 0: the model's, at most 32,768 */
-  int64_t prefill_chunk;  /* tokens of a prompt that are read together */
+  int64_t prefill_chunk;  /* tokens of a prompt that are read together: 1 to 8192, 512 by
+                           * default */
   /* For the cache and the buffers of the session; both NULL: the library's own. */
   pensee_allocate_fn allocate;
   pensee_release_fn release;
@@ -377,7 +378,8 @@ PENSEE_API pensee_status pensee_session_start(pensee_session* session,
                                               const pensee_reply_options* options,
                                               pensee_error** error);
 /* Begins the reply to a ready prompt, in which a thought may be open. It has nothing to do with the
- * messages. Errors: those of pensee_session_start(). */
+ * messages. Errors: those of pensee_session_start(), and INVALID_ARGUMENT if `thinking` is not
+ * AUTO. */
 PENSEE_API pensee_status pensee_session_start_tokens(pensee_session* session, const int32_t* tokens,
                                                      size_t n_tokens,
                                                      const pensee_reply_options* options,

@@ -40,7 +40,7 @@ Result<std::unique_ptr<Session>> start_session(const AskOptions& options) {
   ProgressBar bar("loading");
   LoadOptions load;
   load.kernels = &best_kernels();
-  load.threads = thread_count(options.model);
+  load.threads = options.model.threads;
   load.read_ahead = options.model.read_ahead;
   load.repack_dir = options.model.repack_dir;
   load.progress = [&](double fraction) {

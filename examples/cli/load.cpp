@@ -3,7 +3,6 @@
 #include <filesystem>
 #include <system_error>
 
-#include "pensee/base/threads.hpp"
 #include "terminal.hpp"
 
 namespace pensee::cli {
@@ -13,10 +12,6 @@ std::string model_path(const ModelOptions& options) {
   std::error_code error;
   const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
   return (program.parent_path() / PENSEE_MODEL_FROM_BIN).lexically_normal().string();
-}
-
-int thread_count(const ModelOptions& options) {
-  return options.threads != 0 ? options.threads : default_threads();
 }
 
 Result<std::shared_ptr<const Checkpoint>> open_checkpoint(const ModelOptions& options) {
@@ -33,7 +28,7 @@ Result<std::shared_ptr<const Transformer>> load_transformer(const ModelOptions& 
   ProgressBar bar("loading");
   TransformerOptions transformer;
   transformer.kernels = &best_kernels();
-  transformer.threads = thread_count(options);
+  transformer.threads = options.threads;
   transformer.progress = [&](double fraction) {
     bar.show(fraction);
     return true;

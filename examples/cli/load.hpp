@@ -13,9 +13,6 @@ namespace pensee::cli {
 // The path given, or the bundled model's.
 [[nodiscard]] std::string model_path(const ModelOptions& options);
 
-// --threads, or one thread for each core.
-[[nodiscard]] int thread_count(const ModelOptions& options);
-
 [[nodiscard]] Result<std::shared_ptr<const Checkpoint>> open_checkpoint(
     const ModelOptions& options);
 [[nodiscard]] Result<std::shared_ptr<const Transformer>> load_transformer(

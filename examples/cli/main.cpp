@@ -11,7 +11,7 @@
 namespace pensee::cli {
 namespace {
 
-constexpr int kFailure = 1;  // of every error; ask and chat also return 130
+constexpr int kFailure = 1;  // of every error; ask also returns 130
 
 using Command = std::function<Result<int>()>;
 

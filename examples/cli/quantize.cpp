@@ -30,7 +30,7 @@ Result<int> run_quantize(const QuantizeCommand& command) {
   QuantizeOptions options;
   PENSEE_ASSIGN_OR_RETURN(options.types, read_types(command));
   options.mtp = command.mtp;
-  options.threads = thread_count(command.model);
+  options.threads = command.model.threads;
   options.kernels = &best_kernels();
   PENSEE_ASSIGN_OR_RETURN(const auto checkpoint, open_checkpoint(command.model));
   QuantizeReport report;

@@ -51,7 +51,7 @@ void add_ask_options(CLI::App& command, AskOptions& options) {
   command.add_option("--top-k", options.top_k, "Keep this many most probable tokens; 0: all");
   command.add_option("--min-p", options.min_p,
                      "Keep tokens at least this probable, relative to the most probable one");
-  command.add_option("--seed", options.seed, "Seed of the random choices");
+  command.add_option("--seed", options.seed, "Seed of the random choices; 0 unless given");
   command.add_flag("--greedy", options.greedy, "Always take the most probable token");
   command.add_option("--show", options.show, "What is shown")
       ->transform(CLI::CheckedTransformer(kShow))

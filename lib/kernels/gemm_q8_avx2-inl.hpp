@@ -13,7 +13,9 @@ namespace {
 struct NarrowInts {
   static constexpr bool kNeedsPairs = !kHasVnni;
   static constexpr unsigned kLanes = 8;
-  // With two panels, the sums of two groups' products, and those of chunks: 16 registers.
+  // With two panels and two inputs, the sums of two groups' products, and those of chunks: 16
+  // registers. Without VNNI more inputs pay though these sums do not stay in registers: within a
+  // group the pairs do.
   static constexpr unsigned kTileInputs = kHasVnni ? 2 : 4;
   using Ints = __m256i;
   using Floats = __m256;

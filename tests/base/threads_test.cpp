@@ -32,6 +32,18 @@ TEST_CASE("by default there are as many threads as the process may run on at onc
   REQUIRE(sched_setaffinity(0, sizeof allowed, &allowed) == 0);
 }
 
+TEST_CASE("an option of 0 is the default, and others must be few enough") {
+  CHECK(pensee::thread_count_of(0).value() == pensee::default_threads());
+  CHECK(pensee::thread_count_of(1024).value() == 1024);
+  for (const int bad : {-1, 1025}) {
+    const auto refused = pensee::thread_count_of(bad);
+    REQUIRE(!refused.ok());
+    CHECK(refused.error().status == Status::kInvalidArgument);
+    CHECK(refused.error().message ==
+          "number of threads: expected 0 to 1024, found " + std::to_string(bad));
+  }
+}
+
 std::unique_ptr<ThreadPool> make_pool(int n_threads) {
   auto pool = ThreadPool::create(n_threads);
   REQUIRE(pool.ok());

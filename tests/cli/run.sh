@@ -136,6 +136,7 @@ cmp -s small.gguf whole.gguf || fail 'a file that was gone on with differs'
 expect 0 quantize small.gguf again.gguf --type q8_0
 # The layer of multi-token prediction: on demand.
 expect 1 ask small.gguf --speculation mtp "$question"
+has err 'no layer of multi-token prediction'
 expect 0 quantize "$model" mtp.gguf --type q8_0 --mtp
 expect 0 info mtp.gguf
 has out 'num_nextn_predict_layers  1'

@@ -87,7 +87,7 @@ TEST_CASE("YaRN's factors are written as what multiplies the formula") {
     REQUIRE(pensee::set_architecture_keys(config, "config.json", false, header).ok());
     const std::string encoded = header.encode();
     const auto file = GgufFile::from_bytes(pensee_test::as_bytes(encoded), "new.gguf").value();
-    const auto value = file->metadata().find("qwen3.rope.scaling.yarn_attn_factor");
+    const auto value = file->metadata().find("qwen3.rope.scaling.attn_factor");
     if (!value) return std::nullopt;
     return value->as_double().value();
   };

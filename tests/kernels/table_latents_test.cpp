@@ -202,11 +202,15 @@ TEST_CASE("a number that is none spoils the queries that see it, and no others")
         }
       }
     }
+    const Problem whole(kShapes[0], 4, 50);
+    CHECK(!std::isnan(whole.found(t.table->latents)[0]));
     for (const float bad :
          {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
-      p.x[0] = bad;
-      CHECK(std::isnan(p.found(t.table->latents)[0]));
-      CHECK(!std::isnan(p.found(t.table->latents)[static_cast<size_t>(p.shape.value_size)]));
+      Problem spoilt(kShapes[0], 4, 50);
+      spoilt.x[0] = bad;
+      const std::vector<float> found = spoilt.found(t.table->latents);
+      CHECK(std::isnan(found[0]));
+      CHECK(!std::isnan(found[static_cast<size_t>(spoilt.shape.value_size)]));
     }
   }
 }
@@ -219,8 +223,7 @@ TEST_CASE("what a query does not see changes no bit of its result") {
         CAPTURE(tokens);
         Problem p(shape, 3, tokens);
         p.visible = {tokens - 1, tokens, tokens - 1};
-        // Half as large as the largest, or eight times: neither may be taken for the largest scale
-        // of those before.
+        // Scales below and above all others: these may not be taken for the largest before them.
         for (const char high : {'\x1c', '\x30'}) {
           for (int64_t c = 0; c < shape.key_size; c += 32) {
             p.rows.element(KernelType::kQ8_0, tokens, c)[1] = high;

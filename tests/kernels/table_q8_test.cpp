@@ -17,8 +17,9 @@ constexpr float kUntouched = 12345.0F;
 
 // n rows of `cols` quantised numbers, and what they stand for.
 struct Inputs {
-  Inputs(int64_t n, int64_t cols, uint32_t seed) : ldx(n + 1) {
-    const std::vector<float> x = random_floats(n * cols, seed);
+  Inputs(int64_t n, int64_t cols, uint32_t seed) : Inputs(n, cols, random_floats(n * cols, seed)) {}
+  // x (n, cols)
+  Inputs(int64_t n, int64_t cols, const std::vector<float>& x) : ldx(n + 1) {
     chunks.resize(static_cast<size_t>(ceil_div(cols, kQ8Columns) * ldx));
     for (int64_t i = 0; i < n; ++i) {
       reference_kernels().quantize_q8(x.data() + i * cols, cols, chunks.data() + i, ldx);
@@ -39,11 +40,10 @@ std::string describe(const NamedTable& table, int type, int64_t cols, int64_t ro
          std::to_string(rows) + " n " + std::to_string(n);
 }
 
-// dot_rows_q8, or gemm_q8 if `is_gemm`.
-void check_dot(const NamedTable& table, int type, const MatrixShape& shape, int64_t begin,
-               int64_t n, uint32_t seed, bool is_gemm = false) {
-  const RandomMatrix w(type, shape, seed);
-  const Inputs x(n, shape.cols, seed + 1);
+// dot_rows_q8, or gemm_q8 if `is_gemm`, of the rows from `begin` on and n inputs.
+void check_products(const NamedTable& table, int type, const MatrixShape& shape,
+                    const RandomMatrix& w, const Inputs& x, int64_t begin, int64_t n, bool is_gemm,
+                    bool alike = false) {
   const int64_t rows = shape.rows - begin;
   const int64_t ldy = rows + 2;
   std::vector<float> expected(static_cast<size_t>(n * ldy), kUntouched);
@@ -80,12 +80,19 @@ void check_dot(const NamedTable& table, int type, const MatrixShape& shape, int6
         squares += weight * weight * input * input;
       }
       float tolerance = 8.0F * std::numeric_limits<float>::epsilon() * inputs * largest;
-      // Scales of 12 bits: their errors add up as independent ones do.
-      if (is_gemm) tolerance += 0x1p-9F * std::sqrt(squares);
+      // Scales of 12 bits: their errors add up as independent ones do, unless all are alike.
+      if (is_gemm) tolerance += alike ? 0x1p-8F * inputs * largest : 0x1p-9F * std::sqrt(squares);
       close = close && std::fabs(got[at] - expected[at]) <= tolerance;
     }
   }
   CHECK_MESSAGE(close, describe(table, type, shape.cols, rows, n));
+}
+
+void check_dot(const NamedTable& table, int type, const MatrixShape& shape, int64_t begin,
+               int64_t n, uint32_t seed, bool is_gemm = false) {
+  const RandomMatrix w(type, shape, seed);
+  const Inputs x(n, shape.cols, seed + 1);
+  check_products(table, type, shape, w, x, begin, n, is_gemm);
 }
 
 }  // namespace
@@ -199,6 +206,39 @@ TEST_CASE("Products of block types with many inputs agree with the reference") {
       }
       check_dot(table, type, {.rows = 17, .cols = 2560}, 0, 13, seed, true);
       check_dot(table, type, {.rows = 40, .cols = 2560, .alike = true}, 0, 14, seed, true);
+    }
+  }
+}
+
+TEST_CASE("The largest codes and inputs fit where their products are added up") {
+  constexpr int64_t kInputs = 17;
+  for (const NamedTable& table : fast_tables()) {
+    for (int type = kElementTypes; type < kKernelTypes; ++type) {
+      const MatrixShape shape{.rows = 33, .cols = 512, .positive = true, .alike = true};
+      const auto dtype = static_cast<DType>(type);
+      for (const char fill : {'\xff', '\0'}) {
+        RandomMatrix w(type, shape, 3);
+        for (int64_t r = 0; r < shape.rows; ++r) {
+          for (int64_t c = 0; c < shape.cols; c += dtype_block_elements(dtype)) {
+            // All but the float16 numbers, and the exponent of MXFP4's scales.
+            std::vector<bool> kept(static_cast<size_t>(dtype_block_bytes(dtype)), false);
+            kept[0] = type == KernelType::kMXFP4;
+            for (const int high : float16_high_bytes(type)) {
+              kept[static_cast<size_t>(high)] = kept[static_cast<size_t>(high - 1)] = true;
+            }
+            for (size_t b = 0; b < kept.size(); ++b) {
+              if (!kept[b]) w.element(type, r, c)[b] = fill;
+            }
+          }
+        }
+        for (const float sign : {1.0F, -1.0F}) {
+          const Inputs x(kInputs, shape.cols,
+                         std::vector<float>(static_cast<size_t>(kInputs * shape.cols), sign));
+          check_products(table, type, shape, w, x, 0, kInputs, false);
+          if (table.table->gemm_q8[type] == nullptr) continue;
+          check_products(table, type, shape, w, x, 0, kInputs, true, true);
+        }
+      }
     }
   }
 }

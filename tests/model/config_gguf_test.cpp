@@ -192,6 +192,9 @@ TEST_CASE("YaRN of a distill, and what multiplies its factor") {
   const Config c = good(keys);
   CHECK(c.rope_scaling->factor == 4.0);
   CHECK(c.rope_scaling->attn_factor == 0.875);
+  keys.erase("llama.rope.scaling.yarn_attn_factor");
+  keys["llama.rope.scaling.attn_factor"] = 0.5F;
+  CHECK(good(keys).rope_scaling->attn_factor == 0.5);
 }
 
 TEST_CASE("what is wrong is named") {

@@ -96,7 +96,7 @@ def estimate_memory(
 def step_many(sessions: Sequence[Session]) -> list[Event]:
     """One step of each of several sessions of one model, which may work on them together. If any
     fails, the first one's error is raised; its attribute `events` is then the list, with None for
-    each that failed, or empty if no session was stepped."""
+    each that was not stepped, or empty if the call was refused before."""
     found, status, message = _core.Session.step_many([s._core for s in sessions])
     events = [None if event is None else _event(event) for event in found]
     if status != 0:

@@ -185,7 +185,8 @@ class Session:
 
     def start_text(self, text: str, **options: Unpack[ReplyOptions]) -> None:
         """Begins the reply to a ready prompt, whose special tokens are parsed and in which a thought
-        may be open. It has nothing to do with the messages."""
+        may be open. It has nothing to do with the messages, and takes no `thinking`,
+        `reasoning_effort` or `chat_template_kwargs`."""
         self._core.start_text(_utf8(text), _encoded(options))
 
     def start_tokens(self, tokens: Tokens, **options: Unpack[ReplyOptions]) -> None:

@@ -80,12 +80,12 @@ inline Result<void> add_rope(const Config& c, const std::string& where, Writer& 
   writer.number("rope.scaling.original_context_length", yarn.original_max_position_embeddings);
   writer.fraction("rope.scaling.yarn_beta_fast", yarn.beta_fast);
   writer.fraction("rope.scaling.yarn_beta_slow", yarn.beta_slow);
-  // The formula's factor is multiplied by it.
+  // llama.cpp multiplies the formula's factor by it.
   RopeScaling formula = yarn;
   formula.attention_factor = 0.0;
   formula.attn_factor = 1.0;
   const double factor = yarn_attention_factor(yarn) / yarn_attention_factor(formula);
-  if (factor != 1.0) writer.fraction("rope.scaling.yarn_attn_factor", factor);
+  if (factor != 1.0) writer.fraction("rope.scaling.attn_factor", factor);
   if (c.has_mla() ? yarn.mscale != yarn.mscale_all_dim || yarn.mscale == 0.0
                   : yarn.mscale != 0.0 || yarn.mscale_all_dim != 0.0) {
     return unsupported(where + ": rope_scaling: expected " +

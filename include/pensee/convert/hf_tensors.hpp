@@ -26,8 +26,9 @@ namespace pensee {
 class HfTensors {
  public:
   // The weights are mapped, not read. Without `mtp` the layer of multi-token prediction is left
-  // out. Errors: those of Weights::load; kUnsupported if there is no such layer. The checkpoint
-  // must outlive the result.
+  // out; with it embeddings and head are read, to see whether its own are copies. Errors: those of
+  // Weights::load; kUnsupported if there shall be such a layer and is none. The checkpoint must
+  // outlive the result.
   static Result<HfTensors> load(const Checkpoint& checkpoint, const Config& config, bool mtp) {
     HfTensors tensors;
     PENSEE_ASSIGN_OR_RETURN(tensors.weights_, Weights::load(checkpoint, config, {}));

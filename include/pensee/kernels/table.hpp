@@ -188,8 +188,8 @@ struct LatentKernels {
   /* Of rows [row_begin, row_end) of W. */
   void (*pack_tile)(const struct LatentShape* shape, const KernelMatrix* w, int64_t row_begin,
                     int64_t row_end, const struct LatentTile* out);
-  /* Takes the first `tokens` of a tile into the states of m queries, of which query i sees only
-   * visible[i], and whose result depends on no others; one that sees none stays as it is. */
+  /* Takes a tile, packed of so many tokens, into the states of m queries, of which query i sees
+   * only visible[i], and whose result depends on no others; one that sees none stays as it is. */
   void (*attend)(const struct LatentShape* shape, int64_t m, const struct LatentQueries* queries,
                  const struct LatentTile* tile, int64_t tokens, const int64_t* visible,
                  const struct AttentionState* state);

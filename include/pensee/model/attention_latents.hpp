@@ -27,8 +27,8 @@ namespace pensee {
 
 // Thread scratch.
 struct LatentBuffers {
-  LatentQueries q;
-  LatentTile tile;
+  LatentQueries q{};
+  LatentTile tile{};
   int64_t floats = 0;
 
   static LatentBuffers layout(float* scratch, const LatentShape& shape, int64_t block_rows) {

@@ -7,6 +7,8 @@
 #include <cstdint>
 
 #include "pensee/model/attention.hpp"
+#include "pensee/model/attention_latents.hpp"
+#include "pensee/model/attention_tiles.hpp"
 #include "pensee/model/config.hpp"
 #include "pensee/model/kv_cache.hpp"
 #include "pensee/model/linear.hpp"

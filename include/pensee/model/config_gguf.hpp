@@ -172,22 +172,26 @@ inline Result<void> refuse_factor(const Source& source, const char* key) {
 }
 
 inline Result<void> add_rope(const Source& source, Json& json) {
-  PENSEE_RETURN_IF_ERROR(refuse_factor(source, "rope.scaling.attn_factor"));
   const auto type = source.find("rope.scaling.type");
   if (!type) {
-    PENSEE_RETURN_IF_ERROR(refuse_factor(source, "rope.scale_linear"));
+    for (const char* key : {"rope.scaling.attn_factor", "rope.scale_linear"}) {
+      PENSEE_RETURN_IF_ERROR(refuse_factor(source, key));
+    }
     return refuse_factor(source, "rope.scaling.factor");
   }
   PENSEE_ASSIGN_OR_RETURN(const std::string_view name, type->as_string());
-  if (name == "none") return {};
+  if (name == "none") return refuse_factor(source, "rope.scaling.attn_factor");
   if (name != "yarn") {
     return unsupported(type->where() + ": expected \"none\" or \"yarn\", found " + type->found());
   }
   Json& rope = json["rope_scaling"];
   rope["type"] = "yarn";
+  // llama.cpp reads attn_factor. Its converter writes the other one, which may be meant as
+  // transformers' attention_factor; of the models known here, none has that.
   const std::pair<const char*, const char*> fields[] = {
       {"factor", "rope.scaling.factor"},
       {"attn_factor", "rope.scaling.yarn_attn_factor"},
+      {"attn_factor", "rope.scaling.attn_factor"},
       {"beta_fast", "rope.scaling.yarn_beta_fast"},
       {"beta_slow", "rope.scaling.yarn_beta_slow"}};
   for (const auto& [key, gguf_key] : fields) {

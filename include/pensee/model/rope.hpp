@@ -17,7 +17,7 @@ namespace pensee {
 }
 
 // What YaRN multiplies cosines and sines by. transformers overlooks attn_factor, by which
-// DeepSeek-R1-0528-Qwen3-8B takes the formula back; vLLM, SGLang and llama.cpp do not.
+// DeepSeek-R1-0528-Qwen3-8B takes the formula back; vLLM and SGLang do not.
 [[nodiscard]] inline double yarn_attention_factor(const RopeScaling& yarn) noexcept {
   if (yarn.attention_factor != 0.0) return yarn.attention_factor * yarn.attn_factor;
   if (yarn.mscale == 0.0 || yarn.mscale_all_dim == 0.0) {

@@ -36,8 +36,8 @@ struct SequenceOptions {
                             std::to_string(options.context_length));
   }
   if (options.chunk < 1 || options.chunk > kMaxChunk) {
-    return invalid_argument("chunk (a session's prefill_chunk): expected 1 to " +
-                            std::to_string(kMaxChunk) + ", found " + std::to_string(options.chunk));
+    return invalid_argument("prefill_chunk: expected 1 to " + std::to_string(kMaxChunk) +
+                            ", found " + std::to_string(options.chunk));
   }
   options.chunk = std::min(options.chunk, options.context_length);
   return options;

@@ -35,10 +35,10 @@ class Transformer {
   static Result<std::shared_ptr<const Transformer>> load(
       std::shared_ptr<const Checkpoint> checkpoint, Config config,
       const TransformerOptions& options) {
+    PENSEE_ASSIGN_OR_RETURN(const int threads, thread_count_of(options.threads));
     std::shared_ptr<Transformer> t(new Transformer);
     PENSEE_ASSIGN_OR_RETURN(t->weights_,
                             Weights::load(*checkpoint, config, progress_of_weights(options)));
-    PENSEE_ASSIGN_OR_RETURN(const int threads, thread_count_of(options.threads));
     PENSEE_ASSIGN_OR_RETURN(t->pool_, ThreadPool::create(threads));
     PENSEE_RETURN_IF_ERROR(t->prepare_files(*checkpoint, options));
     if (!prepare_gemm()) return Error{Status::kOutOfMemory, "no memory to set up oneDNN"};

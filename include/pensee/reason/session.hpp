@@ -255,8 +255,9 @@ class Session {
 
   [[nodiscard]] Result<void> expect_idle(const char* function) const {
     if (!is_replying()) return {};
-    return Error{Status::kWrongState,
-                 std::string(function) + ": a reply is under way; step() to its end or cancel()"};
+    return Error{
+        Status::kWrongState,
+        std::string(function) + ": a reply is under way; cancel() it or step() to its end"};
   }
 
   [[nodiscard]] Result<void> expect_reply(const char* function) const {
