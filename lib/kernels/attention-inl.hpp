@@ -245,6 +245,17 @@ void multiply(int64_t m, int64_t n, int64_t k, const uint32_t* left, int64_t ldl
   }
 }
 
+// The values of query i that a state has so far, brought to a new maximum.
+template <class S>
+inline void rescale(const AttentionState* state, int64_t i, float factor) {
+  if (factor == 1.0F) return;
+  const auto scale = S::set1(factor);
+  float* out = state->out + i * state->ld;
+  for (int64_t c = 0; c < state->ld; c += S::kLanes) {
+    S::store(out + c, S::mul(S::load(out + c), scale));
+  }
+}
+
 template <class A>
 void soften(int64_t m, int64_t n, const float* scores, int64_t lds, const int64_t* visible,
             const AttentionState* state, uint32_t* left, int64_t ld) {
@@ -281,12 +292,7 @@ void soften(int64_t m, int64_t n, const float* scores, int64_t lds, const int64_
     const float factor = lanes[0];
     state->sum[i] = state->sum[i] * factor + S::sum(sum);
     state->max[i] = now;
-    if (factor == 1.0F) continue;
-    const Vec rescale = S::set1(factor);
-    float* out = state->out + i * state->ld;
-    for (int64_t c = 0; c < state->ld; c += S::kLanes) {
-      S::store(out + c, S::mul(S::load(out + c), rescale));
-    }
+    rescale<S>(state, i, factor);
   }
 }
 

@@ -358,7 +358,8 @@ void gemm_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8
   }
 }
 
-// Null for codes of eight bits where pairs of their products do not fit 16: dot_rows_q8 is as fast.
+// Null for codes of eight bits where pairs of their products do not fit 16: dot_rows_q8 serves
+// them.
 template <class S, class V, class E>
 constexpr GemmQ8Fn gemm_or_null() {
   if constexpr (V::kNeedsPairs && pair_units<E>() == 0) {

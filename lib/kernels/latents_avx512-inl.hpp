@@ -216,12 +216,7 @@ void soften_latents(LatentBlock& b, int64_t i, int64_t seen) {
   for (int64_t g = 0; g < groups; ++g) b.units[g][i] *= factors[1];
   b.state.sum[i] = b.state.sum[i] * factors[0] + sum * factors[1];
   b.state.max[i] = now;
-  if (factors[0] == 1.0F) return;
-  const __m512 rescale = _mm512_set1_ps(factors[0]);
-  float* out = b.state.out + i * b.state.ld;
-  for (int64_t c = 0; c < b.state.ld; c += 16) {
-    _mm512_storeu_ps(out + c, _mm512_mul_ps(_mm512_loadu_ps(out + c), rescale));
-  }
+  rescale<S>(&b.state, i, factors[0]);
 }
 
 // f(FewRows<M>, i) for groups of M = 8, 4, 2 and 1 rows, which make up m: fewer functions than

@@ -68,8 +68,7 @@ inline void pack_latent_queries(const LatentShape* shape, const float* x, int64_
       const int64_t count = rest < shape->group ? rest : shape->group;
       const float* from = x + i * shape->key_size + begin;
       float largest = largest_magnitude(from, count);
-      const bool is_finite = largest <= kMost;
-      if (!is_finite) largest = __builtin_nanf("");
+      if (!(largest <= kMost)) largest = __builtin_nanf("");
       const __m512 inverse = _mm512_set1_ps(largest < kLeast ? 0.0F : 127.0F / largest);
       __m512i sum = _mm512_setzero_si512();
       for (int64_t c = 0; c < count; c += 16) {

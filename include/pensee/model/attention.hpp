@@ -65,6 +65,10 @@ struct AttentionCall {
   [[nodiscard]] int64_t rows() const noexcept { return n * per_token; }
   // Cached tokens that query `row` of a stream sees.
   [[nodiscard]] int64_t limit(int64_t row) const noexcept { return begin + row / per_token + 1; }
+  // And of as many `tokens` from t on.
+  [[nodiscard]] int64_t visible(int64_t row, int64_t t, int64_t tokens) const noexcept {
+    return std::clamp<int64_t>(limit(row) - t, 0, tokens);
+  }
   [[nodiscard]] const float* query(int64_t stream, int64_t row) const noexcept {
     return q + row / per_token * q_token + stream * q_stream + row % per_token * key_size;
   }
@@ -72,11 +76,6 @@ struct AttentionCall {
     return out + row / per_token * out_token + stream * out_stream + row % per_token * value_size;
   }
 };
-
-// The states of rows `first` and following.
-[[nodiscard]] inline AttentionState rows_from(const AttentionState& state, int64_t first) noexcept {
-  return {state.max + first, state.sum + first, state.out + first * state.ld, state.ld};
-}
 
 // The sizes of the buffers.
 struct AttentionShape {

@@ -74,9 +74,7 @@ class LatentWork {
     int64_t visible[kMostRows];
     for (int64_t t = begin; t < end; t += kLatentTokens) {
       const int64_t n = std::min<int64_t>(kLatentTokens, end - t);
-      for (int64_t i = 0; i < block.rows(); ++i) {
-        visible[i] = std::clamp<int64_t>(a.limit(block.row_begin + i) - t, 0, n);
-      }
+      for (int64_t i = 0; i < block.rows(); ++i) visible[i] = a.visible(block.row_begin + i, t, n);
       kernels_.pack_tile(&shape_, &rows_, t, t + n, &b.tile);
       kernels_.attend(&shape_, block.rows(), &b.q, &b.tile, n, visible, &state);
     }

@@ -134,10 +134,11 @@ class TileWork {
     for (int64_t r = block.row_begin; r < block.row_end; r += kScoreRows) {
       const int64_t rows = std::min(kScoreRows, block.row_end - r);
       int64_t visible[kScoreRows];
-      for (int64_t i = 0; i < rows; ++i) visible[i] = std::clamp<int64_t>(a.limit(r + i) - t, 0, n);
+      for (int64_t i = 0; i < rows; ++i) visible[i] = a.visible(r + i, t, n);
       if (visible[rows - 1] == 0) continue;
       const int64_t first = r - block.row_begin;
-      const AttentionState part = rows_from(state, first);
+      const AttentionState part{state.max + first, state.sum + first, state.out + first * state.ld,
+                                state.ld};
       const uint32_t* q = b.q + first * ldq;
       if (in_place > 0) {
         math_.score_rows[cached.type](rows, q, ldq, &cached.keys, t, t + in_place, b.scores,
