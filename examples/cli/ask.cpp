@@ -36,7 +36,22 @@ ReplyOptions reply_options(const AskOptions& options) {
   return reply;
 }
 
+// What can be known to be wrong without a model. Errors name the option instead of the field.
+Result<void> check(const AskOptions& options) {
+  const ReplyOptions reply = reply_options(options);
+  for (const Result<void>& valid : {validate(reply), validate(reply.thought_settings({}))}) {
+    if (!valid) return by_option(valid.error());
+  }
+  return {};
+}
+
 Result<std::unique_ptr<Session>> start_session(const AskOptions& options) {
+  PENSEE_RETURN_IF_ERROR(check(options));
+  SessionOptions session_options;
+  PENSEE_ASSIGN_OR_RETURN(session_options.cache_type,
+                          cache_type_from_name(options.model.cache_type));
+  session_options.context_length = options.context.value_or(session_options.context_length);
+  session_options.speculation = options.speculation;
   ProgressBar bar("loading");
   LoadOptions load;
   load.kernels = &best_kernels();
@@ -49,11 +64,6 @@ Result<std::unique_ptr<Session>> start_session(const AskOptions& options) {
   };
   PENSEE_ASSIGN_OR_RETURN(auto model, Model::load(model_path(options.model), load));
   bar.wipe();
-  SessionOptions session_options;
-  PENSEE_ASSIGN_OR_RETURN(session_options.cache_type,
-                          cache_type_from_name(options.model.cache_type));
-  session_options.context_length = options.context.value_or(session_options.context_length);
-  session_options.speculation = options.speculation;
   PENSEE_ASSIGN_OR_RETURN(auto session, Session::create(std::move(model), session_options));
   if (!options.system.empty()) {
     PENSEE_RETURN_IF_ERROR(session->add_message(Role::kSystem, options.system));

@@ -58,7 +58,8 @@ void add_quantize(CLI::App& app, Command& chosen) {
   auto options = std::make_shared<QuantizeCommand>();
   command->add_option("IN", options->model.path, "Folder or file of the model")->required();
   command->add_option("OUT", options->out, "GGUF file to write")->required();
-  command->add_option("--type", options->type, "Type of most tensors, such as q8_0 or q4_k");
+  command->add_option("--type", options->type, "Type of most tensors, such as q8_0 or q4_k")
+      ->capture_default_str();
   command->add_option(
       "--output-type", options->output_type,
       "Type of the output, and of embeddings that are the output too; else that of most, "
@@ -112,9 +113,11 @@ void add_layer_options(CLI::App& command, BenchOptions& options) {
                   "Instead of a model, one layer of DeepSeek-R1's size with random weights: moe, "
                   "whose prompts are rows, or mla")
       ->check(CLI::IsMember({"moe", "mla"}));
-  command.add_option("--layer-type", options.layer_type, "Type of the layer's weights");
-  command.add_option("--experts", options.experts, "Experts of the layer; R1 has 256")
-      ->check(CLI::PositiveNumber);
+  command.add_option("--layer-type", options.layer_type, "Type of the layer's weights")
+      ->capture_default_str();
+  command.add_option("--experts", options.experts, "Experts of the layer, of which R1 has 256")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
 }
 
 void add_bench(CLI::App& app, Command& chosen) {
@@ -138,9 +141,11 @@ void add_bench(CLI::App& app, Command& chosen) {
       ->allow_extra_args(false)
       ->check(CLI::Range(1, 1024));
   command->add_option("--decode", options->decode, "Tokens to decode at each depth")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   command->add_option("--repeats", options->repeats, "Runs, of which the median is shown")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   command->add_option("--cpus", options->cpus,
                       "CPUs to tie the threads to, such as 0-3,8; as many threads unless given");
   add_layer_options(*command, *options);

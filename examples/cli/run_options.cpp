@@ -1,13 +1,17 @@
 #include "run_options.hpp"
 
 #include <CLI/CLI.hpp>
+#include <array>
 #include <map>
+#include <string_view>
+#include <utility>
 
 namespace pensee::cli {
 
 void add_model_options(CLI::App& command, ModelOptions& options) {
   command.add_option("--threads", options.threads, "Threads; 0: as many as may run at once")
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
 }
 
 void add_load_options(CLI::App& command, ModelOptions& options) {
@@ -18,8 +22,10 @@ void add_load_options(CLI::App& command, ModelOptions& options) {
 }
 
 void add_cache_type(CLI::App& command, ModelOptions& options) {
-  command.add_option("--cache-type", options.cache_type,
-                     "How the cache holds numbers: bf16, f32 (exact) or q8 (8 bits)");
+  command
+      .add_option("--cache-type", options.cache_type,
+                  "How the cache holds numbers: bf16, f32 (exact) or q8 (8 bits)")
+      ->capture_default_str();
 }
 
 void add_ask_options(CLI::App& command, AskOptions& options) {
@@ -34,18 +40,20 @@ void add_ask_options(CLI::App& command, AskOptions& options) {
   add_cache_type(command, options.model);
   command.add_option("--system", options.system, "System prompt");
   command.add_option("--thinking", options.thinking, "auto, on or off")
-      ->check(CLI::IsMember({"auto", "on", "off"}));
+      ->check(CLI::IsMember({"auto", "on", "off"}))
+      ->capture_default_str();
   command.add_option("--thinking-budget", options.thinking_budget,
                      "Tokens of thought after which it is closed; -1: no limit, 0: no thought");
   command.add_option("--max-answer-tokens", options.max_answer_tokens,
                      "Tokens of the answer at most");
   command.add_option("--max-tokens", options.max_tokens, "Tokens of thought and answer at most");
-  command.add_option("--context", options.context, "Tokens that the session can hold");
+  command.add_option("--context", options.context, "Tokens that the session can hold")
+      ->check(CLI::PositiveNumber);
   command
       .add_option("--speculation", options.speculation,
                   "Where guesses at coming tokens are from; they change the time, not the reply")
       ->transform(CLI::CheckedTransformer(kSpeculation))
-      ->option_text("{off,prompt_lookup,mtp,auto}");
+      ->option_text("{off,prompt_lookup,mtp,auto} [off]");
   command.add_option("--temp", options.temperature, "Temperature; 0: greedy");
   command.add_option("--top-p", options.top_p, "Keep the most probable tokens of this sum");
   command.add_option("--top-k", options.top_k, "Keep this many most probable tokens; 0: all");
@@ -55,9 +63,26 @@ void add_ask_options(CLI::App& command, AskOptions& options) {
   command.add_flag("--greedy", options.greedy, "Always take the most probable token");
   command.add_option("--show", options.show, "What is shown")
       ->transform(CLI::CheckedTransformer(kShow))
-      ->option_text("{thoughts,answer,both}");
+      ->option_text("{thoughts,answer,both} [both]");
   command.add_flag("--json", options.json,
                    "Print prompt, thought, answer, endings and usage as JSON at the end");
+}
+
+Error by_option(Error error) {
+  using Name = std::pair<std::string_view, std::string_view>;
+  static constexpr std::array kNames = {Name{"thinking_token_budget", "--thinking-budget"},
+                                        Name{"max_answer_tokens", "--max-answer-tokens"},
+                                        Name{"max_tokens", "--max-tokens"},
+                                        Name{"temperature", "--temp"},
+                                        Name{"top_p", "--top-p"},
+                                        Name{"top_k", "--top-k"},
+                                        Name{"min_p", "--min-p"}};
+  for (const auto& [field, option] : kNames) {
+    if (error.message.starts_with(std::string(field) + ":")) {
+      error.message.replace(0, field.size(), option);
+    }
+  }
+  return error;
 }
 
 }  // namespace pensee::cli

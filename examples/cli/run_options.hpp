@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "pensee/base/result.hpp"
 #include "pensee/decode/speculative.hpp"
 
 namespace CLI {
@@ -85,5 +86,8 @@ void add_model_options(CLI::App& command, ModelOptions& options);
 void add_load_options(CLI::App& command, ModelOptions& options);
 void add_cache_type(CLI::App& command, ModelOptions& options);
 void add_ask_options(CLI::App& command, AskOptions& options);
+
+// The error of a field, naming the option of `ask` that sets it.
+Error by_option(Error error);
 
 }  // namespace pensee::cli

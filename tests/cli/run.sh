@@ -160,6 +160,8 @@ has err 'expected another file than the one that is read'
 [ ! -e bad.gguf ] || fail 'a file was left by an error'
 expect 0 --help
 has out 'ask'
+expect 0 ask --help
+has out '[bf16]'
 expect 0 --version
 
 # Measuring. The numbers are the machine's; that they are there, and what they belong to, is not.
@@ -206,8 +208,15 @@ expect 1 dance
 expect 1 ask
 expect 1 ask --temp warm "$question"
 expect 1 ask --thinking sometimes "$question"
-expect 1 ask --top-p 2 "$question"
-has err 'top_p'
+# Settings are looked at before the model is loaded, and errors name the options.
+expect 1 ask no/such/model --top-p 2 "$question"
+has err '--top-p: expected more than 0, at most 1'
+expect 1 ask no/such/model --thinking-budget -2 "$question"
+has err '--thinking-budget: expected -1 or more, found -2'
+expect 1 ask no/such/model --cache-type q4 "$question"
+has err 'cache type: expected one of'
+expect 1 ask --context 0 "$question"
+has err '--context'
 expect 1 ask --threads -1 "$question"
 expect 1 ask --context 4 "$question"
 expect 1 logits --ids 1,x --out logits.npy
