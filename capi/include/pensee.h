@@ -25,8 +25,11 @@
  * Errors. A function that can fail returns a pensee_status; PENSEE_OK is 0. Its last parameter
  * takes a pensee_error with a message, or is NULL (init functions have none). On failure *error is
  * set to a new object that the caller destroys (what *error held before is not looked at); on
- * success it is left alone. On failure, results are set to NULL or 0 and nothing has changed. No
- * function aborts, prints, throws or exits.
+ * success it is left alone. On failure, results are set to NULL or 0, structs stay as they are, and
+ * nothing has changed. No function aborts, prints, throws or exits. Comments name the errors of a
+ * function. Beside these, INVALID_ARGUMENT tells of NULL where it is not allowed and of a struct
+ * that was not initialised, and any function may lack memory (OUT_OF_MEMORY) or meet a fault of the
+ * library (INTERNAL).
  *
  * Ownership. What a function gives through a pointer to a pointer belongs to the caller: handles
  * go to their destroy function, memory to pensee_free(). A pointer to const data, given in any
@@ -43,7 +46,8 @@
  *     pensee_reply_options_init(&options, sizeof options, PENSEE_VERSION);
  * A library newer than the caller's header leaves what the caller does not know at its default; an
  * older one refuses (PENSEE_ERROR_UNSUPPORTED) a struct whose unknown part is not all zero. NULL in
- * place of options means the defaults.
+ * place of options means the defaults. Errors of init functions: INVALID_ARGUMENT for NULL or a
+ * size that the struct has in no version, UNSUPPORTED for a header of another major version.
  *
  * Threads. A model is immutable: any thread may use it. A session belongs to one thread at a time,
  * but pensee_session_cancel() and pensee_session_end_thinking() may come from any thread at any
@@ -98,9 +102,9 @@ enum {
   PENSEE_ERROR_UNSUPPORTED = 5,      /* correct, but this library cannot do it */
   PENSEE_ERROR_OUT_OF_MEMORY = 6,
   PENSEE_ERROR_CANCELLED = 7,    /* a callback asked for it */
-  PENSEE_ERROR_CONTEXT_FULL = 8, /* a prompt does not fit into the context */
+  PENSEE_ERROR_CONTEXT_FULL = 8, /* a prompt or a saved session does not fit into the context */
   PENSEE_ERROR_WRONG_STATE = 9,  /* a call out of order */
-  PENSEE_ERROR_INTERNAL = 10
+  PENSEE_ERROR_INTERNAL = 10     /* a fault of the library, or of a model's numbers */
 };
 
 /* "ok", "invalid argument", ...; "unknown status" for other values. Never NULL. */
@@ -164,8 +168,10 @@ PENSEE_API pensee_status pensee_load_options_init(pensee_load_options* options, 
                                                   uint32_t header_version);
 
 /* Loads a checkpoint: a directory as Hugging Face has it, a .safetensors file in one, or a GGUF
- * file, of several the first. Weights are mapped into memory and used in place. Errors: NOT_FOUND,
- * IO, CORRUPT_FILE, UNSUPPORTED, CANCELLED, OUT_OF_MEMORY, INVALID_ARGUMENT. */
+ * file, of several the first. Weights are mapped into memory and used in place. Errors: NOT_FOUND
+ * for a file or a tensor that is missing, IO, CORRUPT_FILE, UNSUPPORTED, CANCELLED by `progress`,
+ * OUT_OF_MEMORY, INVALID_ARGUMENT for n_threads, an empty path, a directory with several models, or
+ * another part of a GGUF file than the first. */
 PENSEE_API pensee_status pensee_model_load(const char* path, const pensee_load_options* options,
                                            pensee_model** model, pensee_error** error);
 
@@ -177,7 +183,8 @@ typedef struct pensee_buffer {
 } pensee_buffer;
 
 /* The same from memory, which must stay as it is until the model and all its sessions are
- * destroyed. */
+ * destroyed. Errors: the same; INVALID_ARGUMENT also for a name that is no plain file name or comes
+ * twice. */
 PENSEE_API pensee_status pensee_model_load_buffers(const pensee_buffer* buffers, size_t n_buffers,
                                                    const pensee_load_options* options,
                                                    pensee_model** model, pensee_error** error);
@@ -213,14 +220,16 @@ PENSEE_API pensee_status pensee_model_get_info(const pensee_model* model, pensee
 /* --- Tokens ----------------------------------------------------------------------------------- */
 
 /* The ids of `text`. With `parse_special` 0, as what a user wrote: "<think>" in it is ordinary
- * text. With 1, the names of special tokens become these tokens. No token is added. */
+ * text. With 1, the names of special tokens become these tokens. No token is added. Errors:
+ * INVALID_ARGUMENT for text that is not UTF-8 or too long (2 GiB), UNSUPPORTED for text if the
+ * model has no vocabulary, INTERNAL if a regex of the tokenizer gives up on it. */
 PENSEE_API pensee_status pensee_model_tokenize(const pensee_model* model, const char* text,
                                                size_t text_size, int32_t parse_special,
                                                int32_t** tokens, size_t* n_tokens,
                                                pensee_error** error);
 
 /* The text of tokens; malformed UTF-8 becomes U+FFFD. With `skip_special` 1, without special
- * tokens. */
+ * tokens. INVALID_ARGUMENT for a token that is not from 0 to vocab_size - 1. */
 PENSEE_API pensee_status pensee_model_detokenize(const pensee_model* model, const int32_t* tokens,
                                                  size_t n_tokens, int32_t skip_special, char** text,
                                                  size_t* text_size, pensee_error** error);
@@ -241,7 +250,8 @@ PENSEE_API int32_t pensee_model_token_is_special(const pensee_model* model, int3
  * Token by token:  add_message, start, then step until PENSEE_EVENT_DONE
  *
  * Messages make the conversation. The answer of a reply, if there is one, becomes a message; its
- * thought does not. An error of a step ends the reply; the session can be used on. */
+ * thought does not. An error of a step ends the reply, but for INVALID_ARGUMENT and WRONG_STATE,
+ * which refuse the call; the session can be used on. */
 typedef struct pensee_session pensee_session;
 
 /* Where guesses at coming tokens are taken from, which are read together with the newest one. They
@@ -262,10 +272,14 @@ enum { PENSEE_CACHE_BF16 = 0, PENSEE_CACHE_F32 = 1, PENSEE_CACHE_Q8 = 2 };
 
 typedef struct pensee_session_options {
   size_t struct_size;
-  int64_t context_length; /* tokens, thoughts included; 0: the model's, at most 32,768 */
-  int64_t prefill_chunk;  /* tokens of a prompt that are read together: 1 to 8192, 512 by
-                           * default */
-  /* For the cache and the buffers of the session; both NULL: the library's own. */
+  int64_t context_length; /* tokens, thoughts included, at most max_context_length of the model; 0:
+                           * that, at most 32,768; of a restored session, as the saved one had */
+  int64_t prefill_chunk;  /* tokens of a prompt that are read together: 1 to 8192, 512 by default;
+                           * not 0 */
+  /* For the cache and the buffers of the session; both NULL: the library's own. `allocate` is
+   * called once, when the session is made, `release` when it is destroyed, and both again for each
+   * fork: by the thread that makes or destroys it. So the two, and what they use, must outlive the
+   * session and its forks, and bear calls from all these threads. The memory need not be zero. */
   pensee_allocate_fn allocate;
   pensee_release_fn release;
   void* allocator_user_data;
@@ -287,13 +301,17 @@ typedef struct pensee_memory_estimate {
 /* Sets struct_size, and the rest to zero. */
 PENSEE_API pensee_status pensee_memory_estimate_init(pensee_memory_estimate* estimate,
                                                      size_t struct_size, uint32_t header_version);
-/* What a checkpoint would need; only headers are read. `n_threads` as in pensee_load_options. */
+/* What a checkpoint would need; only headers are read. `n_threads` as in pensee_load_options.
+ * Errors: those of pensee_model_load() but for CANCELLED; INVALID_ARGUMENT also for an option,
+ * OUT_OF_MEMORY for a context that cannot be addressed. */
 PENSEE_API pensee_status pensee_estimate_memory(const char* path,
                                                 const pensee_session_options* options,
                                                 int32_t n_threads, pensee_memory_estimate* estimate,
                                                 pensee_error** error);
 
-/* A session without messages. Errors: OUT_OF_MEMORY, INVALID_ARGUMENT naming the option. */
+/* A session without messages. Errors: OUT_OF_MEMORY; INVALID_ARGUMENT naming the option, also if
+ * only one of `allocate` and `release` is set or the memory is misaligned; UNSUPPORTED for
+ * PENSEE_SPECULATION_MTP if the model has no such layer. */
 PENSEE_API pensee_status pensee_session_create(const pensee_model* model,
                                                const pensee_session_options* options,
                                                pensee_session** session, pensee_error** error);
@@ -302,7 +320,8 @@ PENSEE_API void pensee_session_destroy(pensee_session* session);
 
 enum { PENSEE_ROLE_SYSTEM = 0, PENSEE_ROLE_USER = 1, PENSEE_ROLE_ASSISTANT = 2 };
 
-/* Adds a message. WRONG_STATE while a reply is under way. */
+/* Adds a message. WRONG_STATE while a reply is under way, INVALID_ARGUMENT for an unknown role or
+ * text that is not UTF-8. */
 PENSEE_API pensee_status pensee_session_add_message(pensee_session* session, int32_t role,
                                                     const char* text, size_t text_size,
                                                     pensee_error** error);
@@ -363,7 +382,8 @@ typedef struct pensee_reply_options {
   const pensee_sampler_options* answer_sampler;
   const char* const* stop; /* n_stop texts: each ends the answer and is not part of it */
   size_t n_stop;
-  pensee_prefill_progress_fn prefill_progress; /* may be NULL */
+  pensee_prefill_progress_fn prefill_progress; /* may be NULL; called until the prompt is read,
+                                                * also in forks made before */
   void* prefill_progress_user_data;
 } pensee_reply_options;
 
@@ -372,24 +392,30 @@ PENSEE_API pensee_status pensee_reply_options_init(pensee_reply_options* options
                                                    size_t struct_size, uint32_t header_version);
 
 /* Begins the reply to the messages, whose last is the user's. Options and their texts are copied.
- * Errors: WRONG_STATE, INVALID_ARGUMENT naming the field, CONTEXT_FULL, UNSUPPORTED or NOT_FOUND if
- * the model has no chat template that is known. */
+ * Errors: WRONG_STATE while a reply is under way or if the last message is not the user's;
+ * INVALID_ARGUMENT naming the field, or if the chat template refuses these messages; CONTEXT_FULL
+ * if the prompt does not fit; UNSUPPORTED or NOT_FOUND if the model has no chat template that is
+ * known; UNSUPPORTED too if these messages lead it to what is not, or for `thinking` ON of a model
+ * without thoughts; INVALID_ARGUMENT and INTERNAL as pensee_model_tokenize() has them. */
 PENSEE_API pensee_status pensee_session_start(pensee_session* session,
                                               const pensee_reply_options* options,
                                               pensee_error** error);
 /* Begins the reply to a ready prompt, in which a thought may be open. It has nothing to do with the
- * messages. Errors: those of pensee_session_start(), and INVALID_ARGUMENT if `thinking` is not
- * AUTO. */
+ * messages. Errors: WRONG_STATE while a reply is under way; INVALID_ARGUMENT naming the field, if
+ * `thinking` is not AUTO, or for no tokens or one outside the vocabulary; CONTEXT_FULL; those of
+ * pensee_model_tokenize() for texts of the options. */
 PENSEE_API pensee_status pensee_session_start_tokens(pensee_session* session, const int32_t* tokens,
                                                      size_t n_tokens,
                                                      const pensee_reply_options* options,
                                                      pensee_error** error);
-/* The same, of a text; special tokens in it are parsed. */
+/* The same, of a text; special tokens in it are parsed. Errors: the same, and those of
+ * pensee_model_tokenize() for `text`. */
 PENSEE_API pensee_status pensee_session_start_text(pensee_session* session, const char* text,
                                                    size_t text_size,
                                                    const pensee_reply_options* options,
                                                    pensee_error** error);
-/* Reads the prompt now, before the first step; for forks of one prompt. */
+/* Reads the prompt now, before the first step; for forks of one prompt. Where it has been read,
+ * nothing happens. Errors: WRONG_STATE if no reply is under way, OUT_OF_MEMORY. */
 PENSEE_API pensee_status pensee_session_prefill(pensee_session* session, pensee_error** error);
 
 /* --- Events ----------------------------------------------------------------------------------- */
@@ -452,20 +478,24 @@ typedef struct pensee_event {
 /* Sets struct_size, and the rest to zero. */
 PENSEE_API pensee_status pensee_event_init(pensee_event* event, size_t struct_size,
                                            uint32_t header_version);
-/* The next event, after at most one token's work (the first: the prompt's too). */
+/* The next event, after at most one token's work (the first: the prompt's too). Errors: WRONG_STATE
+ * if no reply is under way, OUT_OF_MEMORY, INTERNAL for logits that are not numbers. */
 PENSEE_API pensee_status pensee_session_step(pensee_session* session, pensee_event* event,
                                              pensee_error** error);
 /* Not 0 cancels the reply, which then ends with its events. `event` is valid during the call. */
 typedef int32_t (*pensee_event_fn)(void* user_data, const pensee_event* event);
-/* Steps to the end of the reply, with a call for each event. */
+/* Steps to the end of the reply, with a call for each event. Errors: those of
+ * pensee_session_step(). */
 PENSEE_API pensee_status pensee_session_run(pensee_session* session, pensee_event_fn callback,
                                             void* user_data, pensee_error** error);
 
-/* Runs to the end of the thought. WRONG_STATE if no reply is under way or its answer has begun. */
+/* Runs to the end of the thought. Errors: those of pensee_session_step(); WRONG_STATE also if the
+ * thought has ended. */
 PENSEE_API pensee_status pensee_session_think(pensee_session* session, pensee_error** error);
-/* Runs to the end of the reply. */
+/* Runs to the end of the reply. Errors: those of pensee_session_step(). */
 PENSEE_API pensee_status pensee_session_answer(pensee_session* session, pensee_error** error);
-/* Adds the user's message and runs the whole reply; after an error the message is gone again. */
+/* Adds the user's message and runs the whole reply; after an error the message is gone again.
+ * Errors: those of pensee_session_add_message(), pensee_session_start(), pensee_session_step(). */
 PENSEE_API pensee_status pensee_session_ask(pensee_session* session, const char* message,
                                             size_t message_size,
                                             const pensee_reply_options* options,
@@ -519,7 +549,8 @@ PENSEE_API int64_t pensee_session_context_length(const pensee_session* session);
 
 /* --- Forks ------------------------------------------------------------------------------------ */
 
-/* An independent copy, also in the middle of a reply: both go on alike until one is reseeded. */
+/* An independent copy, also in the middle of a reply: both go on alike until one is reseeded.
+ * Errors: OUT_OF_MEMORY, INVALID_ARGUMENT for misaligned memory of the allocator. */
 PENSEE_API pensee_status pensee_session_fork(const pensee_session* session, pensee_session** fork,
                                              pensee_error** error);
 /* Gives the sampler a new random stream from the next token on, with which later replies begin,

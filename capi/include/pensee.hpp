@@ -6,10 +6,10 @@
 //   const pensee::c::Reply reply = session.ask("What is 17 * 23?");
 //   std::cout << reply.thought << '\n' << reply.answer << '\n';
 //
-// A failed call throws pensee::c::Error, and has changed nothing; allocation in this header may
-// throw std::bad_alloc. Objects own their handles and can be moved; one that was moved from can
-// only be destroyed or assigned to. The rules of pensee.h for threads, callbacks and borrowed text
-// hold.
+// A failed call throws pensee::c::Error with the status that pensee.h says; allocation in this
+// header may throw std::bad_alloc. Objects own their handles and can be moved; one that was moved
+// from can only be destroyed or assigned to. The rules of pensee.h for errors, threads, callbacks
+// and borrowed text hold.
 #ifndef PENSEE_HPP
 #define PENSEE_HPP
 

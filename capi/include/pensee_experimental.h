@@ -11,35 +11,43 @@ extern "C" {
 
 /* Logits after every one of `n_tokens` tokens: (n_tokens, vocab_size), row by row, into `logits`,
  * which has room for `n_logits` numbers, exactly n_tokens * vocab_size. `progress` may be NULL; not
- * 0 from it gives CANCELLED. On failure, what is in `logits` has no meaning. */
+ * 0 from it gives CANCELLED. On failure, what is in `logits` has no meaning. Other errors:
+ * INVALID_ARGUMENT for another n_logits, no tokens, more than max_context_length, or one outside
+ * the vocabulary; OUT_OF_MEMORY. */
 PENSEE_API pensee_status pensee_model_logits(const pensee_model* model, const int32_t* tokens,
                                              size_t n_tokens, float* logits, size_t n_logits,
                                              pensee_prefill_progress_fn progress,
                                              void* progress_user_data, pensee_error** error);
-/* Logits (vocab_size) after the newest token of the session; borrowed. WRONG_STATE before any token
- * was read. */
+/* Logits (vocab_size) after the newest token of the session; borrowed. Errors: WRONG_STATE before
+ * any token or all of the prompt was read, CONTEXT_FULL if the newest token found no room,
+ * OUT_OF_MEMORY. */
 PENSEE_API pensee_status pensee_session_logits(pensee_session* session, const float** logits,
                                                size_t* n_logits, pensee_error** error);
 
 /* Steps `n` different sessions of one model, which may work on them together. events[i] and
  * statuses[i] are those of sessions[i]. Returns PENSEE_OK if all are, otherwise the first status
- * that is not, with its message; the others' events are good all the same. */
+ * that is not, with its message; the others' events are good all the same. Errors: those of
+ * pensee_session_step(). For a NULL, an event that was not initialised, a session that is there
+ * twice or sessions of different models every status is INVALID_ARGUMENT, and none is stepped. */
 PENSEE_API pensee_status pensee_session_step_many(pensee_session* const* sessions, size_t n,
                                                   pensee_event* const* events,
                                                   pensee_status* statuses, pensee_error** error);
 
 /* Saves messages, tokens and cache. The result has a checksum, and fits only the model it was made
- * with. WRONG_STATE while a reply is under way. */
+ * with. Errors: WRONG_STATE while a reply is under way, OUT_OF_MEMORY. */
 PENSEE_API pensee_status pensee_session_save(const pensee_session* session, void** data,
                                              size_t* size, pensee_error** error);
-/* The same into a file, which appears under its name only when it is whole. Errors: IO too. */
+/* The same into a file, which appears under its name only when it is whole. Errors: the same, IO,
+ * NOT_FOUND if there is no such directory, INVALID_ARGUMENT for an empty path. */
 PENSEE_API pensee_status pensee_session_save_file(const pensee_session* session, const char* path,
                                                   pensee_error** error);
-/* Errors: CORRUPT_FILE for a truncated or altered one, INVALID_ARGUMENT for another model's. */
+/* The session that was saved. Errors: CORRUPT_FILE for a truncated or altered one, INVALID_ARGUMENT
+ * for another model's, UNSUPPORTED for one of a library with another layout, CONTEXT_FULL if
+ * context_length leaves too little room, those of pensee_session_create(). */
 PENSEE_API pensee_status pensee_session_restore(const pensee_model* model, const void* data,
                                                 size_t size, const pensee_session_options* options,
                                                 pensee_session** session, pensee_error** error);
-/* The same from a file. Errors: NOT_FOUND and IO too. */
+/* The same from a file. Errors: the same, NOT_FOUND, IO, INVALID_ARGUMENT for an empty path. */
 PENSEE_API pensee_status pensee_session_restore_file(const pensee_model* model, const char* path,
                                                      const pensee_session_options* options,
                                                      pensee_session** session,

@@ -52,7 +52,8 @@ inline Error bad_thread_count(int least, int found) {
 // call parallel_for on the same pool.
 class ThreadPool {
  public:
-  // `n_threads` counts the caller: 1 starts no thread. Errors: kInvalidArgument, kOutOfMemory.
+  // `n_threads` counts the caller: 1 starts no thread. Errors: kInvalidArgument, kOutOfMemory;
+  // kInternal where the operating system refuses a thread for another reason.
   static Result<std::unique_ptr<ThreadPool>> create(int n_threads) {
     if (n_threads < 1 || n_threads > kMaxThreads) {
       return bad_thread_count(1, n_threads);

@@ -213,9 +213,11 @@ inline Result<void> write_tensors(const Plan& plan, const Checkpoint& checkpoint
 // written; until then the data is in GgufWriter::part_path(path), and a call with the same input
 // and types goes on from there. Tensors that have the wished type are copied as they are.
 //
-// Errors: those of reading the checkpoint (read_config, Weights::load, set_tokenizer_keys) and of
-// GgufWriter; kInvalidArgument for an override that does not suit a tensor, or a path that is the
-// checkpoint's own; kCorruptFile for numbers that are not finite; kCancelled.
+// Errors: of safetensors those of read_config, Weights::load, set_architecture_keys and
+// set_tokenizer_keys, and kUnsupported for `mtp` without such a layer; those of ThreadPool::create,
+// TypeChoice::choose and GgufWriter; kInvalidArgument for the number of threads, `mtp` with a GGUF
+// file, or a path that is the checkpoint's own; kCorruptFile for numbers that the type cannot hold;
+// kCancelled.
 [[nodiscard]] inline Result<QuantizeReport> quantize_file(const Checkpoint& checkpoint,
                                                           const std::string& path,
                                                           const QuantizeOptions& options) {

@@ -98,7 +98,8 @@ class TypeChoice {
   void set_embedding(DType type) { embedding_ = type; }
   void set_output(DType type) { output_ = type; }
   // `rule`: "PATTERN=TYPE", such as "ffn_down.*=q6_k". The pattern is a regex that is searched for
-  // in the names of GGUF tensors. kInvalidArgument, kUnsupported.
+  // in the names of GGUF tensors. Errors: kInvalidArgument for another form, kUnsupported for a
+  // type that cannot be written, those of Regex::compile.
   Result<void> add_override(std::string_view rule) {
     const size_t equals = rule.rfind('=');
     if (equals == rule.npos || equals == 0) {
@@ -113,8 +114,8 @@ class TypeChoice {
 
   [[nodiscard]] DType type() const noexcept { return type_; }
 
-  // `is_tied`: the embeddings are the output too. kInvalidArgument where an override does not suit
-  // the tensor.
+  // `is_tied`: the embeddings are the output too. Errors: kInvalidArgument where an override does
+  // not suit the tensor; kOutOfMemory; kInternal if the regex of one gives up on the name.
   [[nodiscard]] Result<DType> choose(const std::string& name, const Shape& shape,
                                      bool is_tied) const {
     const int64_t cols = shape.rank > 0 ? shape[shape.rank - 1] : 1;

@@ -49,7 +49,9 @@ class Checkpoint {
   // and the files it names (where both are, the single file is taken, as Hugging Face does), or
   // with one .gguf file, be it in parts; or one .safetensors file; or one GGUF file, of which the
   // first part stands for all. Maps the files and checks every header; weights are not read.
-  // Errors: kNotFound, kIoError, kCorruptFile, kUnsupported, kCancelled.
+  // Errors: kNotFound, kIoError, kCorruptFile, kUnsupported, kCancelled, kOutOfMemory;
+  // kInvalidArgument for a path that is empty or has a NUL byte, a directory with several models,
+  // or another part of a GGUF file than the first.
   static Result<std::shared_ptr<const Checkpoint>> open(const std::string& directory_or_file,
                                                         const LoadProgress& progress = {}) {
     std::shared_ptr<Checkpoint> checkpoint(new Checkpoint);

@@ -32,8 +32,8 @@ namespace pensee {
 // Thread rule: one thread at a time. Only one writer of a path can be open, in all processes.
 class GgufWriter {
  public:
-  // Opens the file beside `path`. kInvalidArgument for an empty path, kWrongState if another writer
-  // has it open, kNotFound if there is no such directory, kIoError.
+  // Opens the file beside `path`. kInvalidArgument for a path that is empty or has a NUL byte,
+  // kWrongState if another writer has it open, kNotFound if there is no such directory, kIoError.
   static Result<GgufWriter> create(const std::string& path, GgufHeader header) {
     if (path.empty() || path.find('\0') != path.npos) {
       return invalid_argument("file path: expected a path, found an empty one or a NUL byte");

@@ -27,7 +27,8 @@ namespace pensee {
 class MappedFile {
  public:
   // kNotFound if there is no such file, kIoError for directories, pipes and devices and for what
-  // the operating system refuses, kOutOfMemory if the address space is too small.
+  // the operating system refuses, kOutOfMemory if the address space is too small, kInvalidArgument
+  // for a path that is empty or has a NUL byte.
   static Result<MappedFile> open(const std::string& path) {
     if (path.empty() || path.find('\0') != path.npos) {
       return invalid_argument("file path: expected a path, found an empty one or a NUL byte");

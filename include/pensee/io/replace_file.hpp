@@ -36,8 +36,8 @@ namespace pensee {
 // goes. Only the owner may read the new file.
 class NewFile {
  public:
-  // A file of `bytes` bytes, for which it takes the room. Errors: kInvalidArgument, kNotFound if
-  // there is no such directory, kIoError.
+  // A file of `bytes` bytes, for which it takes the room. Errors: kInvalidArgument for a path that
+  // is empty or has a NUL byte, kNotFound if there is no such directory, kIoError.
   [[nodiscard]] static Result<NewFile> create(const std::string& path, size_t bytes) {
     if (path.empty() || path.find('\0') != path.npos) {
       return invalid_argument("file path: expected a path, found an empty one or a NUL byte");

@@ -69,8 +69,8 @@ class InterleavedWeights {
  public:
   // Finds the file in `directory`, which is made if there is none, or makes it, and has the
   // matrices of `weights` point into it. Null if the kernels have no use for any. Errors: kIoError,
-  // kNotFound, kCancelled, kOutOfMemory; `weights` are then as they were, and there is no half
-  // file.
+  // kNotFound, kCancelled, kOutOfMemory, kInvalidArgument for a NUL byte in `directory`; `weights`
+  // are then as they were, and there is no half file.
   static Result<std::unique_ptr<const InterleavedWeights>> load(
       const Checkpoint& checkpoint, const KernelTable& kernels, const std::string& directory,
       ThreadPool& pool, const LoadProgress& progress, Weights& weights) {

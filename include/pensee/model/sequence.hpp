@@ -53,8 +53,8 @@ using LogitsSink = std::function<void(int64_t position, int64_t n, std::span<con
 // Thread rule: one thread at a time; any number of sequences of one model side by side.
 class Sequence {
  public:
-  // Errors: kInvalidArgument (options out of range), kOutOfMemory, kUnsupported (mtp with a model
-  // that has no such layer).
+  // Errors: kInvalidArgument (options out of range, or as Arena::create says of the allocator),
+  // kOutOfMemory, kUnsupported (mtp with a model that has no such layer).
   static Result<Sequence> create(std::shared_ptr<const Transformer> model,
                                  const SequenceOptions& options = {}) {
     PENSEE_ASSIGN_OR_RETURN(SequenceState state, SequenceState::create(std::move(model), options));
@@ -63,14 +63,16 @@ class Sequence {
 
   // An independent sequence with the same options, tokens and logits; its layer of multi-token
   // prediction begins anew. Copies the cache of the tokens there are, not its whole room. No other
-  // thread may use the source meanwhile. Errors: kOutOfMemory.
+  // thread may use the source meanwhile. Errors: kOutOfMemory, kInvalidArgument (misaligned memory
+  // of the allocator).
   [[nodiscard]] Result<Sequence> clone() const {
     PENSEE_ASSIGN_OR_RETURN(SequenceState copy, state_.clone());
     return Sequence(std::move(copy));
   }
 
   // Bytes of one sequence: cache and buffers. Needs no weights, so it can be asked before loading.
-  // The operating system commits them as tokens arrive.
+  // The operating system commits them as tokens arrive. Errors: kInvalidArgument (options out of
+  // range), kOutOfMemory (a context that cannot be addressed).
   static Result<size_t> estimate_memory(const Config& config, const SequenceOptions& options,
                                         int threads) {
     return SequenceState::estimate_memory(config, options, threads);

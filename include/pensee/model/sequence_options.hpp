@@ -16,7 +16,7 @@ namespace pensee {
 struct SequenceOptions {
   // Tokens that fit, at most Config::context_limit(). 0: the smaller of that and 32,768.
   int64_t context_length = 0;
-  int64_t chunk = 512;           // tokens of a prompt that go through the layers together
+  int64_t chunk = 512;           // tokens of a prompt read together: 1 to 8192
   MlaForm mla = MlaForm::kAuto;  // other than kAuto only to compare the forms
   CacheType cache_type = CacheType::kBF16;
   bool mtp = false;          // with guess_logits()

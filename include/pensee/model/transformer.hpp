@@ -29,9 +29,9 @@ struct TransformerOptions {
 // Immutable, and shared by threads and sequences.
 class Transformer {
  public:
-  // Errors: kNotFound, kCorruptFile, kUnsupported, kInvalidArgument, kCancelled, kOutOfMemory;
-  // kIoError with read_ahead, without which the files' pages are read when they are first used, and
-  // those of InterleavedWeights::load().
+  // Errors: those of Weights::load and ThreadPool::create; kInvalidArgument for the number of
+  // threads; kOutOfMemory; kIoError with read_ahead, without which the files' pages are read when
+  // they are first used, and those of InterleavedWeights::load().
   static Result<std::shared_ptr<const Transformer>> load(
       std::shared_ptr<const Checkpoint> checkpoint, Config config,
       const TransformerOptions& options) {

@@ -67,7 +67,9 @@ class Model {
   // config.json, tokenizer.json, tokenizer_config.json and perhaps generation_config.json; or a
   // GGUF file, the first of a split one, or its directory. A GGUF file without vocabulary gives a
   // model that runs on token ids. Errors: those of Checkpoint::open, read_config, Transformer::load
-  // and load_tokenizer; kCorruptFile if the tokenizer lacks a token that the template writes.
+  // and load_tokenizer, and of reading the other files; kCorruptFile for settings out of range, a
+  // vocabulary larger than vocab_size, or if the tokenizer lacks a token that ends replies or that
+  // the template writes. A chat template that is missing or not known is none: chat_template().
   static Result<std::shared_ptr<const Model>> load(const std::string& path,
                                                    const LoadOptions& options) {
     const auto begin = Clock::now();
@@ -76,7 +78,8 @@ class Model {
   }
 
   // The same from memory; see Checkpoint::open_buffers. The buffers' bytes must stay as they are as
-  // long as the model lives, that is, as anything holds it, sessions included.
+  // long as the model lives, that is, as anything holds it, sessions included. Errors: those of
+  // load() and Checkpoint::open_buffers.
   static Result<std::shared_ptr<const Model>> load_buffers(std::span<const NamedBuffer> files,
                                                            const LoadOptions& options) {
     const auto begin = Clock::now();
@@ -86,8 +89,8 @@ class Model {
   }
 
   // What a checkpoint would take, before it is loaded: reads config.json and the headers only.
-  // `threads` as in LoadOptions. Errors: those of Checkpoint::open, Config::from_json and
-  // Sequence::estimate_memory.
+  // `threads` as in LoadOptions. Errors: those of Checkpoint::open and read_config,
+  // kInvalidArgument for options out of range, kOutOfMemory for a context that cannot be addressed.
   static Result<MemoryEstimate> estimate_memory(const std::string& path,
                                                 const SessionOptions& session = {},
                                                 int threads = 0) {
@@ -129,8 +132,8 @@ class Model {
   }
   [[nodiscard]] const Config& config() const noexcept { return transformer_->config(); }
   [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return tokenizer_; }
-  // An error if the checkpoint has no template, or one that is not known: such a model takes ready
-  // prompts only.
+  // kNotFound if the checkpoint has no template, kUnsupported for one that is not known: such a
+  // model takes ready prompts only.
   [[nodiscard]] const Result<ChatTemplate>& chat_template() const noexcept { return template_; }
   // What opens and closes a thought, if the model has thoughts, and what ends a reply.
   [[nodiscard]] const Delimiters& delimiters() const noexcept { return delimiters_; }

@@ -39,14 +39,18 @@ class Access;
 // thought does not (R1's rule), so the next prompt is re-read from that answer on, and the
 // key-value cache keeps all before it.
 //
-// An error of start() changes nothing. An error of step(), think(), answer() or ask() ends the
-// reply; the session and its messages can be used on, and a message that ask() added is gone.
+// An error of start() changes nothing. kWrongState refuses a call, after which a reply under way
+// goes on. Any other error of prefill(), step(), think(), answer() or ask() ends the reply; the
+// session and its messages can be used on, and a message that ask() added is gone. Small blocks
+// come from the C++ library, which throws std::bad_alloc where there are none: after prefill(),
+// step(), think() or answer() has thrown, abandon_reply().
 //
 // Thread rule: one thread at a time, but cancel() and end_thinking() may come from any thread and
 // from signal handlers.
 class Session {
  public:
-  // Errors: those of Sequence::create; kUnsupported if the model has no layer for the speculation.
+  // Errors: kInvalidArgument naming the option, or as Arena::create says of the allocator;
+  // kOutOfMemory; kUnsupported if the model has no layer for the speculation.
   static Result<std::unique_ptr<Session>> create(std::shared_ptr<const Model> model,
                                                  const SessionOptions& options = {}) {
     PENSEE_ASSIGN_OR_RETURN(ReplyTools tools, ReplyTools::create(*model, options));
@@ -59,7 +63,8 @@ class Session {
   // An independent copy, also in the middle of a reply: the messages, the tokens with their cache,
   // the reply so far. Both go on alike unless one is reseeded. A cancel() or end_thinking() that
   // has not taken effect stays with this session. No other thread may use this session meanwhile,
-  // but cancel() and end_thinking(). Errors: kOutOfMemory.
+  // but cancel() and end_thinking(). Errors: kOutOfMemory, kInvalidArgument for misaligned memory
+  // of the allocator.
   [[nodiscard]] Result<std::unique_ptr<Session>> fork() const {
     PENSEE_ASSIGN_OR_RETURN(ReplyTools tools, writer_.tools().clone());
     std::unique_ptr<Session> copy(new Session(model(), std::move(tools)));
@@ -118,9 +123,11 @@ class Session {
   void abandon_reply() noexcept { writer_.abandon(); }
 
   // Begins the reply to the messages, whose last is the user's; the prompt is read by the first
-  // step(). Errors: kWrongState, kInvalidArgument naming the option, kContextFull if the prompt
-  // does not fit, kUnsupported or kNotFound if the model has no chat template that is known,
-  // kUnsupported if thinking is on and the model has no thoughts, those of ChatTemplate::render.
+  // step(). Errors: kWrongState while a reply is under way or if the last message is not the
+  // user's, kInvalidArgument naming the option, kContextFull if the prompt does not fit,
+  // kUnsupported or kNotFound if the model has no chat template that is known, kUnsupported if
+  // thinking is on and the model has no thoughts, those of ChatTemplate::render and
+  // Tokenizer::encode.
   Result<void> start(const ReplyOptions& options = {}) {
     PENSEE_RETURN_IF_ERROR(expect_idle("start"));
     if (messages_.empty() || messages_.back().role != Role::kUser) {
@@ -133,8 +140,9 @@ class Session {
   }
 
   // Begins the reply to a ready prompt, in which a thought may be open; it has nothing to do with
-  // the messages. Errors: as start(); kInvalidArgument if thinking is not kAuto, if there are no
-  // tokens, or for a token that is not in the vocabulary.
+  // the messages. Errors: kWrongState while a reply is under way; kInvalidArgument naming the
+  // option, if thinking is not kAuto, if there are no tokens, or for a token that is not in the
+  // vocabulary; kContextFull if they do not fit; those of Tokenizer::encode for texts of options.
   Result<void> start_prompt(std::span<const int32_t> tokens, const ReplyOptions& options = {}) {
     PENSEE_RETURN_IF_ERROR(expect_idle("start_prompt"));
     if (options.thinking != Thinking::kAuto) {
@@ -145,7 +153,8 @@ class Session {
   }
 
   // Reads the prompt of the reply under way, and writes no token yet; nothing happens where it has
-  // been read. After a cancel(), step() tells how the reply ended. Errors: those of step().
+  // been read. After a cancel(), step() tells how the reply ended. Errors: kWrongState if no reply
+  // is under way, kOutOfMemory.
   Result<void> prefill() {
     PENSEE_RETURN_IF_ERROR(expect_reply("prefill"));
     return writer_.prefill();
@@ -153,7 +162,7 @@ class Session {
 
   // Logits (vocab_size) after the newest of tokens(), as the model gives them; valid until the next
   // call of another function. Errors: kWrongState while no token or not the whole prompt has been
-  // read, kContextFull if the newest token itself found no room, those of Sequence.
+  // read, kContextFull if the newest token itself found no room, kOutOfMemory.
   Result<std::span<const float>> logits() {
     if (tokens().empty() || !writer_.prompt_is_read()) {
       return Error{Status::kWrongState, "logits: no prompt has been read; start() and prefill()"};
@@ -162,7 +171,7 @@ class Session {
   }
 
   // The next event, after at most one token's work (the first: the prompt's too). Errors:
-  // kWrongState if no reply is under way, kInternal for broken logits, those of Sequence.
+  // kWrongState if no reply is under way, kInternal for broken logits, kOutOfMemory.
   Result<Event> step() {
     PENSEE_RETURN_IF_ERROR(expect_reply("step"));
     PENSEE_ASSIGN_OR_RETURN(Event event, writer_.step());
@@ -173,7 +182,7 @@ class Session {
   }
 
   // Runs to the end of the thought and returns it, without white space at its ends; empty where
-  // there is none. Errors: those of step(); kWrongState if the answer has begun.
+  // there is none. Errors: those of step(); kWrongState if the thought has ended.
   Result<std::string> think() {
     if (is_replying() && thought_ended_) {
       return Error{Status::kWrongState, "think: the thought has ended; answer() goes on"};
@@ -193,7 +202,8 @@ class Session {
     return reply().answer;
   }
 
-  // Adds the user's message and runs the whole reply. Errors: those of the functions it joins.
+  // Adds the user's message and runs the whole reply. Errors: those of add_message(), start() and
+  // answer().
   Result<Reply> ask(std::string_view message, const ReplyOptions& options = {}) {
     // Undone also if memory runs out, which is an exception.
     struct Undo {

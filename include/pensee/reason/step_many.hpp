@@ -72,6 +72,7 @@ class Access {
 // Tokens that several sessions wait for are read in one pass, for which the weights are read once;
 // prompts are read one after the other. If the list itself is wrong (a null, a session twice,
 // sessions of different models), nothing is stepped and every result is that kInvalidArgument.
+// After std::bad_alloc, abandon_reply() of each.
 //
 // Thread rule: as if the calling thread used all the sessions; cancel() and end_thinking() may come
 // from any thread.

@@ -82,8 +82,9 @@ class Tokenizer {
   Tokenizer& operator=(const Tokenizer&) = delete;
 
   // The ids of a text in which added tokens such as <think> are written out; nothing is put
-  // before or after it (add_special_tokens=False). kInvalidArgument, naming the byte, for text
-  // that is not UTF-8.
+  // before or after it (add_special_tokens=False). Errors: kInvalidArgument for text that is not
+  // UTF-8, naming the byte, or is too long (2 GiB); kUnsupported for text without a vocabulary;
+  // kOutOfMemory; kInternal if a regex gives up on it.
   [[nodiscard]] Result<std::vector<int32_t>> encode(std::string_view text) const {
     PENSEE_RETURN_IF_ERROR(check_text(text));
     Scratch scratch;
