@@ -5,8 +5,10 @@
     reply = model.ask("What is 17 * 23?", thinking_token_budget=512)
     print(reply.thought, reply.answer, sep="\\n")
 
-Errors are subclasses of `PenseeError` with the messages of the C interface. Linux's fork() copies a
-model without its threads: load models after it.
+Errors are subclasses of `PenseeError` with the messages of the C interface. Functions name theirs;
+beside these, any may raise `OutOfMemoryError` or `InternalError`, and `WrongStateError` once its
+object is closed. Values of a wrong type raise TypeError, integers too large for the library that or
+OverflowError. Linux's fork() copies a model without its threads: load models after it.
 """
 
 from ._core import has_feature, version

@@ -14,8 +14,8 @@ def version() -> str:
     """The version of the library, such as "0.1.0"."""
 
 def has_feature(name: str) -> bool:
-    """Whether the library has a feature: "safetensors", "fp8", or kernels that this machine can run:
-    "reference", "avx2", "avx512"."""
+    """Whether the library has a feature: "safetensors", "gguf", "fp8", or kernels that this machine
+    can run: "reference", "avx2", "avxvnni", "avx512"."""
 
 def estimate_memory(
     path: bytes, context_length: int, n_threads: int, cache_type: int

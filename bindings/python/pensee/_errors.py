@@ -54,13 +54,13 @@ class OutOfMemoryError(PenseeError, MemoryError):
 
 
 class CancelledError(PenseeError):
-    """A callback asked for it."""
+    """A callback asked for it. Not raised here: what the callback raises comes in its place."""
 
     status = 7
 
 
 class ContextFullError(PenseeError):
-    """A prompt does not fit into the context."""
+    """A prompt or a saved session does not fit into the context."""
 
     status = 8
 
@@ -72,7 +72,7 @@ class WrongStateError(PenseeError, RuntimeError):
 
 
 class InternalError(PenseeError):
-    """A fault of the library."""
+    """A fault of the library, or of a model's numbers."""
 
     status = 10
 

@@ -49,6 +49,10 @@ def load(
     read with less work: made by the first load of a checkpoint, as large as those weights, and used
     by later ones. `progress` True: a bar, which needs tqdm; or a function, called with the fraction
     done; what it raises ends the load. Messages of the load go to the logger "pensee".
+
+    Raises `NotFoundError` for a file or a tensor that is missing, `FileIOError`,
+    `CorruptFileError`, `UnsupportedError`, and `InvalidArgumentError` for `n_threads`, an empty
+    path, a directory with several models, or another part of a GGUF file than the first.
     """
     if bundled == (path is not None):
         raise TypeError("load: give either a path or bundled=True")
@@ -73,7 +77,8 @@ def load_buffers(
 ) -> Model:
     """The same from memory: `files` maps the names that the files would have in the directory to
     bytes, arrays of numpy or mappings. They are used in place and kept as long as the model or a
-    session of it; they must not change."""
+    session of it; they must not change. Raises what `load()` does, and `InvalidArgumentError` for a
+    name that is no plain file name."""
     with _Progress(progress) as report:
         return Model(_core.Model.load_buffers(dict(files), n_threads, report, _forward_log))
 
@@ -85,7 +90,8 @@ def estimate_memory(
     n_threads: int = 0,
     cache_type: CacheType = "bf16",
 ) -> MemoryEstimate:
-    """What a checkpoint would need; only headers are read."""
+    """What a checkpoint would need; only headers are read. Raises what `load()` does, and
+    `InvalidArgumentError` for a `context_length` that the model is not made for."""
     return MemoryEstimate(
         **_core.estimate_memory(
             os.fsencode(path), context_length, n_threads, cache_type_code(cache_type)
@@ -96,7 +102,9 @@ def estimate_memory(
 def step_many(sessions: Sequence[Session]) -> list[Event]:
     """One step of each of several sessions of one model, which may work on them together. If any
     fails, the first one's error is raised; its attribute `events` is then the list, with None for
-    each that was not stepped, or empty if the call was refused before."""
+    each that was not stepped, or empty if the call was refused before. Raises what `Session.step()`
+    does; `WrongStateError` also for a session that is there twice, `InvalidArgumentError` for
+    sessions of different models."""
     found, status, message = _core.Session.step_many([s._core for s in sessions])
     events = [None if event is None else _event(event) for event in found]
     if status != 0:
@@ -114,15 +122,20 @@ class Tokenizer:
 
     def encode(self, text: str, *, parse_special: bool = False) -> list[int]:
         """The ids of `text`, as what a user wrote: "<think>" in it is ordinary text. With
-        `parse_special`, names of special tokens become these tokens. No token is added."""
+        `parse_special`, names of special tokens become these tokens. No token is added. Raises
+        `InvalidArgumentError` for what is no Unicode text or too long (2 GiB), `UnsupportedError`
+        if the model has no vocabulary, `InternalError` if a regex of the tokenizer gives up on
+        it."""
         return self._core.tokenize(_utf8(text), parse_special)
 
     def decode(self, tokens: Tokens, *, skip_special: bool = False) -> str:
-        """The text of tokens; malformed UTF-8 becomes U+FFFD."""
+        """The text of tokens; malformed UTF-8 becomes U+FFFD. Raises `InvalidArgumentError` for one
+        that is not from 0 to `vocab_size` - 1."""
         return self._core.detokenize(tokens, skip_special)
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes of one token, perhaps a part of a character."""
+        """The bytes of one token, perhaps a part of a character. Raises `InvalidArgumentError` for
+        one that the vocabulary does not have."""
         found = self._core.token_bytes(token)
         if found is None:
             raise InvalidArgumentError(f"token: {token} is none of the vocabulary")
@@ -179,7 +192,12 @@ class Model:
         speculation: Speculation = "off",
     ) -> Session:
         """The session that `Session.save()` has saved, from bytes or from a file; its cache is of the
-        same type."""
+        same type. `context_length` 0: that of the saved one.
+
+        Raises `CorruptFileError` for what is truncated or altered, `InvalidArgumentError` for
+        another model's, `UnsupportedError` for that of a library with another layout,
+        `ContextFullError` if `context_length` leaves too little room, what `Session()` does; of a
+        file `NotFoundError` and `FileIOError`, too."""
         sizes = (context_length, prefill_chunk, speculation_code(speculation))
         if isinstance(saved, (str, os.PathLike)):
             core = _core.Session.restore_file(self._core, os.fsencode(saved), *sizes)
@@ -222,11 +240,16 @@ class Model:
         """A prompt for `Session.start_text()` as jinja2, which must be installed, makes it: for a
         chat template that `info.has_chat_template` says is not known. `chat_template`: its text, if
         it is not in the checkpoint's chat_template.jinja or tokenizer_config.json; `variables`: more
-        that it understands.
+        that it understands. The metadata of a GGUF file, and files in memory, are not looked into:
+        then give the text, and as variables `bos_token` and the like, which it may write.
 
         The prompt is one text, in which nobody can tell the template's control words from those in a
         message. Messages with any, but for the delimiters of assistants' thoughts, raise
-        `InvalidArgumentError`.
+        `InvalidArgumentError`, as does a template that is no Jinja or refuses the messages. Raises
+        ImportError without jinja2 (`pip install pensee[jinja]`), `NotFoundError` if there is no
+        template, `CorruptFileError` for a malformed tokenizer_config.json, what
+        `Tokenizer.encode()` does for the messages' texts; other errors of the template's own code
+        are Python's.
         """
         for i, message in enumerate(messages):
             for key, text in message.items():
@@ -249,7 +272,9 @@ class Model:
         progress: Callable[[int, int], object] | None = None,
     ) -> NDArray[numpy.float32]:
         """(n_tokens, vocab_size): the logits after every token. `progress` is called with (done,
-        total) tokens, every few hundred of them; what it raises ends the call."""
+        total) tokens, every few hundred of them; what it raises ends the call. Raises
+        `InvalidArgumentError` for no tokens, more than `info.max_context_length`, or one outside
+        the vocabulary."""
         return self._core.logits(tokens, progress)
 
     def close(self) -> None:

@@ -53,7 +53,8 @@ class Session:
     Messages make the conversation. The answer of a reply becomes a message; its thought does not. One
     thread at a time may use a session, except `cancel()` and `end_thinking()`, which come from any
     thread; a second call meanwhile raises `WrongStateError`. Long calls release the GIL, and Ctrl-C
-    ends them. A call that raises ends the reply under way; the session can be used on.
+    ends them. What goes wrong in a step, Ctrl-C, and what a callback raises end the reply under
+    way; a call that is refused does not. The session can be used on.
     """
 
     def __init__(
@@ -66,10 +67,11 @@ class Session:
         cache_type: CacheType = "bf16",
     ) -> None:
         """`context_length` in tokens, 0: the model's, at most 32,768. `prefill_chunk`: tokens of a
-        prompt that are read together, 0: the library's choice. `speculation`: where guesses at coming
+        prompt that are read together, 1 to 8192; 0: 512. `speculation`: where guesses at coming
         tokens are taken from, which are read together with the newest one; they change no reply, but
         the time it takes. `cache_type`: how the cache holds numbers, "f32" being exact and "q8" taking
-        about half the memory of "bf16"."""
+        about half the memory of "bf16". Raises `InvalidArgumentError` naming the option, and
+        `UnsupportedError` for "mtp" if the model has no such layer."""
         self._core = _core.Session(
             model._core,
             context_length,
@@ -93,13 +95,15 @@ class Session:
         return [Message(_ROLES[role], text) for role, text in self._core.messages()]
 
     def add_message(self, role: str, content: str) -> None:
-        """Adds a message; `role` is system, user or assistant."""
+        """Adds a message; `role` is system, user or assistant. Raises `InvalidArgumentError` for
+        another, or for what is no Unicode text, `WrongStateError` while a reply is under way."""
         if role not in _ROLES:
             raise InvalidArgumentError(f"role: expected system, user or assistant, found {role!r}")
         self._core.add_message(_ROLES.index(role), _utf8(content))
 
     def rewind(self, n_messages: int) -> None:
-        """Keeps the first `n_messages`."""
+        """Keeps the first `n_messages`. Raises `InvalidArgumentError` if there are fewer,
+        `WrongStateError` while a reply is under way."""
         if n_messages < 0:
             raise InvalidArgumentError(f"n_messages: expected 0 or more, found {n_messages}")
         self._core.rewind(n_messages)
@@ -112,7 +116,8 @@ class Session:
 
     def ask(self, prompt: Prompt, **options: Unpack[ReplyOptions]) -> Reply:
         """Adds the prompt to the conversation and gives the whole reply. If it raises, the
-        conversation is as before."""
+        conversation is as before. Raises what `add_message()`, `start()` and `step()` do, as do the
+        other functions that take a prompt."""
         before = self._begin(prompt, options)
         try:
             self._core.answer()
@@ -137,7 +142,8 @@ class Session:
 
     def think(self, prompt: Prompt | None = None, **options: Unpack[ReplyOptions]) -> str:
         """Begins the reply to `prompt`, or goes on with the one under way, and runs to the end of its
-        thought, which it returns."""
+        thought, which it returns. Raises what `step()` does, and `WrongStateError` if the thought
+        has ended."""
         if prompt is not None:
             before = self._begin(prompt, options)
             try:
@@ -152,7 +158,8 @@ class Session:
         return self.reply.thought
 
     def answer(self) -> str:
-        """Runs to the end of the reply under way and returns its answer."""
+        """Runs to the end of the reply under way and returns its answer. Raises what `step()`
+        does."""
         self._core.answer()
         return self.reply.answer
 
@@ -180,25 +187,38 @@ class Session:
     # --- Token by token ---
 
     def start(self, **options: Unpack[ReplyOptions]) -> None:
-        """Begins the reply to the messages, whose last is the user's."""
+        """Begins the reply to the messages, whose last is the user's.
+
+        Raises `WrongStateError` while a reply is under way or if the last message is not the
+        user's; `InvalidArgumentError` naming the option, or if the chat template refuses these
+        messages; `ContextFullError` if the prompt does not fit; `NotFoundError` or
+        `UnsupportedError` if the model has no chat template that is known; the latter also if these
+        messages lead it to what is not, or for `thinking=True` of a model without thoughts; what
+        `Tokenizer.encode()` does."""
         self._core.start(_encoded(options))
 
     def start_text(self, text: str, **options: Unpack[ReplyOptions]) -> None:
         """Begins the reply to a ready prompt, whose special tokens are parsed and in which a thought
         may be open. It has nothing to do with the messages, and takes no `thinking`,
-        `reasoning_effort` or `chat_template_kwargs`."""
+        `reasoning_effort` or `chat_template_kwargs`. Raises `WrongStateError` while a reply is
+        under way, `InvalidArgumentError` naming the option, or for a text without tokens,
+        `ContextFullError` if it does not fit, and what `Tokenizer.encode()` does."""
         self._core.start_text(_utf8(text), _encoded(options))
 
     def start_tokens(self, tokens: Tokens, **options: Unpack[ReplyOptions]) -> None:
-        """The same with tokens."""
+        """The same with tokens. Raises `InvalidArgumentError` for one outside the vocabulary,
+        too."""
         self._core.start_tokens(tokens, _encoded(options))
 
     def prefill(self) -> None:
-        """Reads the prompt now, before the first step; for forks of one prompt."""
+        """Reads the prompt now, before the first step; for forks of one prompt. Raises
+        `WrongStateError` if no reply is under way."""
         self._core.prefill()
 
     def step(self) -> Event:
-        """The next event, after at most one token's work (the first: the prompt's too)."""
+        """The next event, after at most one token's work (the first: the prompt's too). Raises
+        `WrongStateError` if no reply is under way, `InternalError` for logits that are not
+        numbers."""
         return _event(self._core.step())
 
     @property
@@ -242,7 +262,8 @@ class Session:
         return self._core.context_length()
 
     def logits(self) -> NDArray[numpy.float32]:
-        """(vocab_size): after the newest token."""
+        """(vocab_size): after the newest token. Raises `WrongStateError` before any token or all of
+        the prompt was read, `ContextFullError` if the newest token found no room."""
         return self._core.logits()
 
     # --- Copies ---
@@ -267,7 +288,9 @@ class Session:
 
     def save(self, path: str | os.PathLike[str] | None = None) -> bytes | None:
         """Messages, tokens and cache, with a checksum, for `Model.restore()`: into a file, which
-        appears only when whole, or without `path` as bytes."""
+        appears only when whole, or without `path` as bytes. Raises `WrongStateError` while a reply
+        is under way; for a file, `FileIOError`, `NotFoundError` if there is no such directory, and
+        `InvalidArgumentError` for an empty path."""
         if path is None:
             return self._core.save()
         self._core.save_file(os.fsencode(path))
