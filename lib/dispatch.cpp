@@ -26,7 +26,8 @@ extern const KernelTable kTable;
 #if PENSEE_HAVE_AVX512
 namespace avx512 {
 extern const KernelTable kTable;
-}
+extern const KernelTable kHalvedTable;
+}  // namespace avx512
 #endif
 
 namespace {
@@ -38,6 +39,13 @@ bool has_avx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
          __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16");
+}
+// Zen 4, the only processor of its family with AVX-512, carries it out in halves.
+bool has_halved_avx512() {
+  return has_avx512() && __builtin_cpu_is("amdfam19h");
+}
+bool has_whole_avx512() {
+  return has_avx512() && !has_halved_avx512();
 }
 #endif
 #if PENSEE_HAVE_AVX2
@@ -60,7 +68,7 @@ struct Candidate {
 // Best first.
 constexpr Candidate kCandidates[] = {
 #if PENSEE_HAVE_AVX512
-    {&avx512::kTable, has_avx512},
+    {&avx512::kTable, has_whole_avx512}, {&avx512::kHalvedTable, has_halved_avx512},
 #endif
 #if PENSEE_HAVE_AVXVNNI
     {&avxvnni::kTable, has_avxvnni},

@@ -26,11 +26,19 @@ namespace {
 
 constexpr int64_t kPanelInputs = 4;   // as many inputs make a panel pay
 constexpr int64_t kWideInputs = 8;    // and as many, several panels at once
-constexpr int64_t kReadAhead = 8192;  // bytes; less comes too late, more leaves the L1 cache
+constexpr int64_t kReadAhead = 7168;  // bytes, into the L2 cache; more crowds out what is due
 constexpr int64_t kShortTile = 4096;  // bytes; longer ones are further apart than hardware looks
 
-// The last columns of a row, fewer than a chunk: its blocks, of 32 columns each, then zeros. Types
-// of larger blocks have none.
+// Whether rows of a type may end within a chunk.
+template <class E>
+constexpr bool kEndsInChunk = true;
+#define PENSEE_X(enumerator, bytes, elements, name) \
+  template <>                                       \
+  constexpr bool kEndsInChunk<Decoder<KernelType::enumerator>> = elements < kQ8Columns;
+PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)
+#undef PENSEE_X
+
+// The last columns of a row, fewer than a chunk: its blocks, of 32 columns each, then zeros.
 template <class E>
 struct PaddedChunk {
   char bytes[E::kBytes];
@@ -63,11 +71,13 @@ inline void for_each_chunk(const KernelMatrix* w, int64_t r, int64_t row_end, F&
 #pragma GCC unroll 32
     for (unsigned k = 0; k < R; ++k) rows[k] += E::kBytes;
   }
-  const int64_t rest = w->cols % kQ8Columns;
-  if (rest == 0) return;
-  PaddedChunk<E> padded[R];
-  for (unsigned k = 0; k < R; ++k) rows[k] = padded[k].fill(rows[k], rest);
-  f(chunks, rows, rest);
+  if constexpr (kEndsInChunk<E>) {
+    const int64_t rest = w->cols % kQ8Columns;
+    if (rest == 0) return;
+    PaddedChunk<E> padded[R];
+    for (unsigned k = 0; k < R; ++k) rows[k] = padded[k].fill(rows[k], rest);
+    f(chunks, rows, rest);
+  }
 }
 
 // R rows from row r on and X inputs.
@@ -77,12 +87,14 @@ inline void dot_tile_q8(const KernelMatrix* w, int64_t r, int64_t row_end, const
   typename S::template Rows<E, R, X> rows;
   rows.clear();
   const ReadOrder order(w, row_end);
-  for_each_chunk<E, R>(w, r, row_end, [&](int64_t c, const char* const(&chunk)[R], int64_t) {
-    // Memory is asked for as one stream, also where two rows are read side by side.
-    const char* later = chunk[0] + int64_t{R - 1} * c * E::kBytes + kReadAhead;
-    prefetch<R * E::kBytes>(order.at(later));
-    rows.add(chunk, x + c * ldx);
-  });
+  for_each_chunk<E, R>(
+      w, r, row_end,
+      [&](int64_t c, const char* const(&chunk)[R], int64_t) __attribute__((always_inline)) {
+        // Memory is asked for as one stream, also where two rows are read side by side.
+        const char* later = chunk[0] + int64_t{R - 1} * c * E::kBytes + kReadAhead;
+        prefetch<R * E::kBytes, Near::kL2>(order.at(later));
+        rows.add(chunk, x + c * ldx);
+      });
   const int64_t count = row_end - r < R ? row_end - r : R;
   for (unsigned i = 0; i < X; ++i) {
     for (unsigned k = 0; k < count; ++k) y[i * ldy + k] = rows.total(i, k);

@@ -6,6 +6,7 @@
 
 #include "blocks-inl.hpp"
 #include "later-inl.hpp"
+#include "narrow_rows-inl.hpp"
 #include "panels_avx512-inl.hpp"
 #include "pensee/kernels/table.hpp"
 #include "wide_avx512-inl.hpp"
@@ -18,11 +19,6 @@ template <class E>
 inline __m512i without_offset(__m512i idot, __m512i sums) {
   if (E::kOffset == 0) return idot;
   return _mm512_sub_epi32(idot, _mm512_slli_epi32(sums, log2_of(E::kOffset)));
-}
-template <class E>
-inline __m256i without_offset(__m256i idot, __m256i sums) {
-  if (E::kOffset == 0) return idot;
-  return _mm256_sub_epi32(idot, _mm256_slli_epi32(sums, log2_of(E::kOffset)));
 }
 
 // An input's chunk in the order of a type.
@@ -39,12 +35,7 @@ template <Order kOrder>
   }
 }
 
-// The largest product of a code and an input.
-template <class E>
-constexpr int kLargestProduct = (E::kOffset + E::kLargest) * 127;
-
-// In each number of 128 bits the sums of neighbouring words: two of a, then two of b. No word is
-// larger than kLargest: many fit 16 bits, in which this is less work.
+// As of 256 bits.
 template <int kLargest>
 inline __m512i add_neighbours(__m512i a, __m512i b) {
   if (kLargest <= INT16_MAX) {

@@ -125,7 +125,7 @@ void dot_tile_q8(const KernelMatrix* w, int64_t r, int64_t row_end, const Q8Chun
   rows.clear();
   for (int64_t c = 0; c < w->cols / kQ8Columns; ++c) {
     // Twice: a kernel this fast asks for more at once than the processor takes down.
-    rows.add(tile, x + c * ldx, {order.at(tile + kReadAhead), order.at(tile + kReadAhead / 2)});
+    rows.add(tile, x + c * ldx, {order.at(tile + kReadAhead / 2), order.at(tile + kReadAhead / 4)});
     tile += TileRows<E, X>::kBytes;
   }
   rows.store(y, ldy);

@@ -135,7 +135,7 @@ TEST_CASE("Quantised rows stand for what they were made from") {
 }
 
 TEST_CASE("What is not finite makes results NaN, whatever the weights") {
-  std::vector<NamedTable> tables = fast_tables();
+  std::vector<NamedTable> tables = dot_rows_q8_tables();
   tables.push_back({"reference", &reference_kernels()});
   for (const NamedTable& table : tables) {
     for (const float bad :
@@ -167,7 +167,7 @@ TEST_CASE("What is not finite makes results NaN, whatever the weights") {
 }
 
 TEST_CASE("Products of block types agree with the reference") {
-  for (const NamedTable& table : fast_tables()) {
+  for (const NamedTable& table : dot_rows_q8_tables()) {
     for (int type = kElementTypes; type < kKernelTypes; ++type) {
       const int64_t elements = dtype_block_elements(static_cast<DType>(type));
       uint32_t seed = 1;
@@ -183,6 +183,25 @@ TEST_CASE("Products of block types agree with the reference") {
       }
       check_dot(table, type, {.rows = 9, .cols = 7168}, 0, 5, seed);
       check_dot(table, type, {.rows = 3, .cols = 256}, 0, 70, seed);
+    }
+  }
+}
+
+TEST_CASE("Products of block types are the same on all processors with AVX-512") {
+  const int64_t rows = 21;
+  const int64_t n = 3;
+  for (int type = kElementTypes; type < kKernelTypes; ++type) {
+    const RandomMatrix w(type, {.rows = rows, .cols = 5 * 256}, 3);
+    const Inputs x(n, 5 * 256, 4);
+    std::vector<float> firsts[2];  // emulation rounds otherwise
+    for (const NamedTable& table : dot_rows_q8_tables()) {
+      if (!table.name.starts_with("avx512")) continue;
+      std::vector<float>& first = firsts[table.name.ends_with("emulated") ? 1 : 0];
+      std::vector<float> got(static_cast<size_t>(n * rows));
+      table.table->dot_rows_q8[type](w.view(), 0, rows, x.row(0), x.ldx, n, got.data(), rows);
+      if (first.empty()) first = got;
+      CHECK_MESSAGE(std::equal(got.begin(), got.end(), first.begin(), same), table.name, " ",
+                    type_name(type));
     }
   }
 }
@@ -212,7 +231,7 @@ TEST_CASE("Products of block types with many inputs agree with the reference") {
 
 TEST_CASE("The largest codes and inputs fit where their products are added up") {
   constexpr int64_t kInputs = 17;
-  for (const NamedTable& table : fast_tables()) {
+  for (const NamedTable& table : dot_rows_q8_tables()) {
     for (int type = kElementTypes; type < kKernelTypes; ++type) {
       const MatrixShape shape{.rows = 33, .cols = 512, .positive = true, .alike = true};
       const auto dtype = static_cast<DType>(type);
@@ -234,7 +253,9 @@ TEST_CASE("The largest codes and inputs fit where their products are added up") 
         for (const float sign : {1.0F, -1.0F}) {
           const Inputs x(kInputs, shape.cols,
                          std::vector<float>(static_cast<size_t>(kInputs * shape.cols), sign));
-          check_products(table, type, shape, w, x, 0, kInputs, false);
+          for (const int64_t n : {int64_t{1}, kInputs}) {
+            check_products(table, type, shape, w, x, 0, n, false);
+          }
           if (table.table->gemm_q8[type] == nullptr) continue;
           check_products(table, type, shape, w, x, 0, kInputs, true, true);
         }
@@ -281,7 +302,7 @@ TEST_CASE("Errors of products with many inputs do not lean to one side") {
 TEST_CASE("Products of block types do not depend on the partition or on the other inputs") {
   const int64_t rows = 37;
   const int64_t n = 35;
-  for (const NamedTable& table : fast_tables()) {
+  for (const NamedTable& table : dot_rows_q8_tables()) {
     for (int type = kElementTypes; type < kKernelTypes; ++type) {
       const int64_t cols =
           3 * 256 + (dtype_block_elements(static_cast<DType>(type)) == 32 ? 96 : 0);

@@ -13,10 +13,17 @@
 #include "pensee/kernels/dispatch.hpp"
 #include "pensee/kernels/reference.hpp"
 
+#if PENSEE_TEST_AVX512
+namespace pensee::avx512 {
+extern const KernelTable kTable;
+extern const KernelTable kHalvedTable;
+}  // namespace pensee::avx512
+#endif
 #if PENSEE_TEST_EMULATED_AVX512
 namespace pensee::avx512_emulated {
 extern const KernelTable kTable;
-}
+extern const KernelTable kHalvedTable;
+}  // namespace pensee::avx512_emulated
 #endif
 
 namespace pensee::test {
@@ -34,6 +41,20 @@ inline std::vector<NamedTable> fast_tables() {
   }
 #if PENSEE_TEST_EMULATED_AVX512
   tables.push_back({"avx512, emulated", &avx512_emulated::kTable});
+#endif
+  return tables;
+}
+
+// Those, and the tables that differ from one of them in dot_rows_q8 alone.
+inline std::vector<NamedTable> dot_rows_q8_tables() {
+  std::vector<NamedTable> tables = fast_tables();
+#if PENSEE_TEST_AVX512
+  const KernelTable* best = &best_kernels();
+  if (best == &avx512::kTable) tables.push_back({"avx512, halved", &avx512::kHalvedTable});
+  if (best == &avx512::kHalvedTable) tables.push_back({"avx512, whole", &avx512::kTable});
+#endif
+#if PENSEE_TEST_EMULATED_AVX512
+  tables.push_back({"avx512, halved, emulated", &avx512_emulated::kHalvedTable});
 #endif
   return tables;
 }

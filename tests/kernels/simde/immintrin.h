@@ -124,6 +124,7 @@ static inline simde__m512bh pensee_cvtne2ps_pbh(simde__m512 upper, simde__m512 l
 #  define _mm512_cvtne2ps_pbh(a, b) pensee_cvtne2ps_pbh(a, b)
 
 #  define avx512 avx512_emulated
+#  define __AVX512VNNI__ 1  // as the compiler would; SIMDe has asked by now
 
 #  define PENSEE_TESTS_SIMDE_IMMINTRIN_DONE
 #elif !defined(PENSEE_TESTS_SIMDE_IMMINTRIN_DONE)

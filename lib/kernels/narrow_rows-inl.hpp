@@ -1,0 +1,147 @@
+// Products of rows in vectors of 256 bits: for AVX2, and for AVX-512 where it pays. It has internal
+// linkage.
+#pragma once
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "blocks-inl.hpp"
+#include "pensee/kernels/table.hpp"
+
+namespace pensee {
+namespace {
+
+#if defined(__AVXVNNI__) || defined(__AVX512VNNI__)
+constexpr bool kHasVnni = true;
+#else
+constexpr bool kHasVnni = false;
+#endif
+
+// Without VNNI, pairs of products must stay within 16 bits: where codes take eight bits, the sign
+// of the weight moves to the input.
+template <class E>
+constexpr bool kSignedCodes = !kHasVnni && E::kOffset == 128;
+
+template <class E>
+inline __m256i centred(__m256i codes) {
+  return kSignedCodes<E> ? _mm256_xor_si256(codes, _mm256_set1_epi8(-128)) : codes;
+}
+// sum + the products of four neighbouring codes each, which are exact.
+template <class E>
+inline __m256i add_fours(__m256i sum, __m256i codes, __m256i x) {
+#if defined(__AVX512VNNI__)
+  return _mm256_dpbusd_epi32(sum, codes, x);
+#elif defined(__AVXVNNI__)
+  return _mm256_dpbusd_avx_epi32(sum, codes, x);
+#else
+  const __m256i pairs =
+      kSignedCodes<E> ? _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes))
+                      : _mm256_maddubs_epi16(codes, x);
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+#endif
+}
+
+// What is left of the offset: dot - kOffset * sum.
+template <class E>
+inline __m256i without_offset(__m256i dot, __m256i sums) {
+  if (E::kOffset == 0 || kSignedCodes<E>) return dot;
+  return _mm256_sub_epi32(dot, _mm256_slli_epi32(sums, log2_of(E::kOffset)));
+}
+
+// The largest product of a code and an input.
+template <class E>
+constexpr int kLargestProduct = (E::kOffset + E::kLargest) * 127;
+
+// In each number of 128 bits the sums of neighbouring words: two of a, then two of b. No word is
+// larger than kLargest: many fit 16 bits, in which this is less work.
+template <int kLargest>
+inline __m256i add_neighbours(__m256i a, __m256i b) {
+  if (kLargest <= INT16_MAX) {
+    return _mm256_madd_epi16(_mm256_packs_epi32(a, b), _mm256_set1_epi16(1));
+  }
+  const __m256 a_floats = _mm256_castsi256_ps(a);
+  const __m256 b_floats = _mm256_castsi256_ps(b);
+  return _mm256_add_epi32(_mm256_castps_si256(_mm256_shuffle_ps(a_floats, b_floats, 0x88)),
+                          _mm256_castps_si256(_mm256_shuffle_ps(a_floats, b_floats, 0xdd)));
+}
+// The sums of four words of each of four vectors: word v of a half is that half of vector v.
+template <int kLargest>
+inline __m256i sums_of_fours(const __m256i* v) {
+  return add_neighbours<2 * kLargest>(add_neighbours<kLargest>(v[0], v[1]),
+                                      add_neighbours<kLargest>(v[2], v[3]));
+}
+
+// R rows and X inputs: the chunks of weights are decoded once. A lane of a sum is a group.
+template <class E, unsigned R, unsigned X>
+struct NarrowRows {
+  static constexpr unsigned kSums = E::kGroups / 8;
+  __m256 sums[X][R][kSums];
+
+  void clear() {
+    for (auto& input : sums) {
+      for (auto& row : input) {
+        for (__m256& sum : row) sum = _mm256_setzero_ps();
+      }
+    }
+  }
+
+  [[gnu::always_inline]] inline void add(const char* const (&w)[R], const Q8Chunk* x) {
+#pragma GCC unroll 2
+    for (unsigned r = 0; r < R; ++r) {
+      __m256i codes[kChunkVectors];
+      GroupScales s;
+      E::codes(w[r], codes);
+      E::scales(w[r], s);
+#pragma GCC unroll 8
+      for (__m256i& code : codes) code = centred<E>(code);
+#pragma GCC unroll 4
+      for (unsigned i = 0; i < X; ++i) add_input(codes, s, x + i, sums[i][r]);
+    }
+  }
+
+  [[gnu::always_inline]] static inline void add_input(const __m256i (&codes)[kChunkVectors],
+                                                      const GroupScales& s, const Q8Chunk* x,
+                                                      __m256 (&sum)[kSums]) {
+    __m256i fours[kChunkVectors];
+#pragma GCC unroll 8
+    for (unsigned v = 0; v < kChunkVectors; ++v) {
+      const __m256i input = load_256(reinterpret_cast<const char*>(x->codes) + 32 * v);
+      fours[v] = add_fours<E>(_mm256_setzero_si256(), codes[v], input);
+    }
+    const __m256i first = sums_of_fours<4 * kLargestProduct<E>>(fours);
+    const __m256i last = sums_of_fours<4 * kLargestProduct<E>>(fours + 4);
+    const __m256 x_scale = _mm256_loadu_ps(x->scales);
+    if (E::kGroups == 8) {
+      const __m256i dots = _mm256_add_epi32(_mm256_permute2x128_si256(first, last, 0x20),
+                                            _mm256_permute2x128_si256(first, last, 0x31));
+      sum[0] = with_group_sums(sum[0], dots, load_sums(x->sums_32), x_scale, s.d[0], s.m[0]);
+      return;
+    }
+    // Group 2 v + h is in lane v of half h.
+    const __m256i in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256 first_scale =
+        _mm256_permutevar8x32_ps(x_scale, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
+    const __m256 last_scale =
+        _mm256_permutevar8x32_ps(x_scale, _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7));
+    sum[0] = with_group_sums(sum[0], _mm256_permutevar8x32_epi32(first, in_order),
+                             load_sums(x->sums_16), first_scale, s.d[0], s.m[0]);
+    sum[kSums - 1] = with_group_sums(sum[kSums - 1], _mm256_permutevar8x32_epi32(last, in_order),
+                                     load_sums(x->sums_16 + 8), last_scale, s.d[1], s.m[1]);
+  }
+
+  static __m256 with_group_sums(__m256 total, __m256i dots, __m256i x_sums, __m256 x_scale,
+                                __m256 d, __m256 m) {
+    const __m256 products = _mm256_cvtepi32_ps(without_offset<E>(dots, x_sums));
+    total = _mm256_fmadd_ps(products, _mm256_mul_ps(d, x_scale), total);
+    if (!E::kHasMin) return total;
+    return _mm256_fnmadd_ps(m, _mm256_mul_ps(_mm256_cvtepi32_ps(x_sums), x_scale), total);
+  }
+
+  [[nodiscard]] float total(unsigned i, unsigned r) const {
+    const float first = sum_of_tree(sums[i][r][0]);
+    return kSums == 2 ? first + sum_of_tree(sums[i][r][kSums - 1]) : first;
+  }
+};
+
+}  // namespace
+}  // namespace pensee
