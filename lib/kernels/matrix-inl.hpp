@@ -21,8 +21,8 @@ constexpr int64_t kRowGroup = 4;
 template <class S>
 constexpr int64_t kStep = int64_t{kStepVectors} * S::kLanes;
 
-// How far ahead of a row's bytes memory is asked for.
-constexpr int64_t kStepAhead = 2048;
+// How far ahead of a row's bytes memory is asked for, into the L2 cache.
+constexpr int64_t kStepAhead = 4096;
 
 // Asks for bytes that come soon, into the L1 cache, or into the L2 cache.
 enum class Near { kL1, kL2 };
@@ -143,7 +143,7 @@ void dot_tile(const KernelMatrix* w, int64_t r0, const float* x, int64_t ldx, fl
       const bool in_row = c * E::kBytes + kStepAhead < w->row_bytes;
       const int64_t ahead = kStepAhead + (in_row ? 0 : int64_t{R - 1} * w->row_bytes);
 #pragma GCC unroll 8
-      for (unsigned r = 0; r < R; ++r) prefetch<kStep<S> * E::kBytes>(rows[r] + ahead);
+      for (unsigned r = 0; r < R; ++r) prefetch<kStep<S> * E::kBytes, Near::kL2>(rows[r] + ahead);
       dot_step<S, E, R, X>(rows, inputs, acc);
 #pragma GCC unroll 8
       for (unsigned r = 0; r < R; ++r) rows[r] += kStep<S> * E::kBytes;

@@ -16,6 +16,8 @@
 namespace pensee {
 namespace {
 
+constexpr int64_t kTilesAhead = 8192;  // bytes, into the L2 cache
+
 // As RowPanels, of interleaved rows.
 template <class E>
 struct TilePanels {
@@ -77,7 +79,7 @@ struct TileRows {
 #pragma GCC unroll 4
     for (unsigned p = 0; p < 4; ++p) {
 #pragma GCC unroll 2
-      for (const char* at : later) prefetch<kBytes / 4>(at + p * (kBytes / 4));
+      for (const char* at : later) prefetch<kBytes / 4, Near::kL2>(at + p * (kBytes / 4));
       __m512i codes[2][8];
       parts.read(p, codes);
       add_run(codes[0], parts.first(p), x, d, m);
@@ -125,7 +127,7 @@ void dot_tile_q8(const KernelMatrix* w, int64_t r, int64_t row_end, const Q8Chun
   rows.clear();
   for (int64_t c = 0; c < w->cols / kQ8Columns; ++c) {
     // Twice: a kernel this fast asks for more at once than the processor takes down.
-    rows.add(tile, x + c * ldx, {order.at(tile + kReadAhead / 2), order.at(tile + kReadAhead / 4)});
+    rows.add(tile, x + c * ldx, {order.at(tile + kTilesAhead), order.at(tile + kTilesAhead / 2)});
     tile += TileRows<E, X>::kBytes;
   }
   rows.store(y, ldy);
