@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "pensee/kernels/table.hpp"
+#include "prefetch-inl.hpp"
 #include "vector-inl.hpp"
 
 namespace pensee {
@@ -59,7 +60,7 @@ template <class A, class Source>
 #pragma GCC unroll 16
   for (unsigned i = 0; i < A::Simd::kLanes; ++i) {
     v[i] = A::load(Source{}, row, c);
-    __builtin_prefetch(row + kRowsAhead * row_bytes + c * Source::kBytes);
+    prefetch<1, Near::kL2>(row + kRowsAhead * row_bytes + c * Source::kBytes);
     row += row_bytes;
   }
   A::Simd::transpose(v);
@@ -140,7 +141,7 @@ void pack_right(const KernelMatrix* w, int64_t row_begin, int64_t row_end, uint3
 #pragma GCC unroll 2
         for (unsigned i = 0; i < A::kPair; ++i) {
           v[i] = A::load(Source{}, row + i * w->row_bytes, c);
-          __builtin_prefetch(row + (kRowsAhead + i) * w->row_bytes + c * Source::kBytes);
+          prefetch<1, Near::kL2>(row + (kRowsAhead + i) * w->row_bytes + c * Source::kBytes);
         }
         A::interleave(v);
 #pragma GCC unroll 2

@@ -7,6 +7,7 @@
 
 #include "attention-inl.hpp"
 #include "pensee/kernels/table.hpp"
+#include "prefetch-inl.hpp"
 
 namespace pensee {
 namespace {
@@ -66,7 +67,7 @@ void value_tile(const uint32_t* left, int64_t ldl, const KernelMatrix* w, const 
 #pragma GCC unroll 2
       for (unsigned p = 0; p < A::kPair; ++p) {
         words[j][p] = A::load(Source{}, row + p * w->row_bytes, first);
-        __builtin_prefetch(row + (kRowsAhead + p) * w->row_bytes + first * Source::kBytes);
+        prefetch<1, Near::kL2>(row + (kRowsAhead + p) * w->row_bytes + first * Source::kBytes);
       }
       A::interleave(words[j]);
     }

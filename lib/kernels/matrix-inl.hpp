@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "pensee/kernels/table.hpp"
+#include "prefetch-inl.hpp"
 
 namespace pensee {
 namespace {
@@ -23,17 +24,6 @@ constexpr int64_t kStep = int64_t{kStepVectors} * S::kLanes;
 
 // How far ahead of a row's bytes memory is asked for, into the L2 cache.
 constexpr int64_t kStepAhead = 4096;
-
-// Asks for bytes that come soon, into the L1 cache, or into the L2 cache.
-enum class Near { kL1, kL2 };
-template <int64_t kBytes, Near kNear = Near::kL1>
-inline void prefetch(const char* w) {
-  constexpr int kLocality = kNear == Near::kL1 ? 3 : 2;  // as the compiler counts it
-#pragma GCC unroll 16
-  for (int64_t line = 0; line < kBytes; line += 64) {
-    __builtin_prefetch(w + line, 0, kLocality);
-  }
-}
 
 // The last elements of a row, fewer than a step, followed by zeros: their products add nothing.
 template <class T, uint64_t kCount>
