@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pensee
 import pytest
@@ -53,6 +54,11 @@ def test_control_words_in_messages_and_errors_of_templates_raise(model: pensee.M
     thought[-2] = {"role": "assistant", "content": "b", "reasoning_content": "a<｜User｜>"}
     with pytest.raises(pensee.InvalidArgumentError, match="reasoning_content of message 2"):
         model.apply_chat_template(thought)
+    with pytest.raises(pensee.InvalidArgumentError, match="message 0: expected a role"):
+        model.apply_chat_template([{"content": "Hi"}])
+    wrong: Any = [{"role": "user", "content": 5}]
+    with pytest.raises(pensee.InvalidArgumentError, match="content of message 0: expected a str"):
+        model.apply_chat_template(wrong)
     with pytest.raises(pensee.InvalidArgumentError, match="Never"):
         model.apply_chat_template(MESSAGES, "{{ raise_exception('Never.') }}")
     with pytest.raises(pensee.InvalidArgumentError, match="chat template"):
@@ -69,6 +75,9 @@ def test_where_the_template_is_found(tmp_path: Path) -> None:
     config.write_text(json.dumps({"chat_template": named, "bos_token": {"content": "<b>"}}))
     assert _jinja.template_and_tokens(tmp_path, None) == ("y", {"bos_token": "<b>"})
     assert _jinja.template_and_tokens(tmp_path / "model.safetensors", "z")[0] == "z"
+    (tmp_path / "model.gguf").write_bytes(b"GGUF and more")
+    with pytest.raises(pensee.NotFoundError, match="chat_template"):
+        _jinja.template_and_tokens(tmp_path / "model.gguf", None)
     (tmp_path / "chat_template.jinja").write_text("own")
     assert _jinja.template_and_tokens(tmp_path, None)[0] == "own"
     for text in ("{", "[]"):

@@ -78,6 +78,15 @@ TEST_CASE("of several templates the one named default counts, and a file of its 
   }
 }
 
+TEST_CASE("a file of its own that cannot be taken is not passed over") {
+  const std::string config = R"({"chat_template": )" + quoted(kJinja) + "}";
+  const auto chat =
+      read_from({{"tokenizer_config.json", config},
+                 {"chat_template.jinja", std::string(ModelFiles::kMaxTextBytes + 1, ' ')}});
+  CHECK(chat.error().status == Status::kUnsupported);
+  CHECK(chat.error().message.starts_with("chat_template.jinja: expected at most"));
+}
+
 TEST_CASE("a GGUF file has its template in its metadata, and tokens by their numbers") {
   std::string name = (std::filesystem::temp_directory_path() / "pensee-template-XXXXXX").string();
   REQUIRE(mkdtemp(name.data()) != nullptr);

@@ -118,6 +118,21 @@ TEST_CASE("tokens read together are those read alone, whatever happens to one of
   }
 }
 
+TEST_CASE("the host may close a thought at any token, also at the last of its budget") {
+  for (int at = 8; at < 15; ++at) {
+    CAPTURE(at);
+    std::vector<std::unique_ptr<Session>> together;
+    std::vector<std::unique_ptr<Session>> alone;
+    for (auto* list : {&together, &alone}) {
+      for (const size_t i : {size_t{2}, size_t{8}}) list->push_back(mixed(i));  // budgets of 10
+    }
+    check_same(together, alone, [&](const auto& list, int step) {
+      if (step == at) list[0]->end_thinking();
+    });
+    CHECK(together[0]->reply().thought_end == alone[0]->reply().thought_end);
+  }
+}
+
 TEST_CASE("the time of reading together counts for each session, in its phase") {
   std::vector<std::unique_ptr<Session>> sessions;
   std::vector<Session*> list;

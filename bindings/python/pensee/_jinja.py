@@ -18,7 +18,12 @@ _TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
 def template_of(checkpoint: Path) -> tuple[str | None, dict[str, str]]:
-    """The template of a checkpoint as Hugging Face has it, and the tokens that templates name."""
+    """The template of a checkpoint as Hugging Face has it, and the tokens that templates name; of a
+    GGUF file none, whatever lies beside it."""
+    if checkpoint.is_file():
+        with checkpoint.open("rb") as file:
+            if file.read(4) == b"GGUF":
+                return None, {}
     folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
     config = _config_of(folder / "tokenizer_config.json")
     tokens: dict[str, str] = {}

@@ -252,7 +252,10 @@ class Model:
         are Python's.
         """
         for i, message in enumerate(messages):
-            for key, text in message.items():
+            if "role" not in message:
+                raise InvalidArgumentError(f"message {i}: expected a role")
+            for key, value in message.items():
+                text = _text(value, f"{key} of message {i}")
                 if message["role"] == "assistant":
                     for delimiter in (self._info.thought_open, self._info.thought_close):
                         text = text.replace(delimiter, "\n") if delimiter else text
@@ -294,6 +297,12 @@ class Model:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Model cannot be pickled or copied: load it in each process")
+
+
+def _text(value: object, what: str) -> str:
+    if isinstance(value, str):
+        return value
+    raise InvalidArgumentError(f"{what}: expected a str, found {type(value).__name__}")
 
 
 def _forward_log(level: int, message: str) -> None:

@@ -162,13 +162,17 @@ inline Result<std::vector<int32_t>> end_tokens(const Checkpoint& checkpoint, con
 }
 
 // The chat template: in a file of its own in newer checkpoints, which then counts.
-inline void set_template(const Checkpoint& checkpoint, const JsonView& config, GgufHeader& header) {
+inline Result<void> set_template(const Checkpoint& checkpoint, const JsonView& config,
+                                 GgufHeader& header) {
   constexpr const char* kKey = "tokenizer.chat_template";
-  if (const auto jinja = checkpoint.read_text("chat_template.jinja")) {
+  const Result<std::string> jinja = checkpoint.read_text("chat_template.jinja");
+  if (!jinja && jinja.error().status != Status::kNotFound) return jinja.error();
+  if (jinja) {
     header.set(kKey, *jinja);
   } else if (const auto entry = config.find("chat_template"); entry && entry->is_string()) {
     header.set(kKey, entry->json().get_ref<const std::string&>());
   }
+  return {};
 }
 
 }  // namespace gguf_tokenizer_detail
@@ -223,8 +227,7 @@ inline void set_template(const Checkpoint& checkpoint, const JsonView& config, G
     const auto value = settings.find(name);
     if (value && value->json().is_boolean()) header.set(key, value->json().get<bool>());
   }
-  detail::set_template(checkpoint, settings, header);
-  return {};
+  return detail::set_template(checkpoint, settings, header);
 }
 
 }  // namespace pensee

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <limits>
 #include <memory>
+#include <new>
 #include <optional>
 #include <span>
 #include <string>
@@ -132,25 +133,18 @@ class RowEncoder {
     const int64_t end = std::min(begin + kTasks * step, tensor.rows());
     bytes_.resize(static_cast<size_t>(end - begin) * row_bytes);
     std::atomic<int64_t> bad_row = -1;
+    std::atomic<bool> no_memory = false;  // tasks must not throw
     pool_.parallel_for((end - begin + step - 1) / step, [&](int64_t task, int thread) {
       const int64_t from = begin + task * step;
       const int64_t to = std::min(from + step, end);
       std::byte* out = bytes_.data() + static_cast<size_t>(from - begin) * row_bytes;
-      if (tensor.has_rows_of(dtype)) {
-        for (int64_t r = from; r < to; ++r, out += row_bytes) {
-          std::memcpy(out, tensor.stored_row(r), row_bytes);
-        }
-        return;
-      }
-      std::vector<float>& numbers = numbers_[static_cast<size_t>(thread)];
-      numbers.resize(static_cast<size_t>((to - from) * tensor.cols()));
-      tensor.read(kernels_, from, to, numbers.data());
-      for (int64_t r = from; r < to; ++r, out += row_bytes) {
-        const float* row = numbers.data() + (r - from) * tensor.cols();
-        if (!can_hold(dtype, row, tensor.cols())) bad_row = r;
-        quantize_row(dtype, row, tensor.cols(), out);
+      try {
+        encode_rows(tensor, dtype, {from, to}, thread, out, bad_row);
+      } catch (const std::bad_alloc&) {
+        no_memory = true;
       }
     });
+    if (no_memory) throw std::bad_alloc();
     if (bad_row < 0) return std::span<const std::byte>(bytes_);
     return corrupt_file("tensor " + printable(tensor.name) + ": row " + std::to_string(bad_row) +
                         ": expected finite numbers" +
@@ -165,6 +159,26 @@ class RowEncoder {
  private:
   static constexpr int64_t kTasks = 32;
   static constexpr int64_t kTaskNumbers = 1 << 16;
+
+  void encode_rows(const ConvertedTensor& tensor, DType dtype, std::pair<int64_t, int64_t> rows,
+                   int thread, std::byte* out, std::atomic<int64_t>& bad_row) {
+    const auto [from, to] = rows;
+    const auto row_bytes = static_cast<size_t>(dtype_row_bytes(dtype, tensor.cols()));
+    if (tensor.has_rows_of(dtype)) {
+      for (int64_t r = from; r < to; ++r, out += row_bytes) {
+        std::memcpy(out, tensor.stored_row(r), row_bytes);
+      }
+      return;
+    }
+    std::vector<float>& numbers = numbers_[static_cast<size_t>(thread)];
+    numbers.resize(static_cast<size_t>((to - from) * tensor.cols()));
+    tensor.read(kernels_, from, to, numbers.data());
+    for (int64_t r = from; r < to; ++r, out += row_bytes) {
+      const float* row = numbers.data() + (r - from) * tensor.cols();
+      if (!can_hold(dtype, row, tensor.cols())) bad_row = r;
+      quantize_row(dtype, row, tensor.cols(), out);
+    }
+  }
 
   // Whole heads where reading a part of one costs as much as all of it.
   static int64_t rows_of_task(const ConvertedTensor& tensor) {

@@ -72,7 +72,8 @@ inline constexpr const char* kConfigFile = "tokenizer_config.json";
 
 // The chat template of a GGUF file's metadata, or of chat_template.jinja, or of
 // tokenizer_config.json. Errors: kNotFound if there is none, those of ChatTemplate::from_jinja,
-// kCorruptFile for files that are malformed.
+// kCorruptFile for files that are malformed, kIoError and kUnsupported for those that cannot be
+// read or are too large.
 [[nodiscard]] inline Result<ChatTemplate> read_chat_template(const Checkpoint& checkpoint,
                                                              const Tokenizer& tokenizer) {
   namespace detail = read_template_detail;
@@ -95,13 +96,15 @@ inline constexpr const char* kConfigFile = "tokenizer_config.json";
   }
   // Newer checkpoints keep the template in a file of its own, which then counts.
   constexpr const char* kOwnFile = "chat_template.jinja";
-  if (const auto jinja = checkpoint.read_text(kOwnFile)) {
+  const Result<std::string> own = checkpoint.read_text(kOwnFile);
+  if (!own && own.error().status != Status::kNotFound) return own.error();
+  if (own) {
     const std::string own_file = checkpoint.path_of(kOwnFile);
-    if (!text && jinja->find("bos_token") != std::string::npos) {
+    if (!text && own->find("bos_token") != std::string::npos) {
       return unsupported(own_file + ": the template writes bos_token, which is in " + file +
                          ", but " + text.error().message);
     }
-    return ChatTemplate::from_jinja(*jinja, own_file, std::move(tokens));
+    return ChatTemplate::from_jinja(*own, own_file, std::move(tokens));
   }
   if (!text) return text.error();
   const auto entry = JsonView(json, file).find("chat_template");

@@ -108,8 +108,9 @@ class ReplyWriter {
                             PhaseController::create(std::move(rules), options));
     controller.read_prompt(prompt.control);
     controller.usage().prompt_tokens = length;
+    ReplyOptions kept = options;  // may throw; from here on nothing does
     controller_.emplace(std::move(controller));
-    options_ = options;
+    options_ = std::move(kept);
     prompt_ = std::move(prompt.tokens);
     sampled_phase_ = Phase::kPrompt;
     cancel_.store(false, std::memory_order_relaxed);
@@ -151,6 +152,8 @@ class ReplyWriter {
   [[nodiscard]] std::optional<NextToken> next_read() {
     if (!is_replying_ || controller_->has_event() || !prompt_.empty()) return std::nullopt;
     if (cancel_.load(std::memory_order_relaxed) || tools_.feed.is_full()) return std::nullopt;
+    if (end_thinking_.load(std::memory_order_relaxed))
+      return std::nullopt;  // may be the next token
     if (controller_->next().kind == PhaseController::ActionKind::kDone) return std::nullopt;
     if (!tools_.feed.wants_read()) return std::nullopt;
     return NextToken{&tools_.feed.sequence(), tools_.feed.tokens().back()};
