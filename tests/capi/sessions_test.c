@@ -256,7 +256,7 @@ static void ready_prompts(const pensee_model* model) {
   EXPECT(INVALID, "context_length", pensee_session_create(model, &small, &session, &error));
   CHECK(session == NULL);
   CHECK(pensee_session_options_init(&small, sizeof small, PENSEE_VERSION) == PENSEE_OK);
-  small.prefill_chunk = 0;
+  small.prefill_chunk = -1;
   EXPECT(INVALID, "chunk", pensee_session_create(model, &small, &session, &error));
 }
 

@@ -65,11 +65,14 @@ TEST_CASE("wrong calls are errors that leave the sequence usable") {
 
   for (const SequenceOptions& options :
        {SequenceOptions{.context_length = -1}, SequenceOptions{.context_length = 1 << 30},
-        SequenceOptions{.chunk = 0}, SequenceOptions{.chunk = 1 << 20}}) {
+        SequenceOptions{.chunk = -1}, SequenceOptions{.chunk = 1 << 20}}) {
     auto refused = Sequence::create(model, options);
     REQUIRE(!refused.ok());
     CHECK(refused.error().status == Status::kInvalidArgument);
   }
+  Config large = model->config();
+  large.max_position_embeddings = 4096;
+  CHECK(checked_options(large, {.chunk = 0})->chunk == SequenceOptions{}.chunk);
 }
 
 TEST_CASE("the memory estimate grows by one cache row and its scores for each token") {

@@ -251,7 +251,7 @@ class Session {
                                    int32_t speculation, int32_t cache_type = PENSEE_CACHE_BF16) {
     c::SessionOptions options;
     options.context_length = context_length;
-    if (prefill_chunk != 0) options.prefill_chunk = prefill_chunk;
+    options.prefill_chunk = prefill_chunk;
     options.speculation = speculation;
     options.cache_type = cache_type;
     return options;
