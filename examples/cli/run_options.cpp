@@ -53,7 +53,7 @@ void add_ask_options(CLI::App& command, AskOptions& options) {
       .add_option("--speculation", options.speculation,
                   "Where guesses at coming tokens are from; they change the time, not the reply")
       ->transform(CLI::CheckedTransformer(kSpeculation))
-      ->option_text("{off,prompt_lookup,mtp,auto} [off]");
+      ->option_text("{off,prompt_lookup,mtp,auto}=off");
   command.add_option("--temp", options.temperature, "Temperature; 0: greedy");
   command.add_option("--top-p", options.top_p, "Keep the most probable tokens of this sum");
   command.add_option("--top-k", options.top_k, "Keep this many most probable tokens; 0: all");
@@ -63,7 +63,7 @@ void add_ask_options(CLI::App& command, AskOptions& options) {
   command.add_flag("--greedy", options.greedy, "Always take the most probable token");
   command.add_option("--show", options.show, "What is shown")
       ->transform(CLI::CheckedTransformer(kShow))
-      ->option_text("{thoughts,answer,both} [both]");
+      ->option_text("{thoughts,answer,both}=both");
   command.add_flag("--json", options.json,
                    "Print prompt, thought, answer, endings and usage as JSON at the end");
 }

@@ -303,7 +303,7 @@ struct RowPanels {
           const int64_t row = first + i < row_end ? first + i : row_end - 1;
           bytes[i] = static_cast<const char*>(w->data) + row * w->row_bytes + c * E::kBytes;
           prefetch<E::kBytes>(bytes[i] + to_next);
-          if (cols < kQ8Columns) bytes[i] = padded[i].fill(bytes[i], cols);
+          if (kEndsInChunk<E> && cols < kQ8Columns) bytes[i] = padded[i].fill(bytes[i], cols);
         }
         V::template fill_rows<E>(bytes, *panels++);
       }

@@ -23,12 +23,12 @@ struct NarrowInts {
   static Ints words(int32_t v) { return _mm256_set1_epi32(v); }
   static Ints halves(int16_t v) { return _mm256_set1_epi16(v); }
   static Floats floats(Ints v) { return _mm256_cvtepi32_ps(v); }
-#ifdef __AVXVNNI__
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
   static Ints add_fours(Ints sum, Ints a, Ints b) {
-    return _mm256_dpbusd_avx_epi32(sum, a, b);
+    return vnni_fours(sum, a, b);
   }
   static Ints add_pairs(Ints sum, Ints a, Ints b) {
-    return _mm256_dpwssd_avx_epi32(sum, a, b);
+    return vnni_pairs(sum, a, b);
   }
 #else
   static Ints multiply_pairs(Ints a, Ints b) {

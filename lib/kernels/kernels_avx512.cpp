@@ -198,18 +198,9 @@ struct HalvedSimd : Simd {
   template <class E, unsigned R, unsigned X>
   using Rows = NarrowRows<E, R, X>;
 };
-template <int kType>
-void dot_rows_halved(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8Chunk* x,
-                     int64_t ldx, int64_t n, float* y, int64_t ldy) {
-  using E = Decoder<kType>;
-  if (n == 1) return dot_rows_few<HalvedSimd, E, 1>(w, row_begin, row_end, x, ldx, y, ldy);
-  if (n == 2) return dot_rows_few<HalvedSimd, E, 2>(w, row_begin, row_end, x, ldx, y, ldy);
-  if (n == 3) return dot_rows_few<HalvedSimd, E, 3>(w, row_begin, row_end, x, ldx, y, ldy);
-  dot_rows_q8<Simd, E>(w, row_begin, row_end, x, ldx, n, y, ldy);
-}
 template <int... kTypes>
 constexpr KernelTable with_halved_rows(KernelTable table) {
-  ((table.dot_rows_q8[kTypes] = dot_rows_halved<kTypes>), ...);
+  ((table.dot_rows_q8[kTypes] = dot_rows_q8<Simd, Decoder<kTypes>, HalvedSimd>), ...);
   return table;
 }
 

@@ -26,13 +26,29 @@ template <class E>
 inline __m256i centred(__m256i codes) {
   return kSignedCodes<E> ? _mm256_xor_si256(codes, _mm256_set1_epi8(-128)) : codes;
 }
+
+// sum + the products of four neighbouring bytes each, or of two neighbouring words.
+#if defined(__AVX512VNNI__)
+inline __m256i vnni_fours(__m256i sum, __m256i a, __m256i b) {
+  return _mm256_dpbusd_epi32(sum, a, b);
+}
+inline __m256i vnni_pairs(__m256i sum, __m256i a, __m256i b) {
+  return _mm256_dpwssd_epi32(sum, a, b);
+}
+#elif defined(__AVXVNNI__)
+inline __m256i vnni_fours(__m256i sum, __m256i a, __m256i b) {
+  return _mm256_dpbusd_avx_epi32(sum, a, b);
+}
+inline __m256i vnni_pairs(__m256i sum, __m256i a, __m256i b) {
+  return _mm256_dpwssd_avx_epi32(sum, a, b);
+}
+#endif
+
 // sum + the products of four neighbouring codes each, which are exact.
 template <class E>
 inline __m256i add_fours(__m256i sum, __m256i codes, __m256i x) {
-#if defined(__AVX512VNNI__)
-  return _mm256_dpbusd_epi32(sum, codes, x);
-#elif defined(__AVXVNNI__)
-  return _mm256_dpbusd_avx_epi32(sum, codes, x);
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
+  return vnni_fours(sum, codes, x);
 #else
   const __m256i pairs =
       kSignedCodes<E> ? _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes))

@@ -87,12 +87,13 @@ inline void dot_tile_q8(const KernelMatrix* w, int64_t r, int64_t row_end, const
   typename S::template Rows<E, R, X> rows;
   rows.clear();
   const ReadOrder order(w, row_end);
+  // Memory is asked for as one stream, also where two rows are read side by side.
+  const char* later = static_cast<const char*>(w->data) + r * w->row_bytes + kReadAhead;
   for_each_chunk<E, R>(
       w, r, row_end,
       [&](int64_t c, const char* const(&chunk)[R], int64_t) __attribute__((always_inline)) {
-        // Memory is asked for as one stream, also where two rows are read side by side.
-        const char* later = chunk[0] + int64_t{R - 1} * c * E::kBytes + kReadAhead;
         prefetch<R * E::kBytes, Near::kL2>(order.at(later));
+        later += R * E::kBytes;
         rows.add(chunk, x + c * ldx);
       });
   const int64_t count = row_end - r < R ? row_end - r : R;
@@ -210,13 +211,14 @@ void dot_rows_many(const KernelMatrix* w, int64_t row_begin, int64_t row_end, co
   }
 }
 
-template <class S, class E>
+// With `Few`'s rows for few inputs.
+template <class S, class E, class Few = S>
 void dot_rows_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8Chunk* x,
                  int64_t ldx, int64_t n, float* y, int64_t ldy) {
   static_assert(kPanelInputs == 4);
-  if (n == 1) return dot_rows_few<S, E, 1>(w, row_begin, row_end, x, ldx, y, ldy);
-  if (n == 2) return dot_rows_few<S, E, 2>(w, row_begin, row_end, x, ldx, y, ldy);
-  if (n == 3) return dot_rows_few<S, E, 3>(w, row_begin, row_end, x, ldx, y, ldy);
+  if (n == 1) return dot_rows_few<Few, E, 1>(w, row_begin, row_end, x, ldx, y, ldy);
+  if (n == 2) return dot_rows_few<Few, E, 2>(w, row_begin, row_end, x, ldx, y, ldy);
+  if (n == 3) return dot_rows_few<Few, E, 3>(w, row_begin, row_end, x, ldx, y, ldy);
   dot_rows_many<S, E, RowPanelSource>(w, row_begin, row_end, x, ldx, n, y, ldy);
 }
 

@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <fstream>
+#include <iterator>
 #include <set>
 #include <string>
 
@@ -22,6 +24,18 @@ TEST_CASE("The list is best first, without repetition, and ends with the referen
   CHECK(&best_kernels() == compiled_kernels().front());
   CHECK(compiled_kernels().data() == compiled_kernels().data());
 }
+
+#if PENSEE_TEST_AVX512
+TEST_CASE("Zen 4 has the table for processors that halve operations") {
+  const KernelTable* best = &best_kernels();
+  if (best != &avx512::kTable && best != &avx512::kHalvedTable) return;
+  std::ifstream file("/proc/cpuinfo");
+  const std::string text(std::istreambuf_iterator<char>(file), {});
+  const bool is_zen4 =
+      text.find("AuthenticAMD") != text.npos && text.find("cpu family\t: 25\n") != text.npos;
+  CHECK((best == &avx512::kHalvedTable) == is_zen4);
+}
+#endif
 
 TEST_CASE("Every table is complete") {
   for (const KernelTable* table : compiled_kernels()) {

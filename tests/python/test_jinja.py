@@ -78,6 +78,9 @@ def test_where_the_template_is_found(tmp_path: Path) -> None:
     (tmp_path / "model.gguf").write_bytes(b"GGUF and more")
     with pytest.raises(pensee.NotFoundError, match="chat_template"):
         _jinja.template_and_tokens(tmp_path / "model.gguf", None)
+    with pytest.raises(pensee.NotFoundError, match="chat_template"):
+        _jinja.template_and_tokens(tmp_path, None)
+    (tmp_path / "model.gguf").unlink()
     (tmp_path / "chat_template.jinja").write_text("own")
     assert _jinja.template_and_tokens(tmp_path, None)[0] == "own"
     for text in ("{", "[]"):

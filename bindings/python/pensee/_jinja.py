@@ -20,11 +20,9 @@ _TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 def template_of(checkpoint: Path) -> tuple[str | None, dict[str, str]]:
     """The template of a checkpoint as Hugging Face has it, and the tokens that templates name; of a
     GGUF file none, whatever lies beside it."""
-    if checkpoint.is_file():
-        with checkpoint.open("rb") as file:
-            if file.read(4) == b"GGUF":
-                return None, {}
     folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
+    if _is_gguf(checkpoint):
+        return None, {}
     config = _config_of(folder / "tokenizer_config.json")
     tokens: dict[str, str] = {}
     for name in _TOKENS:
@@ -41,6 +39,16 @@ def template_of(checkpoint: Path) -> tuple[str | None, dict[str, str]]:
         named = [t for t in cast("list[Mapping[str, object]]", template) if t.get("name") == "default"]
         template = named[0].get("template") if named else None
     return template if isinstance(template, str) else None, tokens
+
+
+def _is_gguf(checkpoint: Path) -> bool:
+    if checkpoint.is_dir():
+        files = (checkpoint / "model.safetensors", checkpoint / "model.safetensors.index.json")
+        return not any(f.exists() for f in files) and any(checkpoint.glob("*.gguf"))
+    if not checkpoint.is_file():
+        return False
+    with checkpoint.open("rb") as file:
+        return file.read(4) == b"GGUF"
 
 
 def _config_of(file: Path) -> Mapping[str, object]:

@@ -142,7 +142,9 @@ inline Result<std::vector<int32_t>> end_tokens(const Checkpoint& checkpoint, con
   if (tokenizers) ends.push_back(*tokenizers);
   std::vector<int32_t> others = config.eos_token_id;
   constexpr const char* kFile = "generation_config.json";
-  if (const auto text = checkpoint.read_text(kFile)) {
+  const Result<std::string> text = checkpoint.read_text(kFile);
+  if (!text && text.error().status != Status::kNotFound) return text.error();
+  if (text) {
     const std::string path = checkpoint.path_of(kFile);
     PENSEE_ASSIGN_OR_RETURN(const JsonDocument json, parse_json(*text, path));
     if (const auto eos = JsonView(json, path).find("eos_token_id")) {

@@ -125,7 +125,7 @@ class RowEncoder {
       : pool_(pool), kernels_(kernels), numbers_(static_cast<size_t>(pool.size())) {}
 
   // Rows of `tensor` from `begin` on, as many as are good to do at once, as `dtype`. The bytes stay
-  // until the next call. kCorruptFile for numbers that the type cannot hold.
+  // until the next call. kCorruptFile for numbers that the type cannot hold; kOutOfMemory.
   Result<std::span<const std::byte>> encode(const ConvertedTensor& tensor, DType dtype,
                                             int64_t begin) {
     const auto row_bytes = static_cast<size_t>(dtype_row_bytes(dtype, tensor.cols()));
@@ -144,7 +144,7 @@ class RowEncoder {
         no_memory = true;
       }
     });
-    if (no_memory) throw std::bad_alloc();
+    if (no_memory) return Error{Status::kOutOfMemory, "no memory to convert " + tensor.name};
     if (bad_row < 0) return std::span<const std::byte>(bytes_);
     return corrupt_file("tensor " + printable(tensor.name) + ": row " + std::to_string(bad_row) +
                         ": expected finite numbers" +
@@ -212,7 +212,9 @@ inline Result<void> write_tensors(const Plan& plan, const Checkpoint& checkpoint
         return Error{Status::kCancelled, checkpoint.source() + ": stopped; the next call goes on"};
       }
       const auto bytes = encoder.encode(tensor, entries[i].dtype, row);
-      if (!bytes) return corrupt_file(checkpoint.source() + ": " + bytes.error().message);
+      if (!bytes) {
+        return Error{bytes.error().status, checkpoint.source() + ": " + bytes.error().message};
+      }
       PENSEE_RETURN_IF_ERROR(writer.write(*bytes));
       done += bytes->size();
     }
@@ -231,7 +233,7 @@ inline Result<void> write_tensors(const Plan& plan, const Checkpoint& checkpoint
 // set_tokenizer_keys, and kUnsupported for `mtp` without such a layer; those of ThreadPool::create,
 // TypeChoice::choose and GgufWriter; kInvalidArgument for the number of threads, `mtp` with a GGUF
 // file, or a path that is the checkpoint's own; kCorruptFile for numbers that the type cannot hold;
-// kCancelled.
+// kCancelled; kOutOfMemory.
 [[nodiscard]] inline Result<QuantizeReport> quantize_file(const Checkpoint& checkpoint,
                                                           const std::string& path,
                                                           const QuantizeOptions& options) {

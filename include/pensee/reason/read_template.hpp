@@ -89,6 +89,7 @@ inline constexpr const char* kConfigFile = "tokenizer_config.json";
   JsonDocument json;
   SpecialTokens tokens;
   const Result<std::string> text = checkpoint.read_text(detail::kConfigFile);
+  if (!text && text.error().status != Status::kNotFound) return text.error();
   if (text) {
     PENSEE_ASSIGN_OR_RETURN(json, parse_json(*text, file));
     PENSEE_RETURN_IF_ERROR(JsonView(json, file).expect_object());
