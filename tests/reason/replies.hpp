@@ -41,6 +41,12 @@ inline std::vector<Event> run(Session& session) {
   return events;
 }
 
+inline bool same(const Event& a, const Event& b) {
+  return a.kind == b.kind && a.phase == b.phase && a.text == b.text && a.token == b.token &&
+         a.log_prob == b.log_prob && a.forced == b.forced && a.thought_end == b.thought_end &&
+         a.answer_end == b.answer_end;
+}
+
 inline std::string text_of(const std::vector<Event>& events, Phase phase) {
   std::string text;
   for (const Event& e : events) {

@@ -25,12 +25,6 @@ std::unique_ptr<Session> session_with(Speculation speculation, int64_t chunk = 5
   return must(Session::create(fast(), {.prefill_chunk = chunk, .speculation = speculation}));
 }
 
-bool same(const Event& a, const Event& b) {
-  return a.kind == b.kind && a.phase == b.phase && a.text == b.text && a.token == b.token &&
-         a.log_prob == b.log_prob && a.forced == b.forced && a.thought_end == b.thought_end &&
-         a.answer_end == b.answer_end;
-}
-
 // A prompt in which a whole reply to the same question stands already, so that guesses come true.
 std::vector<int32_t> prompt_with_a_reply() {
   auto session = session_with(Speculation::kOff);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "reason/replies.hpp"
 #include "reason/tiny.hpp"
 
 namespace pensee {
@@ -20,12 +21,6 @@ std::unique_ptr<Session> asked(const std::string& question, uint64_t seed, int64
       .thought_sampler = {.temperature = 3.0F, .top_p = 1.0F, .seed = seed}};
   REQUIRE(session->start(options).ok());
   return session;
-}
-
-bool same(const Event& a, const Event& b) {
-  return a.kind == b.kind && a.phase == b.phase && a.text == b.text && a.token == b.token &&
-         a.log_prob == b.log_prob && a.forced == b.forced && a.thought_end == b.thought_end &&
-         a.answer_end == b.answer_end;
 }
 
 TEST_CASE("stepping many equals stepping each alone, also when some end earlier") {
