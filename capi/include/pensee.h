@@ -274,8 +274,9 @@ typedef struct pensee_session_options {
   size_t struct_size;
   int64_t context_length; /* tokens, thoughts included, at most max_context_length of the model; 0:
                            * that, at most 32,768; of a restored session, as the saved one had */
-  int64_t prefill_chunk;  /* tokens of a prompt that are read together: 1 to 8192; 0: 512, which
-                           * is also the default */
+  int64_t prefill_chunk;  /* tokens of a prompt that are read together: 1 to 8192; 0, which is
+                           * the default: 512 if the model has latent attention or experts, where
+                           * more pay, otherwise 256 */
   /* For the cache and the buffers of the session; both NULL: the library's own. `allocate` is
    * called once, when the session is made, `release` when it is destroyed, and both again for each
    * fork: by the thread that makes or destroys it. So the two, and what they use, must outlive the

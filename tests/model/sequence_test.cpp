@@ -72,7 +72,11 @@ TEST_CASE("wrong calls are errors that leave the sequence usable") {
   }
   Config large = model->config();
   large.max_position_embeddings = 4096;
-  CHECK(checked_options(large, {.chunk = 0})->chunk == SequenceOptions{}.chunk);
+  CHECK(checked_options(large, {})->chunk == 512);
+  Config dense = large;
+  dense.family = ModelFamily::kQwen2;
+  CHECK(!dense.has_moe());
+  CHECK(checked_options(dense, {})->chunk == 256);
 }
 
 TEST_CASE("the memory estimate grows by one cache row and its scores for each token") {

@@ -67,11 +67,12 @@ class Session:
         cache_type: CacheType = "bf16",
     ) -> None:
         """`context_length` in tokens, 0: the model's, at most 32,768. `prefill_chunk`: tokens of a
-        prompt that are read together, 1 to 8192; 0: 512. `speculation`: where guesses at coming
-        tokens are taken from, which are read together with the newest one; they change no reply, but
-        the time it takes. `cache_type`: how the cache holds numbers, "f32" being exact and "q8" taking
-        about half the memory of "bf16". Raises `InvalidArgumentError` naming the option, and
-        `UnsupportedError` for "mtp" if the model has no such layer."""
+        prompt that are read together, 1 to 8192; 0: 512 if the model has latent attention or experts,
+        otherwise 256. `speculation`: where guesses at coming tokens are taken from, which are read
+        together with the newest one; they change no reply, but the time it takes. `cache_type`: how
+        the cache holds numbers, "f32" being exact and "q8" taking about half the memory of "bf16".
+        Raises `InvalidArgumentError` naming the option, and `UnsupportedError` for "mtp" if the
+        model has no such layer."""
         self._core = _core.Session(
             model._core,
             context_length,

@@ -174,7 +174,7 @@ inline void multiply_panel(const Compute& compute, const Product& p, const Matri
     return;
   }
   compute.kernels->unpack_rows[type](&w, begin, end, panel, w.cols);
-  if (!gemm_nt(p.n, end - begin, w.cols, p.x, p.ldx, panel, w.cols, 0.0F, y, ldy)) {
+  if (!gemm_nt(p.n, end - begin, w.cols, p.x, p.ldx, panel, w.cols, y, ldy)) {
     compute.failed->store(true, std::memory_order_relaxed);
   }
 }

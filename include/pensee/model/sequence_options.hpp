@@ -16,7 +16,9 @@ namespace pensee {
 struct SequenceOptions {
   // Tokens that fit, at most Config::context_limit(). 0: the smaller of that and 32,768.
   int64_t context_length = 0;
-  int64_t chunk = 512;           // tokens of a prompt read together: 1 to 8192; 0: 512
+  // Tokens of a prompt read together: 1 to 8192; 0: 512 with latent attention or experts, where
+  // more pay, otherwise 256.
+  int64_t chunk = 0;
   MlaForm mla = MlaForm::kAuto;  // other than kAuto only to compare the forms
   CacheType cache_type = CacheType::kBF16;
   bool mtp = false;          // with guess_logits()
@@ -35,7 +37,7 @@ struct SequenceOptions {
                             " (what the model is made for), found " +
                             std::to_string(options.context_length));
   }
-  if (options.chunk == 0) options.chunk = SequenceOptions{}.chunk;
+  if (options.chunk == 0) options.chunk = config.has_mla() || config.has_moe() ? 512 : 256;
   if (options.chunk < 1 || options.chunk > kMaxChunk) {
     return invalid_argument("prefill_chunk: expected 1 to " + std::to_string(kMaxChunk) +
                             ", found " + std::to_string(options.chunk));

@@ -41,7 +41,9 @@ class Transformer {
                             Weights::load(*checkpoint, config, progress_of_weights(options)));
     PENSEE_ASSIGN_OR_RETURN(t->pool_, ThreadPool::create(threads));
     PENSEE_RETURN_IF_ERROR(t->prepare_files(*checkpoint, options));
-    if (!prepare_gemm()) return Error{Status::kOutOfMemory, "no memory to set up oneDNN"};
+    if (!t->weights_.all_in_blocks && !prepare_gemm()) {
+      return Error{Status::kOutOfMemory, "no memory to set up oneDNN"};
+    }
     t->kernels_ = options.kernels;
     t->rotary_ = RotaryTable::create(config);
     t->rotary_.slow_down(t->weights_.rope_freqs);

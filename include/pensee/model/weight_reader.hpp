@@ -43,7 +43,7 @@ class WeightReader {
     const std::string full = name(hf);
     PENSEE_ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_.require(full));
     PENSEE_RETURN_IF_ERROR(expect(tensor, {{rows, cols}, 2}));
-    out = {tensor.data, nullptr, tensor.dtype, rows, cols, dtype_row_bytes(tensor.dtype, cols)};
+    out = used_in_place(tensor, rows, cols);
     if (tensor.dtype == DType::kF8E4M3) return scales(full + "_scale_inv", out);
     return {};
   }
@@ -55,7 +55,7 @@ class WeightReader {
     if (tensor.dtype == DType::kF8E4M3) {
       return error(tensor, "expected no block scales", "F8_E4M3");
     }
-    out = {tensor.data, nullptr, tensor.dtype, n * rows, cols, dtype_row_bytes(tensor.dtype, cols)};
+    out = used_in_place(tensor, n * rows, cols);
     return {};
   }
 
@@ -220,6 +220,11 @@ class WeightReader {
                                     rows, cols, out[e].*member));
     }
     return {};
+  }
+
+  Matrix used_in_place(const TensorView& tensor, int64_t rows, int64_t cols) {
+    weights_.all_in_blocks = weights_.all_in_blocks && is_block_type(tensor.dtype);
+    return {tensor.data, nullptr, tensor.dtype, rows, cols, dtype_row_bytes(tensor.dtype, cols)};
   }
 
   static Error error(const TensorView& tensor, const std::string& expected,

@@ -87,6 +87,7 @@ struct Weights {
   std::vector<float> rope_freqs;
   std::vector<LayerWeights> layers;
   std::unique_ptr<MtpWeights> mtp;  // null if the checkpoint has none
+  bool all_in_blocks = true;        // every matrix is of a block type
 
   // Scales and realigned tensors that the matrices point to; everything else stays in the mapped
   // file.

@@ -14,7 +14,7 @@ struct SessionOptions {
   // Tokens that the conversation may have, thoughts included. 0: SequenceOptions's default; of a
   // restored session, as the saved one had.
   int64_t context_length = 0;
-  int64_t prefill_chunk = SequenceOptions{}.chunk;  // as SequenceOptions has it
+  int64_t prefill_chunk = 0;  // as the chunk of SequenceOptions
   // Guesses at coming tokens, read together with the newest one. They change no reply: only the
   // time it takes, and how often a session looks whether it is to stop (once a pass).
   Speculation speculation = Speculation::kOff;
