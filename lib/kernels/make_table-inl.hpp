@@ -65,6 +65,8 @@ constexpr KernelTable make_table(const char* name, const AttentionKernels& atten
       .gemm_tiles_q8 = {PENSEE_WEIGHT_TYPE_LIST(PENSEE_X)},
 #undef PENSEE_X
       .quantize_q8 = quantize_q8<S>,
+      .quantize_q8_part = quantize_q8_part,
+      .find_q8_levels = find_q8_levels,
       .rms_norm = rms_norm<S>,
       .silu_mul = silu_mul<S>,
       .block_max = block_max<S>,

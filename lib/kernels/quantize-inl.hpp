@@ -121,5 +121,13 @@ void quantize_q8(const float* x, int64_t cols, Q8Chunk* out, int64_t ldo) {
   }
 }
 
+inline void quantize_q8_part(const float* x, int64_t first, int64_t count, Q8Chunk* chunk) {
+  for (int64_t k = 0; k < count; k += 32) quantize_group(x + k, chunk, (first + k) / 32);
+}
+
+inline void find_q8_levels(Q8Chunk* chunks, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) find_levels(chunks + i);
+}
+
 }  // namespace
 }  // namespace pensee

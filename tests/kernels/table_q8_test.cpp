@@ -114,6 +114,30 @@ TEST_CASE("Rows are quantised bit for bit as by the reference") {
   }
 }
 
+TEST_CASE("Rows are quantised in parts as whole ones, in any order") {
+  std::vector<NamedTable> tables = fast_tables();
+  tables.push_back({"reference", &reference_kernels()});
+  for (const NamedTable& table : tables) {
+    for (const int64_t part : {32, 96, 128, 256}) {
+      const std::vector<float> x = random_floats(kQ8Columns, 5, 3.0F);
+      Q8Chunk expected{};
+      std::vector<Q8Chunk> got(2);
+      reference_kernels().quantize_q8(x.data(), kQ8Columns, &expected, 1);
+      for (int64_t first = (kQ8Columns - 1) / part * part; first >= 0; first -= part) {
+        const int64_t count = std::min<int64_t>(part, kQ8Columns - first);
+        for (Q8Chunk& chunk : got) {
+          table.table->quantize_q8_part(x.data() + first, first, count, &chunk);
+        }
+      }
+      table.table->find_q8_levels(got.data(), 2);
+      for (const Q8Chunk& chunk : got) {
+        CHECK_MESSAGE(std::memcmp(&expected, &chunk, sizeof(Q8Chunk)) == 0, table.name,
+                      " parts of ", part);
+      }
+    }
+  }
+}
+
 TEST_CASE("Quantised rows stand for what they were made from") {
   const int64_t cols = 300;
   std::vector<float> x = random_floats(cols, 1, 5.0F);

@@ -3,10 +3,13 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstddef>
+#include <cstring>
 #include <vector>
 
 #include "compute.hpp"
 #include "golden.hpp"
+#include "pensee/io/quantize.hpp"
 #include "pensee/kernels/dispatch.hpp"
 
 namespace pensee {
@@ -31,6 +34,22 @@ std::vector<float> product_in_double(const std::vector<float>& w, const std::vec
   }
   return y;
 }
+
+// Random weights of Q8_0.
+struct BlockMatrix {
+  BlockMatrix(int64_t rows, int64_t cols, uint32_t seed) {
+    const auto floats = random_floats(rows * cols, seed, 0.2F);
+    const int64_t row_bytes = dtype_row_bytes(DType::kQ8_0, cols);
+    bytes.resize(static_cast<size_t>(rows * row_bytes));
+    for (int64_t r = 0; r < rows; ++r) {
+      quantize_row(DType::kQ8_0, floats.data() + r * cols, cols, bytes.data() + r * row_bytes);
+    }
+    matrix = {bytes.data(), nullptr, DType::kQ8_0, rows, cols, row_bytes};
+  }
+
+  std::vector<std::byte> bytes;
+  Matrix matrix;
+};
 
 TEST_CASE("one product equals the sum in double precision, for any number of rows") {
   const int64_t rows = 301;
@@ -80,6 +99,39 @@ TEST_CASE("the scratch that a pass has is enough for a product of some of its ro
   product.pass_rows = pass_rows;
   multiply(bench.compute(), std::array{product});
   CHECK(golden::max_difference(product_in_double(weights, x, rows, cols, n), y) < 1e-4F);
+}
+
+TEST_CASE("results that their threads quantise are those that are quantised afterwards") {
+  const int64_t cols = 64;
+  for (const int64_t rows : {32, 320, 1184}) {  // of a part of a chunk, and of several
+    const BlockMatrix gate(rows, cols, 10);
+    const BlockMatrix up(rows, cols, 11);
+    const BlockMatrix down(cols, rows, 12);
+    for (const KernelTable* kernels : compiled_kernels()) {
+      const Workbench bench(*kernels);
+      for (const int64_t n : {1, 5, 20}) {
+        CAPTURE(n);
+        const auto x = random_floats(n * cols, 13);
+        std::vector<float> h(static_cast<size_t>(n * rows), NAN);
+        std::vector<float> expected(static_cast<size_t>(n * cols), NAN);
+        Product first{&gate.matrix, x.data(), cols, n, h.data(), rows, &up.matrix};
+        multiply(bench.compute(), std::array{first});
+        multiply(bench.compute(),
+                 std::array{Product{&down.matrix, h.data(), rows, n, expected.data(), cols}});
+
+        std::vector<Q8Chunk> h_q8(static_cast<size_t>(n * q8_chunks(rows)));
+        std::memset(static_cast<void*>(h_q8.data()), 0x55, h_q8.size() * sizeof(Q8Chunk));
+        std::vector<float> found(expected.size(), NAN);
+        first.y = nullptr;
+        first.y_q8 = h_q8.data();
+        multiply(bench.compute(), std::array{first});
+        Product second{&down.matrix, nullptr, rows, n, found.data(), cols};
+        second.x_q8 = h_q8.data();
+        multiply(bench.compute(), std::array{second});
+        CHECK(found == expected);
+      }
+    }
+  }
 }
 
 TEST_CASE("the distances between rows are respected, and nothing beyond is written") {

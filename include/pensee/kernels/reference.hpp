@@ -122,6 +122,14 @@ inline void quantize_q8(const float* x, int64_t cols, Q8Chunk* out, int64_t ldo)
   for (int64_t c = 0; c < padded; c += kQ8Columns) find_levels(out[c / kQ8Columns * ldo]);
 }
 
+inline void quantize_q8_part(const float* x, int64_t first, int64_t count, Q8Chunk* chunk) {
+  for (int64_t k = 0; k < count; k += 32) quantize_group(x + k, 32, *chunk, (first + k) / 32);
+}
+
+inline void find_q8_levels(Q8Chunk* chunks, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) find_levels(chunks[i]);
+}
+
 // A block times the columns [c, c + elements) of an input.
 inline float dot_block(const blocks::Codes& block, int64_t elements, const Q8Chunk* x, int64_t ldx,
                        int64_t c) {
@@ -232,6 +240,8 @@ inline void softmax(float* x, float scale, int64_t n) {
       .dot_tiles_q8 = {},
       .gemm_tiles_q8 = {},
       .quantize_q8 = ref::quantize_q8,
+      .quantize_q8_part = ref::quantize_q8_part,
+      .find_q8_levels = ref::find_q8_levels,
       .rms_norm = ref::rms_norm,
       .silu_mul = ref::silu_mul,
       .block_max = ref::block_max,

@@ -77,6 +77,12 @@ enum : int { kQ8ScaleLevels = 4095, kQ8SumUnit = 1024 };
  * magnitudes below 1e-30 count as zero, and one that is not finite makes the scale NaN. */
 typedef void (*QuantizeQ8Fn)(const float* x, int64_t cols, Q8Chunk* out, int64_t ldo);
 
+/* The same in two steps, for numbers that come in parts. Numbers [first, first + count) of a chunk,
+ * both multiples of 32: all but the levels. */
+typedef void (*QuantizeQ8PartFn)(const float* x, int64_t first, int64_t count, Q8Chunk* chunk);
+/* Then the levels of n chunks. */
+typedef void (*FindQ8LevelsFn)(Q8Chunk* chunks, int64_t n);
+
 /* y[i * ldy + (r - row_begin)] = W[r, :] . (input i), for r in [row_begin, row_end) and i in [0,
  * n); chunk c of input i is x[c * ldx + i]: inputs that are read together lie together. n >= 1,
  * cols > 0. Products of codes are summed exactly; the rest as DotRowsFn says: a result depends
@@ -214,6 +220,8 @@ struct KernelTable {
   GemmQ8Fn gemm_tiles_q8[kKernelTypes];
 
   QuantizeQ8Fn quantize_q8;
+  QuantizeQ8PartFn quantize_q8_part;
+  FindQ8LevelsFn find_q8_levels;
 
   /* y[i] = weight[i] * x[i] / sqrt(mean(x^2) + eps); y may be x. */
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* y);

@@ -45,7 +45,7 @@ class ForwardPass {
     // Inside attention, and inside what follows it: the same memory.
     MlaScratch mla;
     GqaScratch gqa;
-    float* ffn = nullptr;  // (chunk, intermediate): a dense layer's
+    float* ffn = nullptr;  // (chunk, h_floats(intermediate)): a dense layer's
     MoeScratch moe;
     float* thread_scratch = nullptr;  // (threads, scratch_size)
     int64_t scratch_size = 0;
@@ -71,7 +71,7 @@ class ForwardPass {
           b.gqa = GqaScratch::layout(arena, c, options.context_length, chunk, threads);
         }
       };
-      const auto dense = [&] { b.ffn = arena.take<float>(chunk * c.intermediate_size); };
+      const auto dense = [&] { b.ffn = arena.take<float>(chunk * h_floats(c.intermediate_size)); };
       const auto experts = [&] {
         if (c.has_moe()) b.moe = MoeScratch::layout(arena, c, chunk);
       };

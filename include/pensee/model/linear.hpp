@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cassert>
 #include <cstdint>
@@ -25,6 +26,9 @@ struct Product {
   float* y = nullptr;  // (n, w.rows)
   int64_t ldy = 0;
   const Matrix* up = nullptr;
+  // Instead of x, and, with `up` and of matrices whose rows are a multiple of kQ8Group, of y.
+  const Q8Chunk* x_q8 = nullptr;  // (q8_chunks(w.cols), n)
+  Q8Chunk* y_q8 = nullptr;        // (q8_chunks(w.rows), n)
   // Of an expert's product: the tokens of the whole pass, at least n.
   int64_t pass_rows = 0;
   const int32_t* rows = nullptr;  // for block types: which rows of x are meant, (n), where not all
@@ -90,6 +94,9 @@ inline constexpr int64_t kMaxVectorPanel = 256;
 inline constexpr int64_t kSerialWork = int64_t{1} << 16;
 // A rough price of quantising one number, in multiply-adds.
 inline constexpr int64_t kQuantizeCost = 2;
+// Of finding the levels of a chunk, and numbers that are quantised with one scale.
+inline constexpr int64_t kLevelsCost = 32;
+inline constexpr int64_t kQ8Group = 32;
 
 [[nodiscard]] inline bool is_gemm(const Compute& compute, const Product& p,
                                   const Matrix& w) noexcept {
@@ -113,7 +120,8 @@ inline constexpr int64_t kQuantizeCost = 2;
   }
   // The second result of a task has room for kGemmPanel rows.
   const int64_t most = p.up != nullptr ? kGemmPanel : kMaxVectorPanel;
-  const int64_t fair = kVectorBytes / std::max<int64_t>(1, p.w->row_bytes) / kTileRows * kTileRows;
+  const int64_t unit = p.y_q8 != nullptr ? kQ8Group : kTileRows;
+  const int64_t fair = kVectorBytes / std::max<int64_t>(1, p.w->row_bytes) / unit * unit;
   return std::clamp(fair, kVectorPanel, most);
 }
 
@@ -179,6 +187,18 @@ inline void multiply_panel(const Compute& compute, const Product& p, const Matri
   }
 }
 
+// Results [begin, end) of input i, (end - begin), quantised.
+inline void quantize_results(const Compute& compute, const Product& p, int64_t i, int64_t begin,
+                             int64_t end, const float* results) {
+  for (int64_t r = begin; r < end;) {
+    const int64_t chunk = r / kQ8Columns;
+    const int64_t stop = std::min(end, (chunk + 1) * kQ8Columns);
+    compute.kernels->quantize_q8_part(results + (r - begin), r % kQ8Columns, stop - r,
+                                      p.y_q8 + chunk * p.n + i);
+    r = stop;
+  }
+}
+
 // One task of a product: rows [begin, end) of its matrices, by one thread. A GEMM adds to its
 // results once for every chunk of columns: they lie together until they are complete, apart from
 // cache lines that other threads write.
@@ -188,7 +208,7 @@ inline void multiply_task(const Compute& compute, const Product& p, const Q8Chun
   float* panel = compute.thread_scratch(thread);
   float* first = panel + compute.scratch_size - 2 * rows * p.n;  // (n, rows)
   float* second = first + rows * p.n;                            // (n, rows)
-  float* out = p.y + begin;                                      // (n, rows)
+  float* out = p.y == nullptr ? nullptr : p.y + begin;           // (n, rows)
   if (!is_gemm(compute, p, *p.w) && p.up == nullptr) {
     multiply_panel(compute, p, *p.w, q8, begin, end, later, out, p.ldy, panel);
     return;
@@ -200,11 +220,32 @@ inline void multiply_task(const Compute& compute, const Product& p, const Q8Chun
     multiply_panel(compute, p, *p.up, q8, begin, end, later, second, rows, panel);
   }
   for (int64_t i = 0; i < p.n; ++i) {
+    float* result = first + i * rows;
     if (p.up == nullptr) {
-      std::copy_n(first + i * rows, rows, out + i * p.ldy);
+      std::copy_n(result, rows, out + i * p.ldy);
+    } else if (p.y_q8 == nullptr) {
+      compute.kernels->silu_mul(result, second + i * rows, rows, out + i * p.ldy);
     } else {
-      compute.kernels->silu_mul(first + i * rows, second + i * rows, rows, out + i * p.ldy);
+      compute.kernels->silu_mul(result, second + i * rows, rows, result);
+      quantize_results(compute, p, i, begin, end, result);
     }
+  }
+}
+
+// The levels of quantised results, and zeros beyond them.
+inline void complete_results(const Compute& compute, std::span<const Product> products) {
+  for (const Product& p : products) {
+    if (p.y_q8 == nullptr) continue;
+    const int64_t chunks = q8_chunks(p.w->rows);
+    for_each_row(compute, chunks, p.n * kLevelsCost, [&](int64_t c) {
+      Q8Chunk* chunk = p.y_q8 + c * p.n;
+      const int64_t count = std::min<int64_t>(kQ8Columns, p.w->rows - c * kQ8Columns);
+      constexpr std::array<float, kQ8Columns> kZeros{};
+      for (int64_t i = 0; i < p.n && count < kQ8Columns; ++i) {
+        compute.kernels->quantize_q8_part(kZeros.data(), count, kQ8Columns - count, chunk + i);
+      }
+      compute.kernels->find_q8_levels(chunk, p.n);
+    });
   }
 }
 
@@ -245,7 +286,7 @@ inline void quantize_inputs(const Compute& compute, std::span<const Product> pro
     const Product& p = products[i];
     const bool reads_q8 =
         is_block_type(p.w->dtype) || (p.up != nullptr && is_block_type(p.up->dtype));
-    const Q8Chunk* q8 = nullptr;
+    const Q8Chunk* q8 = p.x_q8;
     for (size_t k = 0; k < i && reads_q8 && q8 == nullptr; ++k) {
       if (products[k].x == p.x) q8 = compute.plan[k].x_q8;
     }
@@ -311,6 +352,7 @@ inline void multiply(const Compute& compute, std::span<const Product> products) 
   } else {
     compute.pool->parallel_for(tasks, run);
   }
+  complete_results(compute, products);
 }
 
 }  // namespace pensee

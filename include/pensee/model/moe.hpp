@@ -25,9 +25,9 @@ struct MoeScratch {
   int32_t* token_of = nullptr;    // (slots)
   int64_t* slot_begin = nullptr;  // (n_routed_experts + 1): first slot of each expert
   float* x = nullptr;             // (slots, hidden); unused where all experts are of block types
-  float* routed = nullptr;        // (slots, moe_intermediate_size)
+  float* routed = nullptr;        // (slots, h_floats(moe_intermediate_size))
   float* down = nullptr;          // (slots, hidden)
-  float* shared = nullptr;        // (chunk, moe_intermediate_size * n_shared_experts)
+  float* shared = nullptr;        // (chunk, h_floats(moe_intermediate_size * n_shared_experts))
   Product* products = nullptr;    // (n_routed_experts + 1)
 
   static MoeScratch layout(Arena& arena, const Config& c, int64_t chunk) {
@@ -40,10 +40,10 @@ struct MoeScratch {
     s.slot_of = arena.take<int64_t>(slots);
     s.token_of = arena.take<int32_t>(slots);
     s.slot_begin = arena.take<int64_t>(c.n_routed_experts + 1);
-    s.routed = arena.take<float>(slots * c.moe_intermediate_size);
+    s.routed = arena.take<float>(slots * h_floats(c.moe_intermediate_size));
     s.x = arena.take<float>(slots * c.hidden_size);
     s.down = s.x;  // its results come when the inputs have been read
-    s.shared = arena.take<float>(chunk * c.moe_intermediate_size * c.n_shared_experts);
+    s.shared = arena.take<float>(chunk * h_floats(c.moe_intermediate_size * c.n_shared_experts));
     s.products = arena.take<Product>(max_products(c));
     return s;
   }
@@ -111,7 +111,7 @@ inline const float* copy_to_slots(const Compute& compute, const Config& c, const
 inline void moe(const Compute& compute, const Config& c, const MoeWeights& w, const MoeScratch& s,
                 int64_t n, const float* x, float* out) {
   const int64_t hidden = c.hidden_size;
-  const int64_t size = c.moe_intermediate_size;
+  const int64_t size = h_floats(c.moe_intermediate_size);
   const int64_t k = c.num_experts_per_tok;
   const bool has_shared = c.n_shared_experts > 0;
   route(compute, c, w, s, n, x);
