@@ -145,7 +145,7 @@ class Machine {
     FUZZ_CHECK(pensee_session_options_init(&options, sizeof options, PENSEE_VERSION) == PENSEE_OK);
     options.context_length =
         script_.below(4) == 3 ? script_.number(1, 40) : script_.number(64, 160);
-    options.prefill_chunk = script_.below(2) == 0 ? 512 : script_.number(1, 20);
+    options.prefill_chunk = script_.below(2) == 0 ? 0 : script_.number(1, 20);
     if (script_.rarely()) options.allocate = allocate;
     if (script_.rarely()) options.release = release;
     spoil_size(options);

@@ -46,6 +46,8 @@ TEST_CASE("Every table is complete") {
       CHECK((table->dot_rows_q8[type] != nullptr) == is_block(type));
     }
     CHECK((table->quantize_q8 != nullptr));
+    CHECK((table->quantize_q8_part != nullptr));
+    CHECK((table->find_q8_levels != nullptr));
     CHECK((table->rms_norm != nullptr));
     CHECK((table->silu_mul != nullptr));
     CHECK((table->block_max != nullptr));

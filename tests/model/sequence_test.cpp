@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "forward.hpp"
@@ -77,6 +78,25 @@ TEST_CASE("wrong calls are errors that leave the sequence usable") {
   dense.family = ModelFamily::kQwen2;
   CHECK(!dense.has_moe());
   CHECK(checked_options(dense, {})->chunk == 256);
+}
+
+TEST_CASE("the last tokens of a prompt are not read in a pass of few") {
+  const auto expected = golden::read_model(directory_of("dense_only_f32"));
+  const auto model = load_transformer(expected.directory, best_kernels(), 1);
+  for (const auto& [tokens, ends] :
+       {std::pair<size_t, std::vector<int64_t>>{35, {19, 35}}, {48, {32, 48}}, {64, {32, 64}}}) {
+    auto sequence = Sequence::create(model, {.context_length = 64, .chunk = 32});
+    REQUIRE(sequence.ok());
+    std::vector<int64_t> found;
+    CHECK(sequence
+              ->prefill(std::vector<int32_t>(tokens, 1),
+                        [&](int64_t done, int64_t) {
+                          found.push_back(done);
+                          return true;
+                        })
+              .ok());
+    CHECK(found == ends);
+  }
 }
 
 TEST_CASE("the memory estimate grows by one cache row and its scores for each token") {

@@ -50,7 +50,7 @@ TEST_CASE("the options reach the sequence") {
   CHECK((found.allocator.allocate == options.allocator.allocate));
   CHECK((found.allocator.release == options.allocator.release));
   CHECK(found.allocator.user == &host);
-  CHECK(SessionOptions{}.sequence_options().chunk == SequenceOptions{}.chunk);
+  CHECK(SessionOptions{}.sequence_options().chunk == 0);
 }
 
 TEST_CASE("a host's memory holds a session and its forks, whatever was in it, and comes back") {

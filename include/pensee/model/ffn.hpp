@@ -12,9 +12,10 @@ namespace pensee {
 
 // What lies between the two products, h, is (n, intermediate) floats. Where down_proj reads it
 // quantised, the threads that make it quantise it while it is in their caches: it then is
-// (q8_chunks(intermediate), n), in the same memory, of which it takes half.
+// (q8_chunks(intermediate), n), in the same memory, of which wide ones take half. (Rows of blocks
+// are a multiple of kQ8Group.)
 [[nodiscard]] inline bool has_quantized_h(const FfnWeights& w) noexcept {
-  return is_block_type(w.down_proj.dtype) && w.gate_proj.rows % kQ8Group == 0;
+  return is_block_type(w.down_proj.dtype);
 }
 
 // Floats of h for a token: enough for either, and a multiple of what a chunk is aligned to.

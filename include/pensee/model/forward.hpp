@@ -78,10 +78,12 @@ class ForwardPass {
       arena.share(attention, dense, experts);
       b.max_products = std::max<int64_t>(3, c.has_moe() ? MoeScratch::max_products(c) : 0);
       b.plan = arena.take<PlannedProduct>(b.max_products);
-      const int64_t widest = std::max(
-          {options.mtp ? 2 * c.hidden_size : c.hidden_size, c.intermediate_size, c.q_lora_rank,
-           c.attention_size(), c.moe_intermediate_size * std::max<int64_t>(1, c.n_shared_experts)});
-      b.max_q8 = chunk * q8_chunks(widest);
+      const int64_t widest_input = std::max(
+          {options.mtp ? 2 * c.hidden_size : c.hidden_size, c.q_lora_rank, c.attention_size()});
+      const int64_t widest =
+          std::max({widest_input, c.intermediate_size,
+                    c.moe_intermediate_size * std::max<int64_t>(1, c.n_shared_experts)});
+      b.max_q8 = chunk * q8_chunks(widest_input);
       if (c.has_moe()) b.max_q8 = std::max(b.max_q8, MoeScratch::max_q8(c, chunk));
       b.q8 = arena.take<Q8Chunk>(b.max_q8);
       constexpr int64_t kAligned = 16;  // floats: every thread's scratch is aligned as the first is

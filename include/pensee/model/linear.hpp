@@ -105,6 +105,9 @@ inline constexpr int64_t kQ8Group = 32;
   return p.n >= (is_part ? kExpertGemmRows : kGemmRows);
 }
 
+// Multiples of kQ8Group where results are quantised, and in a GEMM.
+static_assert(kVectorPanel % kQ8Group == 0 && kMinGemmPanel % kQ8Group == 0 &&
+              kGemmPanel % kQ8Group == 0 && kExpertPanel % kQ8Group == 0);
 [[nodiscard]] inline int64_t panel_rows(const Compute& compute, const Product& p) noexcept {
   if (is_gemm(compute, p, *p.w)) {
     // Of many experts: few tasks each, whose results have room for kGemmPanel rows of the pass. Not
@@ -112,10 +115,10 @@ inline constexpr int64_t kQ8Group = 32;
     const bool of_blocks =
         is_block_type(p.w->dtype) && (p.up == nullptr || is_block_type(p.up->dtype));
     if (p.pass_rows > 0 && of_blocks) {
-      const int64_t room = kGemmPanel * p.pass_rows / p.n / 32 * 32;
+      const int64_t room = kGemmPanel * p.pass_rows / p.n / kQ8Group * kQ8Group;
       return std::min(room, kExpertPanel);
     }
-    const int64_t fair = p.w->rows / (kTasksPerThread * compute.pool->size()) / 32 * 32;
+    const int64_t fair = p.w->rows / (kTasksPerThread * compute.pool->size()) / kQ8Group * kQ8Group;
     return std::clamp(fair, kMinGemmPanel, kGemmPanel);
   }
   // The second result of a task has room for kGemmPanel rows.
@@ -190,6 +193,7 @@ inline void multiply_panel(const Compute& compute, const Product& p, const Matri
 // Results [begin, end) of input i, (end - begin), quantised.
 inline void quantize_results(const Compute& compute, const Product& p, int64_t i, int64_t begin,
                              int64_t end, const float* results) {
+  assert(begin % kQ8Group == 0);
   for (int64_t r = begin; r < end;) {
     const int64_t chunk = r / kQ8Columns;
     const int64_t stop = std::min(end, (chunk + 1) * kQ8Columns);
@@ -234,19 +238,27 @@ inline void multiply_task(const Compute& compute, const Product& p, const Q8Chun
 
 // The levels of quantised results, and zeros beyond them.
 inline void complete_results(const Compute& compute, std::span<const Product> products) {
+  int64_t most = 0;  // chunks of a result
+  int64_t all = 0;
   for (const Product& p : products) {
     if (p.y_q8 == nullptr) continue;
-    const int64_t chunks = q8_chunks(p.w->rows);
-    for_each_row(compute, chunks, p.n * kLevelsCost, [&](int64_t c) {
-      Q8Chunk* chunk = p.y_q8 + c * p.n;
-      const int64_t count = std::min<int64_t>(kQ8Columns, p.w->rows - c * kQ8Columns);
-      constexpr std::array<float, kQ8Columns> kZeros{};
-      for (int64_t i = 0; i < p.n && count < kQ8Columns; ++i) {
-        compute.kernels->quantize_q8_part(kZeros.data(), count, kQ8Columns - count, chunk + i);
-      }
-      compute.kernels->find_q8_levels(chunk, p.n);
-    });
+    most = std::max(most, q8_chunks(p.w->rows));
+    all += p.n * q8_chunks(p.w->rows);
   }
+  const auto complete = [&](int64_t number) {
+    const Product& p = products[static_cast<size_t>(number / most)];
+    const int64_t c = number % most;
+    if (p.y_q8 == nullptr || c >= q8_chunks(p.w->rows)) return;
+    Q8Chunk* chunks = p.y_q8 + c * p.n;
+    const int64_t count = std::min<int64_t>(kQ8Columns, p.w->rows - c * kQ8Columns);
+    constexpr std::array<float, kQ8Columns> kZeros{};
+    for (int64_t i = 0; i < p.n && count < kQ8Columns; ++i) {
+      compute.kernels->quantize_q8_part(kZeros.data(), count, kQ8Columns - count, chunks + i);
+    }
+    compute.kernels->find_q8_levels(chunks, p.n);
+  };
+  const int64_t numbers = static_cast<int64_t>(products.size()) * most;
+  if (numbers > 0) for_each_row(compute, numbers, ceil_div(all * kLevelsCost, numbers), complete);
 }
 
 // Copies the chosen rows of quantised inputs to `out`, so that those of a product lie together.

@@ -48,13 +48,9 @@ struct MoeScratch {
     return s;
   }
 
-  // Chunks of quantised inputs of the routed and the shared experts, before and after the gate.
+  // Chunks of quantised inputs of the routed and the shared experts.
   [[nodiscard]] static int64_t max_q8(const Config& c, int64_t chunk) noexcept {
-    const int64_t slots = chunk * c.num_experts_per_tok;
-    const int64_t before = (slots + chunk) * q8_chunks(c.hidden_size);
-    const int64_t after = slots * q8_chunks(c.moe_intermediate_size) +
-                          chunk * q8_chunks(c.moe_intermediate_size * c.n_shared_experts);
-    return std::max(before, after);
+    return (chunk * c.num_experts_per_tok + chunk) * q8_chunks(c.hidden_size);
   }
 
   [[nodiscard]] static int64_t max_products(const Config& c) noexcept {

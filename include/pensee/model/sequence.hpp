@@ -210,7 +210,10 @@ class Sequence {
     ahead_.clear();
     const auto total = static_cast<int64_t>(tokens.size());
     for (int64_t done = 0; done < total;) {
-      const int64_t n = std::min(state_.options().chunk, total - done);
+      int64_t n = std::min(state_.options().chunk, total - done);
+      // A last pass of few tokens would read all weights for them.
+      const int64_t rest = total - done - n;
+      if (rest > 0 && rest < kGemmRows && n >= 2 * kGemmRows) n -= kGemmRows - rest;
       state_.append(tokens.subspan(static_cast<size_t>(done), static_cast<size_t>(n)),
                     {.apart = n - 1, .all = sink || state_.options().mtp});
       done += n;
