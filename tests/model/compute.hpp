@@ -2,12 +2,15 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <random>
 #include <vector>
 
 #include "pensee/base/arena.hpp"
+#include "pensee/base/dtype.hpp"
+#include "pensee/io/quantize.hpp"
 #include "pensee/model/linear.hpp"
 
 namespace pensee_test {
@@ -45,6 +48,23 @@ inline std::vector<float> random_floats(int64_t n, uint32_t seed, float spread =
   std::vector<float> out(static_cast<size_t>(n));
   for (float& value : out) value = normal(random);
   return out;
+}
+
+// `values` (rows, cols) as rows of Q8_0.
+inline std::vector<std::byte> q8_0_rows(const float* values, int64_t rows, int64_t cols) {
+  const int64_t row_bytes = pensee::dtype_row_bytes(pensee::DType::kQ8_0, cols);
+  std::vector<std::byte> bytes(static_cast<size_t>(rows * row_bytes));
+  for (int64_t r = 0; r < rows; ++r) {
+    pensee::quantize_row(pensee::DType::kQ8_0, values + r * cols, cols,
+                         bytes.data() + r * row_bytes);
+  }
+  return bytes;
+}
+
+// A matrix (rows, cols) over such rows, which must outlive it.
+inline pensee::Matrix matrix_of(const std::vector<std::byte>& q8_0, int64_t rows, int64_t cols) {
+  constexpr auto kType = pensee::DType::kQ8_0;
+  return {q8_0.data(), nullptr, kType, rows, cols, pensee::dtype_row_bytes(kType, cols)};
 }
 
 // A float32 matrix (rows, cols) over `values`, which must outlive it.

@@ -3,19 +3,18 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <cstddef>
 #include <cstring>
 #include <vector>
 
 #include "compute.hpp"
 #include "golden.hpp"
-#include "pensee/io/quantize.hpp"
 #include "pensee/kernels/dispatch.hpp"
 
 namespace pensee {
 namespace {
 
 using pensee_test::matrix_of;
+using pensee_test::q8_0_rows;
 using pensee_test::random_floats;
 using pensee_test::Workbench;
 
@@ -34,22 +33,6 @@ std::vector<float> product_in_double(const std::vector<float>& w, const std::vec
   }
   return y;
 }
-
-// Random weights of Q8_0.
-struct BlockMatrix {
-  BlockMatrix(int64_t rows, int64_t cols, uint32_t seed) {
-    const auto floats = random_floats(rows * cols, seed, 0.2F);
-    const int64_t row_bytes = dtype_row_bytes(DType::kQ8_0, cols);
-    bytes.resize(static_cast<size_t>(rows * row_bytes));
-    for (int64_t r = 0; r < rows; ++r) {
-      quantize_row(DType::kQ8_0, floats.data() + r * cols, cols, bytes.data() + r * row_bytes);
-    }
-    matrix = {bytes.data(), nullptr, DType::kQ8_0, rows, cols, row_bytes};
-  }
-
-  std::vector<std::byte> bytes;
-  Matrix matrix;
-};
 
 TEST_CASE("one product equals the sum in double precision, for any number of rows") {
   const int64_t rows = 301;
@@ -104,9 +87,12 @@ TEST_CASE("the scratch that a pass has is enough for a product of some of its ro
 TEST_CASE("results that their threads quantise are those that are quantised afterwards") {
   const int64_t cols = 64;
   for (const int64_t rows : {32, 320, 1184}) {  // of a part of a chunk, and of several
-    const BlockMatrix gate(rows, cols, 10);
-    const BlockMatrix up(rows, cols, 11);
-    const BlockMatrix down(cols, rows, 12);
+    const auto gate_rows = q8_0_rows(random_floats(rows * cols, 10, 0.2F).data(), rows, cols);
+    const auto up_rows = q8_0_rows(random_floats(rows * cols, 11, 0.2F).data(), rows, cols);
+    const auto down_rows = q8_0_rows(random_floats(rows * cols, 12, 0.2F).data(), cols, rows);
+    const Matrix gate = matrix_of(gate_rows, rows, cols);
+    const Matrix up = matrix_of(up_rows, rows, cols);
+    const Matrix down = matrix_of(down_rows, cols, rows);
     for (const KernelTable* kernels : compiled_kernels()) {
       const Workbench bench(*kernels);
       for (const int64_t n : {1, 5, 20}) {
@@ -114,10 +100,10 @@ TEST_CASE("results that their threads quantise are those that are quantised afte
         const auto x = random_floats(n * cols, 13);
         std::vector<float> h(static_cast<size_t>(n * rows), NAN);
         std::vector<float> expected(static_cast<size_t>(n * cols), NAN);
-        Product first{&gate.matrix, x.data(), cols, n, h.data(), rows, &up.matrix};
+        Product first{&gate, x.data(), cols, n, h.data(), rows, &up};
         multiply(bench.compute(), std::array{first});
         multiply(bench.compute(),
-                 std::array{Product{&down.matrix, h.data(), rows, n, expected.data(), cols}});
+                 std::array{Product{&down, h.data(), rows, n, expected.data(), cols}});
 
         std::vector<Q8Chunk> h_q8(static_cast<size_t>(n * q8_chunks(rows)));
         std::memset(static_cast<void*>(h_q8.data()), 0x55, h_q8.size() * sizeof(Q8Chunk));
@@ -125,7 +111,7 @@ TEST_CASE("results that their threads quantise are those that are quantised afte
         first.y = nullptr;
         first.y_q8 = h_q8.data();
         multiply(bench.compute(), std::array{first});
-        Product second{&down.matrix, nullptr, rows, n, found.data(), cols};
+        Product second{&down, nullptr, rows, n, found.data(), cols};
         second.x_q8 = h_q8.data();
         multiply(bench.compute(), std::array{second});
         CHECK(found == expected);

@@ -12,13 +12,13 @@
 
 #include "compute.hpp"
 #include "golden.hpp"
-#include "pensee/io/quantize.hpp"
 #include "pensee/kernels/dispatch.hpp"
 
 namespace pensee {
 namespace {
 
 using pensee_test::matrix_of;
+using pensee_test::q8_0_rows;
 using pensee_test::random_floats;
 using pensee_test::Workbench;
 using Vector = xt::xtensor<float, 1>;
@@ -54,15 +54,10 @@ struct Layer {
   }
 
   Matrix as_blocks(Matrix& of) {
-    const int64_t row_bytes = dtype_row_bytes(DType::kQ8_0, of.cols);
-    std::vector<std::byte>& bytes =
-        block_memory.emplace_back(static_cast<size_t>(of.rows * row_bytes));
+    const std::vector<std::byte>& bytes =
+        block_memory.emplace_back(q8_0_rows(static_cast<const float*>(of.data), of.rows, of.cols));
     std::vector<float>& floats = memory.emplace_back(static_cast<size_t>(of.rows * of.cols));
-    for (int64_t r = 0; r < of.rows; ++r) {
-      quantize_row(DType::kQ8_0, static_cast<const float*>(of.data) + r * of.cols, of.cols,
-                   bytes.data() + r * row_bytes);
-    }
-    const Matrix blocks{bytes.data(), nullptr, DType::kQ8_0, of.rows, of.cols, row_bytes};
+    const Matrix blocks = matrix_of(bytes, of.rows, of.cols);
     const KernelMatrix view = kernel_matrix(blocks);
     reference_kernels().unpack_rows[KernelType::kQ8_0](&view, 0, of.rows, floats.data(), of.cols);
     of.data = floats.data();
