@@ -87,6 +87,16 @@ inline __m256i sums_of_fours(const __m256i* v) {
                                       add_neighbours<kLargest>(v[2], v[3]));
 }
 
+// total + the products of eight groups, of scales d and minimums m. The minimums come first, since
+// the dot products are known last.
+template <class E>
+inline __m256 add_groups(__m256 total, __m256i dots, __m256 d, __m256 m, __m256i x_sums,
+                         __m256 x_scales, __m256 x_scaled_sums) {
+  if (E::kHasMin) total = _mm256_fnmadd_ps(m, x_scaled_sums, total);
+  const __m256 products = _mm256_cvtepi32_ps(without_offset<E>(dots, x_sums));
+  return _mm256_fmadd_ps(products, _mm256_mul_ps(d, x_scales), total);
+}
+
 // R rows and X inputs: the chunks of weights are decoded once. A lane of a sum is a group.
 template <class E, unsigned R, unsigned X>
 struct NarrowRows {
@@ -130,27 +140,24 @@ struct NarrowRows {
     if (E::kGroups == 8) {
       const __m256i dots = _mm256_add_epi32(_mm256_permute2x128_si256(first, last, 0x20),
                                             _mm256_permute2x128_si256(first, last, 0x31));
-      sum[0] = with_group_sums(sum[0], dots, load_sums(x->sums_32), x_scale, s.d[0], s.m[0]);
+      sum[0] = add_groups<E>(sum[0], dots, s.d[0], s.m[0], load_sums(x->sums_32), x_scale,
+                             _mm256_loadu_ps(x->scaled_sums_32));
       return;
     }
     // Group 2 v + h is in lane v of half h.
     const __m256i in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    const __m256 first_scale =
+    const __m256 first_scales =
         _mm256_permutevar8x32_ps(x_scale, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
-    const __m256 last_scale =
+    const __m256 last_scales =
         _mm256_permutevar8x32_ps(x_scale, _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7));
-    sum[0] = with_group_sums(sum[0], _mm256_permutevar8x32_epi32(first, in_order),
-                             load_sums(x->sums_16), first_scale, s.d[0], s.m[0]);
-    sum[kSums - 1] = with_group_sums(sum[kSums - 1], _mm256_permutevar8x32_epi32(last, in_order),
-                                     load_sums(x->sums_16 + 8), last_scale, s.d[1], s.m[1]);
-  }
-
-  static __m256 with_group_sums(__m256 total, __m256i dots, __m256i x_sums, __m256 x_scale,
-                                __m256 d, __m256 m) {
-    const __m256 products = _mm256_cvtepi32_ps(without_offset<E>(dots, x_sums));
-    total = _mm256_fmadd_ps(products, _mm256_mul_ps(d, x_scale), total);
-    if (!E::kHasMin) return total;
-    return _mm256_fnmadd_ps(m, _mm256_mul_ps(_mm256_cvtepi32_ps(x_sums), x_scale), total);
+    const __m256i first_sums = load_sums(x->sums_16);
+    const __m256i last_sums = load_sums(x->sums_16 + 8);
+    sum[0] = add_groups<E>(sum[0], _mm256_permutevar8x32_epi32(first, in_order), s.d[0], s.m[0],
+                           first_sums, first_scales,
+                           _mm256_mul_ps(_mm256_cvtepi32_ps(first_sums), first_scales));
+    sum[kSums - 1] = add_groups<E>(sum[kSums - 1], _mm256_permutevar8x32_epi32(last, in_order),
+                                   s.d[1], s.m[1], last_sums, last_scales,
+                                   _mm256_mul_ps(_mm256_cvtepi32_ps(last_sums), last_scales));
   }
 
   [[nodiscard]] float total(unsigned i, unsigned r) const {

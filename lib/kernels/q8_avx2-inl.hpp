@@ -106,9 +106,11 @@ struct NarrowPanel {
       for (unsigned i = 0; i < X; ++i) {
         const int sum = kWideGroups ? x[i]->sums_32[g] : x[i]->sums_16[g];
         const float x_scale = x[i]->scales[kWideGroups ? g : g / 2];
-        sums[i][0][g] = NarrowRows<E, 1, 1>::with_group_sums(
-            sums[i][0][g], dots[i], _mm256_set1_epi32(sum), _mm256_set1_ps(x_scale),
-            panel.scales[g], panel.mins[E::kHasMin ? g : 0]);
+        const float scaled =
+            kWideGroups ? x[i]->scaled_sums_32[g] : static_cast<float>(sum) * x_scale;
+        sums[i][0][g] =
+            add_groups<E>(sums[i][0][g], dots[i], panel.scales[g], panel.mins[E::kHasMin ? g : 0],
+                          _mm256_set1_epi32(sum), _mm256_set1_ps(x_scale), _mm256_set1_ps(scaled));
       }
     }
   }

@@ -116,13 +116,11 @@ struct WideRows {
       load_input<Wide<E>::kOrder>(chunk, input);
       const __m256i x_sums = load_sums(chunk->sums_32);
       const __m256 x_scale = _mm256_loadu_ps(chunk->scales);
-      const __m256 x_sum = _mm256_mul_ps(_mm256_cvtepi32_ps(x_sums), x_scale);
+      const __m256 x_scaled_sums = _mm256_loadu_ps(chunk->scaled_sums_32);
 #pragma GCC unroll 2
       for (unsigned r = 0; r < R; ++r) {
-        const __m256i dots = without_offset<E>(dot_groups_of_32<E>(codes[r], input), x_sums);
-        const __m256 scale = _mm256_mul_ps(s[r].d[0], x_scale);
-        sums[i][r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots), scale, sums[i][r]);
-        if (E::kHasMin) sums[i][r] = _mm256_fnmadd_ps(s[r].m[0], x_sum, sums[i][r]);
+        sums[i][r] = add_groups<E>(sums[i][r], dot_groups_of_32<E>(codes[r], input), s[r].d[0],
+                                   s[r].m[0], x_sums, x_scale, x_scaled_sums);
       }
     }
   }
@@ -159,11 +157,12 @@ struct WideRows<E, 1, X, 16> {
       multiply(codes, input, input);
       const __m512i fours = sums_of_fours<4 * kLargestProduct<E>>(input);
       const __m512i dots = without_offset<E>(words_to_lanes(fours), x_sums);
+      if (E::kHasMin) {
+        const __m512 x_scaled_sums = _mm512_mul_ps(_mm512_cvtepi32_ps(x_sums), x_scale);
+        sums[i] = _mm512_fnmadd_ps(join(s.m[0], s.m[1]), x_scaled_sums, sums[i]);
+      }
       const __m512 scale = _mm512_mul_ps(join(s.d[0], s.d[1]), x_scale);
       sums[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), scale, sums[i]);
-      if (!E::kHasMin) continue;
-      const __m512 x_sum = _mm512_mul_ps(_mm512_cvtepi32_ps(x_sums), x_scale);
-      sums[i] = _mm512_fnmadd_ps(join(s.m[0], s.m[1]), x_sum, sums[i]);
     }
   }
 
@@ -177,17 +176,18 @@ template <class E>
 struct GroupInput {
   int sum;
   float scale;
+  float scaled_sum;
   [[gnu::always_inline]] GroupInput(const Q8Chunk& x, unsigned g)
       : sum(E::kGroups == 8 ? x.sums_32[g] : x.sums_16[g]),
-        scale(x.scales[E::kGroups == 8 ? g : g / 2]) {}
+        scale(x.scales[E::kGroups == 8 ? g : g / 2]),
+        scaled_sum(E::kGroups == 8 ? x.scaled_sums_32[g] : static_cast<float>(sum) * scale) {}
 
   // total + the products of the group in 16 rows.
   [[gnu::always_inline]] __m512 add(__m512 total, __m512i dots, __m512 d, __m512 m) const {
+    if (E::kHasMin) total = _mm512_fnmadd_ps(m, _mm512_set1_ps(scaled_sum), total);
     const __m512i dot = without_offset<E>(dots, _mm512_set1_epi32(sum));
-    total =
-        _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(d, _mm512_set1_ps(scale)), total);
-    if (!E::kHasMin) return total;
-    return _mm512_fnmadd_ps(m, _mm512_set1_ps(static_cast<float>(sum) * scale), total);
+    const __m512 scales = _mm512_mul_ps(d, _mm512_set1_ps(scale));
+    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scales, total);
   }
 };
 

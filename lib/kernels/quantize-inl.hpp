@@ -70,9 +70,11 @@ inline __m256i narrow(__m256i low, __m256i high) {
   return _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
 }
 
-// What a chunk says in levels.
+// What follows from all scales of a chunk.
 inline void find_levels(Q8Chunk* chunk) {
   const __m256 scales = _mm256_loadu_ps(chunk->scales);
+  _mm256_storeu_ps(chunk->scaled_sums_32,
+                   _mm256_mul_ps(_mm256_cvtepi32_ps(load_sums(chunk->sums_32)), scales));
   const __m256i magnitudes =
       _mm256_and_si256(_mm256_castps_si256(scales), _mm256_set1_epi32(0x7fffffff));
   const __m256 largest = _mm256_castsi256_ps(largest_lane(magnitudes));
@@ -101,7 +103,7 @@ inline void find_levels(Q8Chunk* chunk) {
                sum_levels(chunk->sums_16 + 8, _mm256_permutevar8x32_ps(in_units, second))));
 }
 
-// All but the levels of a chunk.
+// All of a chunk that does not follow from all of its scales.
 inline void quantize_groups(const float* x, Q8Chunk* out) {
   for (int64_t g = 0; g < kQ8Columns / 32; ++g) quantize_group(x + 32 * g, out, g);
 }

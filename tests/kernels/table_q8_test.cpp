@@ -154,7 +154,9 @@ TEST_CASE("Quantised rows stand for what they were made from") {
     int32_t sum = 0;
     for (int64_t k = at; k < at + 16; ++k) sum += chunk.codes[k];
     CHECK(chunk.sums_16[at / 16] == sum);
-    if (at % 32 == 0) CHECK(chunk.sums_32[at / 32] == sum + chunk.sums_16[at / 16 + 1]);
+    if (at % 32 != 0) continue;
+    CHECK(chunk.sums_32[at / 32] == sum + chunk.sums_16[at / 16 + 1]);
+    CHECK(chunk.scaled_sums_32[at / 32] == static_cast<float>(chunk.sums_32[at / 32]) * scale);
   }
 }
 

@@ -88,7 +88,7 @@ inline void quantize_group(const float* x, int64_t count, Q8Chunk& out, int64_t 
   out.sums_32[g] = static_cast<int16_t>(sums[0] + sums[1]);
 }
 
-// What a chunk says in levels.
+// What follows from all scales of a chunk.
 inline void find_levels(Q8Chunk& chunk) {
   float largest = 0.0F;
   bool is_finite = true;
@@ -105,6 +105,7 @@ inline void find_levels(Q8Chunk& chunk) {
   for (int64_t g = 0; g < 8; ++g) {
     const int16_t level = is_zero ? int16_t{0} : rounded(chunk.scales[g] * inverse);
     const float in_units = static_cast<float>(level) * (1.0F / static_cast<float>(kQ8SumUnit));
+    chunk.scaled_sums_32[g] = static_cast<float>(chunk.sums_32[g]) * chunk.scales[g];
     chunk.scale_levels[g] = level;
     chunk.sum_levels_32[g] = rounded(static_cast<float>(chunk.sums_32[g]) * in_units);
     for (int64_t h = 2 * g; h < 2 * g + 2; ++h) {

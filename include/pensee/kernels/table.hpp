@@ -61,8 +61,9 @@ enum : int { kQ8Columns = 256 };
 struct alignas(64) Q8Chunk {
   int8_t codes[256]; /* in [-127, 127] */
   float scales[8];
-  int16_t sums_32[8];  /* of 32 codes each */
-  int16_t sums_16[16]; /* of 16 codes each */
+  int16_t sums_32[8];      /* of 32 codes each */
+  int16_t sums_16[16];     /* of 16 codes each */
+  float scaled_sums_32[8]; /* sums_32[g] * scales[g] */
   /* For kernels that apply scales in integers: scales[g] is about scale_levels[g] * scale_unit, the
    * largest kQ8ScaleLevels; sums times their scale are about levels times kQ8SumUnit * scale_unit.
    * All levels are zero where the unit is zero or not finite. */
@@ -78,9 +79,9 @@ enum : int { kQ8ScaleLevels = 4095, kQ8SumUnit = 1024 };
 typedef void (*QuantizeQ8Fn)(const float* x, int64_t cols, Q8Chunk* out, int64_t ldo);
 
 /* The same in two steps, for numbers that come in parts. Numbers [first, first + count) of a chunk,
- * both multiples of 32: all but the levels. */
+ * both multiples of 32: all but the scaled sums and the levels. */
 typedef void (*QuantizeQ8PartFn)(const float* x, int64_t first, int64_t count, Q8Chunk* chunk);
-/* Then the levels of n chunks. */
+/* Then those of n chunks. */
 typedef void (*FindQ8LevelsFn)(Q8Chunk* chunks, int64_t n);
 
 /* y[i * ldy + (r - row_begin)] = W[r, :] . (input i), for r in [row_begin, row_end) and i in [0,
