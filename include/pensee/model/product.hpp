@@ -1,0 +1,143 @@
+// What products of activations and weight matrices are made of, and how they are divided.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+
+#include "pensee/base/tensor_view.hpp"
+#include "pensee/base/threads.hpp"
+#include "pensee/kernels/interleave.hpp"
+#include "pensee/kernels/table.hpp"
+
+namespace pensee {
+
+// y (n, w.rows) = x (n, w.cols) * W^T; or, with a second matrix `up` of the same shape,
+// silu(x * W^T) * (x * up^T).
+struct Product {
+  const Matrix* w = nullptr;
+  const float* x = nullptr;  // (n, w.cols); with `rows`, (pass_rows, w.cols)
+  int64_t ldx = 0;
+  int64_t n = 0;
+  float* y = nullptr;  // (n, w.rows)
+  int64_t ldy = 0;
+  const Matrix* up = nullptr;
+  // Instead of x, and, with `up` and of matrices whose rows are a multiple of kQ8Group, of y.
+  const Q8Chunk* x_q8 = nullptr;  // (q8_chunks(w.cols), n)
+  Q8Chunk* y_q8 = nullptr;        // (q8_chunks(w.rows), n)
+  // Of an expert's product: the tokens of the whole pass, at least n.
+  int64_t pass_rows = 0;
+  const int32_t* rows = nullptr;  // for block types: which rows of x are meant, (n), where not all
+};
+
+// How one of several products is carried out.
+struct PlannedProduct {
+  int64_t task_end = 0;  // tasks of this product and of those before it
+  // What matrices of block types read, (q8_chunks(w.cols), n), else null; and x quantised as it is,
+  // (q8_chunks(w.cols), rows of x), of which that is a copy where rows are chosen.
+  const Q8Chunk* q8 = nullptr;
+  const Q8Chunk* x_q8 = nullptr;
+};
+
+// What the layers need to compute: threads, kernels, and scratch memory.
+struct Compute {
+  ThreadPool* pool = nullptr;
+  const KernelTable* kernels = nullptr;
+  float* scratch = nullptr;        // (threads, scratch_size)
+  int64_t scratch_size = 0;        // floats a thread
+  PlannedProduct* plan = nullptr;  // (max_products)
+  int64_t max_products = 0;
+  Q8Chunk* q8 = nullptr;                // (max_q8)
+  int64_t max_q8 = 0;                   // chunks
+  std::atomic<bool>* failed = nullptr;  // set when oneDNN runs out of memory
+  // However many rows there are, each comes out as it would alone, to the bit: by the matrix-vector
+  // kernels.
+  bool as_alone = false;
+
+  [[nodiscard]] float* thread_scratch(int thread) const noexcept {
+    return scratch + thread * scratch_size;
+  }
+};
+
+// Chunks that a quantised row of `cols` numbers takes.
+[[nodiscard]] constexpr int64_t q8_chunks(int64_t cols) noexcept {
+  return ceil_div(cols, kQ8Columns);
+}
+
+[[nodiscard]] inline KernelMatrix kernel_matrix(const Matrix& w) noexcept {
+  return {w.data, w.scales, w.row_bytes, ceil_div(w.cols, kScaleBlock), w.cols};
+}
+
+// From this many rows of x on, unpacking a panel of weights and multiplying it by all of them beats
+// the matrix-vector kernels.
+inline constexpr int64_t kGemmRows = 16;
+// The same for an expert's matrices of block types, in a pass over at least kGemmRows tokens:
+// smaller passes have the results of the matrix-vector kernels.
+inline constexpr int64_t kExpertGemmRows = 6;
+// Weight rows in one task of each way, multiples of kTileRows. A panel of the widest matrices stays
+// inside the L2 cache for the vector kernels; a GEMM wants wide panels, and enough of them for its
+// threads to end together.
+inline constexpr int64_t kVectorPanel = 64;
+inline constexpr int64_t kMinGemmPanel = 64;
+inline constexpr int64_t kGemmPanel = 128;
+inline constexpr int64_t kExpertPanel = 512;
+inline constexpr int64_t kTasksPerThread = 8;
+// Short rows go together in tasks of about as many bytes: what a kernel asks for ahead at the end
+// of a task is another thread's.
+inline constexpr int64_t kVectorBytes = 256 * 1024;
+inline constexpr int64_t kMaxVectorPanel = 256;
+// Below this many multiply-adds waking another thread costs more than it saves.
+inline constexpr int64_t kSerialWork = int64_t{1} << 16;
+// A rough price of quantising one number, in multiply-adds.
+inline constexpr int64_t kQuantizeCost = 2;
+// Of finding the levels of a chunk, and numbers that are quantised with one scale.
+inline constexpr int64_t kLevelsCost = 32;
+inline constexpr int64_t kQ8Group = 32;
+
+[[nodiscard]] inline bool is_gemm(const Compute& compute, const Product& p,
+                                  const Matrix& w) noexcept {
+  if (compute.as_alone) return false;
+  const bool is_part = p.pass_rows >= kGemmRows && is_block_type(w.dtype);
+  return p.n >= (is_part ? kExpertGemmRows : kGemmRows);
+}
+
+// Multiples of kQ8Group where results are quantised, and in a GEMM.
+static_assert(kVectorPanel % kQ8Group == 0 && kMinGemmPanel % kQ8Group == 0 &&
+              kGemmPanel % kQ8Group == 0 && kExpertPanel % kQ8Group == 0);
+[[nodiscard]] inline int64_t panel_rows(const Compute& compute, const Product& p) noexcept {
+  if (is_gemm(compute, p, *p.w)) {
+    // Of many experts: few tasks each, whose results have room for kGemmPanel rows of the pass. Not
+    // of other types, whose unpacked weights have room for kGemmPanel rows.
+    const bool of_blocks =
+        is_block_type(p.w->dtype) && (p.up == nullptr || is_block_type(p.up->dtype));
+    if (p.pass_rows > 0 && of_blocks) {
+      const int64_t room = kGemmPanel * p.pass_rows / p.n / kQ8Group * kQ8Group;
+      return std::min(room, kExpertPanel);
+    }
+    const int64_t fair = p.w->rows / (kTasksPerThread * compute.pool->size()) / kQ8Group * kQ8Group;
+    return std::clamp(fair, kMinGemmPanel, kGemmPanel);
+  }
+  // The second result of a task has room for kGemmPanel rows.
+  const int64_t most = p.up != nullptr ? kGemmPanel : kMaxVectorPanel;
+  const int64_t unit = p.y_q8 != nullptr ? kQ8Group : kTileRows;
+  const int64_t fair = kVectorBytes / std::max<int64_t>(1, p.w->row_bytes) / unit * unit;
+  return std::clamp(fair, kVectorPanel, most);
+}
+
+// f(row) for every row in [0, n), in parallel when a row's cost (in simple operations) is worth it.
+// A thread takes neighbouring rows: what lies between two threads' rows travels from one to the
+// other.
+template <class F>
+void for_each_row(const Compute& compute, int64_t n, int64_t cost, F&& f) {
+  if (n * cost < kSerialWork) {
+    for (int64_t row = 0; row < n; ++row) f(row);
+    return;
+  }
+  const int64_t block = ceil_div(n, kTasksPerThread * compute.pool->size());
+  compute.pool->parallel_for(ceil_div(n, block), [&](int64_t task, int /*thread*/) {
+    const int64_t end = std::min(n, (task + 1) * block);
+    for (int64_t row = task * block; row < end; ++row) f(row);
+  });
+}
+
+}  // namespace pensee
