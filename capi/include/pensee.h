@@ -438,7 +438,7 @@ enum {
   PENSEE_THOUGHT_END_STOPPED = 3,   /* end_thinking() or cancel() */
   PENSEE_THOUGHT_END_TRUNCATED = 4, /* max_tokens or the context ran out */
   PENSEE_THOUGHT_END_SKIPPED = 5,   /* there was none */
-  PENSEE_THOUGHT_END_EOS = 6        /* the model ended without closing it: no answer */
+  PENSEE_THOUGHT_END_EOS = 6        /* the model ended without closing it */
 };
 
 enum {
@@ -502,7 +502,8 @@ PENSEE_API pensee_status pensee_session_ask(pensee_session* session, const char*
                                             const pensee_reply_options* options,
                                             pensee_error** error);
 
-/* Any thread: closes the thought under way at the next whole character, and answers. */
+/* Any thread: closes the thought under way, or the one that the model begins its reply with, at the
+ * next whole character, and answers. */
 PENSEE_API void pensee_session_end_thinking(pensee_session* session);
 /* Any thread: ends the reply within one token, or within one chunk of the prompt. */
 PENSEE_API void pensee_session_cancel(pensee_session* session);

@@ -199,6 +199,15 @@ TEST_CASE("a cancelled prompt keeps what was read") {
   CHECK(feed.length() == 1);
   best(feed);
   CHECK(feed.has_logits());
+  // The same where a host's function throws.
+  const auto fail = [](int64_t done, int64_t /*total*/) {
+    if (done == 2) throw std::runtime_error("host");
+    return true;
+  };
+  CHECK_THROWS_AS(feed.set_prompt(prompt, fail), std::runtime_error);
+  CHECK(feed.length() == 2);
+  CHECK(!feed.has_logits());
+  best(feed);
 }
 
 TEST_CASE("a copy goes on alike, and each for itself") {

@@ -117,6 +117,8 @@ TEST_CASE("draws follow the naive distribution") {
     const Vector expected = oracle(logits, options, prompt, reply);
     Sampler sampler = make_sampler(kVocabSize, options);
     for (const int32_t t : prompt) sampler.accept_prompt(t);
+    for (const int32_t t : {7, 2, 2, 4}) sampler.accept(t);  // as if they had never been
+    for (const int32_t t : {2, 7, 4, 2}) sampler.take_back(t);
     for (const int32_t t : reply) sampler.accept(t);
     std::vector<int> counts(kVocabSize);
     for (int i = 0; i < kDraws; ++i) ++counts[static_cast<size_t>(sampler.sample(logits)->token)];

@@ -375,6 +375,41 @@ def test_several_sessions_step_together(model: pensee.Model) -> None:
     assert pensee.step_many([]) == []
 
 
+def test_what_one_callback_raises_ends_one_reply(model: pensee.Model) -> None:
+    def fail(done: int, total: int) -> None:
+        raise RuntimeError("of one session")
+
+    sessions = [model.session() for _ in range(3)]
+    calls: list[int] = []
+
+    def note(done: int, total: int) -> None:
+        calls.append(done)
+
+    functions: list[Callable[[int, int], None] | None] = [None, fail, note]
+    for session, progress in zip(sessions, functions):
+        session.add_message("user", QUESTION)
+        session.start(temperature=0, prefill_progress=progress)
+    with pytest.raises(RuntimeError, match="of one session") as raised:
+        pensee.step_many(sessions)
+    first, second, third = raised.value.events  # type: ignore[attr-defined]
+    assert first is not None and second is None and third == first
+    assert calls
+    assert [session.is_replying for session in sessions] == [True, False, True]
+    assert sessions[1].reply.answer_end is AnswerEnd.CANCELLED
+    sessions[0].answer()
+    sessions[2].answer()
+    assert sessions[0].reply.answer == sessions[2].reply.answer
+
+
+def test_settings_that_are_none_are_as_if_not_given(session: pensee.Session) -> None:
+    expected = session.ask(QUESTION, temperature=0)
+    session.reset()
+    again = session.ask(
+        QUESTION, temperature=0, answer_sampler={"temperature": None, "top_k": None, "seed": None}
+    )
+    assert again.answer == expected.answer
+
+
 def test_cache_types(model: pensee.Model) -> None:
     types: tuple[pensee.CacheType, ...] = ("bf16", "f32", "q8")
     sizes = {}

@@ -212,6 +212,19 @@ TEST_CASE("a budget waits for the end of the character") {
       run({.options = {.thinking_token_budget = 2},
            .model = tokens_of("a") + std::vector{kEuro1} + tokens_of("bc") + std::vector{kEos}});
   CHECK(out.thought == "a" + kReplacement + "b");
+  // Nor do those that each begin one.
+  const std::vector<int32_t> begun(20, kEuro1);
+  for (const bool asked : {false, true}) {
+    const auto ask = [](size_t step, PhaseController& c) {
+      if (step == 3) c.end_thinking();
+    };
+    const Outcome endless = run({.options = {.thinking_token_budget = asked ? kNoCap : 3},
+                                 .model = begun + std::vector{kEos},
+                                 .host = asked ? ask : [](size_t, PhaseController&) {}});
+    CHECK(endless.reply.usage.thought_tokens == 6);
+    CHECK(endless.reply.thought_end == (asked ? ThoughtEnd::kStopped : ThoughtEnd::kBudget));
+    CHECK(endless.reply.answer_end == AnswerEnd::kComplete);
+  }
 }
 
 TEST_CASE("an incomplete character at an end becomes U+FFFD in its own phase") {
@@ -267,6 +280,62 @@ TEST_CASE("end_thinking closes the thought at a whole character; in the answer i
   CHECK(out.reply.thought_end == ThoughtEnd::kStopped);
   CHECK(out.reply.answer_end == AnswerEnd::kComplete);
   CHECK(out.reply.usage.forced_tokens == 1);
+}
+
+TEST_CASE("a thought that the model is about to open is closed too") {
+  const std::vector<int32_t> model =
+      std::vector{kOpen} + tokens_of("ab") + std::vector{kClose} + tokens_of("c");
+  const auto asked_at = [&](size_t at, const std::vector<int32_t>& script) {
+    return run({.model = script + std::vector{kEos},
+                .prompt = {},
+                .host = [at](size_t step, PhaseController& c) {
+                  if (step == at) c.end_thinking();
+                }});
+  };
+  Outcome out = asked_at(0, model);
+  CHECK(out.thought.empty());
+  CHECK(out.reply.thought_end == ThoughtEnd::kStopped);
+  CHECK(out.answer == "abc");  // the script writes on
+  // Once the answer has begun, it is too late.
+  out = asked_at(0, tokens_of("x") + model);
+  CHECK(out.thought == "ab");
+  CHECK(out.reply.thought_end == ThoughtEnd::kClosed);
+}
+
+TEST_CASE("no tokens of answer: the thought that the model opens is written") {
+  Outcome out = run({.options = {.max_answer_tokens = 0},
+                     .model = std::vector{kOpen} + tokens_of("ab") + std::vector{kClose},
+                     .prompt = {}});
+  CHECK(out.thought == "ab");
+  CHECK(out.reply.thought_end == ThoughtEnd::kClosed);
+  CHECK(out.reply.answer_end == AnswerEnd::kLength);
+  // What is no thought is refused.
+  out = run({.options = {.max_answer_tokens = 0}, .model = tokens_of("a"), .prompt = {}});
+  CHECK(out.context.empty());
+  CHECK(out.answer.empty());
+  CHECK(out.reply.thought_end == ThoughtEnd::kSkipped);
+  CHECK(out.reply.answer_end == AnswerEnd::kLength);
+  out = run({.options = {.max_answer_tokens = 0}, .model = {kEos}, .prompt = {}});
+  CHECK(out.reply.answer_end == AnswerEnd::kComplete);
+  out = run(
+      {.options = {.thinking = Thinking::kOff, .max_answer_tokens = 0}, .prompt = {kOpen, kClose}});
+  CHECK(out.reply.answer_end == AnswerEnd::kLength);
+}
+
+TEST_CASE("an answer that was begun before a thought has the ending that the reply has") {
+  const std::vector<int32_t> model = tokens_of("ab") + std::vector{kOpen} + tokens_of("cdef");
+  Outcome out = run({.model = model + std::vector{kEos}, .prompt = {}});
+  CHECK(out.reply.answer == "ab");
+  CHECK(out.reply.thought_end == ThoughtEnd::kEos);
+  CHECK(out.reply.answer_end == AnswerEnd::kComplete);
+  out = run({.options = {.max_tokens = 5}, .model = model, .prompt = {}});
+  CHECK(out.reply.thought_end == ThoughtEnd::kTruncated);
+  CHECK(out.reply.answer_end == AnswerEnd::kLength);
+  out = run({.model = model, .prompt = {}, .context = 5});
+  CHECK(out.reply.answer_end == AnswerEnd::kContextFull);
+  // White space is no answer.
+  out = run({.model = tokens_of("\n") + std::vector{kOpen, int32_t{'c'}, kEos}, .prompt = {}});
+  CHECK(out.reply.answer_end == AnswerEnd::kNone);
 }
 
 TEST_CASE("cancel ends the reply in either phase") {
@@ -363,6 +432,19 @@ TEST_CASE("a thought closed too early is extended") {
   out = run({.options = options, .model = model});
   CHECK(out.thought == "aHmb");
   CHECK(out.reply.thought_end == ThoughtEnd::kBudget);
+  // It ends an extension in its middle; so does the host.
+  options.thinking_token_budget = 3;
+  options.extension_text = "Hmmmm";
+  out = run({.options = options, .model = model});
+  CHECK(out.thought == "aHm");
+  CHECK(out.reply.thought_end == ThoughtEnd::kBudget);
+  CHECK(out.reply.usage.forced_tokens == 3);
+  options.thinking_token_budget = kNoCap;
+  out = run({.options = options, .model = model, .host = [](size_t step, PhaseController& c) {
+               if (step == 3) c.end_thinking();
+             }});
+  CHECK(out.thought == "aH");
+  CHECK(out.reply.thought_end == ThoughtEnd::kStopped);
 }
 
 // Delimiters of several tokens: "<t>" opens, "</t>" closes.
@@ -393,6 +475,17 @@ TEST_CASE("delimiters of several tokens are held back and never shown") {
   CHECK(out.thought == "abc</");
   CHECK(out.reply.thought_end == ThoughtEnd::kBudget);
   CHECK(out.reply.usage.forced_tokens == 4);
+}
+
+TEST_CASE("tokens that come with a stop string are counted") {
+  // run() compares the counts with the context.
+  for (const std::vector<int32_t>& end : {tokens_of("b"), std::vector{kEos}}) {
+    Script script = sequence_script(tokens_of("</t>a<") + end);
+    script.options.stop = {"<"};
+    const Outcome out = run(script);
+    CHECK(out.answer == "a");
+    CHECK(out.reply.answer_end == AnswerEnd::kStopString);
+  }
 }
 
 TEST_CASE("a refused close of several tokens leaves the context as a whole") {

@@ -119,8 +119,9 @@ TEST_CASE("a model without thoughts has no delimiters, and holds nothing back") 
 
 // Tokens whose text is below; 0 has none. "<t>" opens and "</t>" closes, however it is cut.
 PhaseMachine spelled() {
-  static const std::vector<std::string> kTexts = {
-      "", "<", "t", ">", "</", "a", ".<", "/t>", ">\n", "<t", "<t>", "</t>", "t>b", "</t><t>"};
+  static const std::vector<std::string> kTexts = {"",    "<",       "t",   ">",    "</",  "a",
+                                                  ".<",  "/t>",     ">\n", "<t",   "<t>", "</t>",
+                                                  "t>b", "</t><t>", "></", "></t>"};
   return PhaseMachine({{1, 2, 3}, {4, 2, 3}, {kEnd}, "<t>", "</t>"}, [](int32_t token) {
     return std::string_view(kTexts.at(static_cast<size_t>(token)));
   });
@@ -134,6 +135,7 @@ void check_spelled(PhaseMachine& machine, int32_t token, const PhaseMachine::Ste
   CHECK(step.consumed == expected.consumed);
   CHECK(step.head == expected.head);
   CHECK(step.tail == expected.tail);
+  CHECK(step.taken == expected.taken);
 }
 
 TEST_CASE("a delimiter that is ordinary text is found however it is cut into tokens") {
@@ -157,6 +159,30 @@ TEST_CASE("a delimiter that is ordinary text is found however it is cut into tok
   // What follows a delimiter in its own token is text.
   check_spelled(machine, 13, {0, Change::kSwallowed, 1, 0, 3});
   CHECK(machine.phase() == Phase::kAnswer);
+}
+
+TEST_CASE("a delimiter may begin in the token that ends the one before") {
+  PhaseMachine machine = spelled();
+  machine.read_prompt({});
+  check_spelled(machine, 9, {0, Change::kNone, 0});             // <t
+  check_spelled(machine, 14, {0, Change::kOpened, 2, 0, 2});    // <t></
+  check_spelled(machine, 2, {0, Change::kNone, 0});             // </t
+  check_spelled(machine, 3, {0, Change::kClosed, 2, 0, 0, 2});  // </t>
+  check_spelled(machine, 9, {0, Change::kNone, 0});
+  check_spelled(machine, 14, {0, Change::kOpened, 2, 0, 2});  // <t></
+  check_spelled(machine, 5, {1, Change::kNone, 0});           // </a
+  check_spelled(machine, 9, {0, Change::kNone, 0});
+  check_spelled(machine, 14, {0, Change::kSwallowed, 2, 0, 2});  // <t></
+  check_spelled(machine, 4, {0, Change::kNone, 0});              // </</
+  check_spelled(machine, 2, {0, Change::kNone, 0});
+  check_spelled(machine, 3, {0, Change::kClosed, 3});
+  check_spelled(machine, 9, {0, Change::kNone, 0});
+  check_spelled(machine, 14, {0, Change::kOpened, 2, 0, 2});  // <t></
+  check_spelled(machine, kEnd, {0, Change::kEnded, 1});
+  // The prompt's own.
+  PhaseMachine after_prompt = spelled();
+  after_prompt.read_prompt(std::vector<int32_t>{9, 14, 2, 3});
+  CHECK(after_prompt.phase() == Phase::kAnswer);
 }
 
 TEST_CASE("a token without text, and the end, break a spelled delimiter off") {

@@ -104,9 +104,14 @@ def step_many(sessions: Sequence[Session]) -> list[Event]:
     fails, the first one's error is raised; its attribute `events` is then the list, with None for
     each that was not stepped, or empty if the call was refused before. Raises what `Session.step()`
     does; `WrongStateError` also for a session that is there twice, `InvalidArgumentError` for
-    sessions of different models."""
-    found, status, message = _core.Session.step_many([s._core for s in sessions])
+    sessions of different models. What a session's `prefill_progress` raises ends the reply of that
+    session, and is raised in the end, with `events` too; KeyboardInterrupt ends all replies."""
+    found, status, message, raised = _core.Session.step_many([s._core for s in sessions])
     events = [None if event is None else _event(event) for event in found]
+    if raised is not None:
+        with contextlib.suppress(AttributeError):  # it need not take attributes
+            raised.events = events  # type: ignore[attr-defined]
+        raise raised
     if status != 0:
         error = error_of(status, message)
         error.events = events

@@ -227,7 +227,8 @@ class Session:
         return self._core.is_replying()
 
     def end_thinking(self) -> None:
-        """From any thread: closes the thought under way at the next whole character."""
+        """From any thread: closes the thought under way, or the one that the model begins its
+        reply with, at the next whole character."""
         self._core.end_thinking()
 
     def cancel(self) -> None:

@@ -4,12 +4,14 @@
 #include <pybind11/pybind11.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <exception>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "pensee.hpp"
 
@@ -58,26 +60,29 @@ class Call {
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
 
-  // Runs `function` with the GIL, unless something has been raised before, and hears signals.
-  // Returns not 0, which cancels, once something is raised. Called without the GIL.
+  // Runs `function` with the GIL, unless it is stopped, and hears signals. Returns not 0, which
+  // cancels, once it is stopped: by a signal, or by what a function of the same `owner` raised.
+  // Called without the GIL.
   template <class Function>
-  static int32_t callback(Function&& function) {
+  static int32_t callback(const void* owner, Function&& function) {
     Call& call = *current();
-    if (call.raised_) return 1;
+    if (call.is_stopped(owner)) return 1;
     const py::gil_scoped_acquire gil;
     try {
-      if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+      call.interrupted_ = PyErr_CheckSignals() != 0;
+      if (call.interrupted_) throw py::error_already_set();
       std::forward<Function>(function)();
     } catch (...) {
-      call.raised_ = std::current_exception();
+      if (!call.raised_ || call.interrupted_) call.raised_ = std::current_exception();
+      call.raisers_.push_back(owner);
     }
-    return call.raised_ ? 1 : 0;
+    return call.is_stopped(owner) ? 1 : 0;
   }
 
   // A pensee_prefill_progress_fn; `user_data` is a py::object, a function or None.
   static int32_t on_prefill(void* user_data, int64_t done, int64_t total) {
     const auto& progress = *static_cast<const py::object*>(user_data);
-    return callback([&] {
+    return callback(user_data, [&] {
       if (!progress.is_none()) progress(done, total);
     });
   }
@@ -88,10 +93,13 @@ class Call {
     const auto now = std::chrono::steady_clock::now();
     if (now - checked_ < kInterval) return raised_ != nullptr;
     checked_ = now;
-    return callback([] {}) != 0;
+    return callback(nullptr, [] {}) != 0 || raised_ != nullptr;
   }
 
   bool has_raised() const noexcept { return raised_ != nullptr; }
+  bool is_stopped(const void* owner) const noexcept {
+    return interrupted_ || std::find(raisers_.begin(), raisers_.end(), owner) != raisers_.end();
+  }
   // With the GIL.
   void rethrow() const {
     if (raised_) std::rethrow_exception(raised_);
@@ -104,7 +112,9 @@ class Call {
   }
 
   Call* outer_;
-  std::exception_ptr raised_;
+  std::exception_ptr raised_;         // the first, or that of a signal
+  std::vector<const void*> raisers_;  // the owners of what raised
+  bool interrupted_ = false;          // by a signal
   std::chrono::steady_clock::time_point checked_ = std::chrono::steady_clock::now();
 };
 

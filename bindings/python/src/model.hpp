@@ -142,14 +142,14 @@ class Model {
     options.n_threads = n_threads;
     options.progress = [](void* user_data, double fraction) {
       const auto& function = *static_cast<const py::object*>(user_data);
-      return Call::callback([&] {
+      return Call::callback(nullptr, [&] {
         if (!function.is_none()) function(fraction);
       });
     };
     options.progress_user_data = const_cast<py::object*>(&progress);
     options.log = [](void* user_data, int32_t level, const char* message) {
       const auto& function = *static_cast<const py::object*>(user_data);
-      Call::callback([&] {
+      Call::callback(nullptr, [&] {
         if (!function.is_none()) function(level, text_of(message));
       });
     };

@@ -148,6 +148,7 @@ class Options {
     if (!py::isinstance<py::dict>(value)) wrong_type("answer_sampler", "a dict", value);
     for (const auto& [key, setting] : py::reinterpret_borrow<py::dict>(value)) {
       const std::string name = py::cast<std::string>(key);
+      if (setting.is_none()) continue;
       if (!set_sampler_field(answer_sampler_, name, setting)) {
         throw py::type_error("answer_sampler: unexpected key '" + name + "'");
       }

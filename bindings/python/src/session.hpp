@@ -137,7 +137,9 @@ class Session {
     if (session_ && reply == n_replies_) use(finish);
   }
 
-  // The events, None for sessions that failed, and the first error: its status, or OK, and message.
+  // The events, None for sessions that failed; the first error: its status, or OK, and message; and
+  // what Python has raised, else None. That ends the replies of those whose callbacks raised it, or
+  // of all, if it is a signal's.
   static py::tuple step_many(const std::vector<Session*>& sessions) {
     Call call;
     std::vector<std::unique_ptr<Exclusive>> exclusive;
@@ -156,16 +158,23 @@ class Session {
       } catch (const c::Error& failed) {
         error = failed;
       }
-      if (call.has_raised()) {
-        for (c::Session* session : inner) finish(*session);
+      for (Session* session : sessions) {
+        if (call.is_stopped(session->progress_.get())) finish(*session->session_);
       }
     }
-    call.rethrow();
+    py::object raised = py::none();
+    try {
+      call.rethrow();
+    } catch (const py::error_already_set& exception) {
+      raised = exception.value();
+    }
     py::list out;
     for (size_t i = 0; i < events.size(); ++i) {
-      out.append(statuses[i] == PENSEE_OK ? py::object(event_tuple(events[i])) : py::none());
+      const bool is_stepped =
+          statuses[i] == PENSEE_OK && !call.is_stopped(sessions[i]->progress_.get());
+      out.append(is_stepped ? py::object(event_tuple(events[i])) : py::none());
     }
-    return py::make_tuple(out, error.status(), text_of(error.what()));
+    return py::make_tuple(out, error.status(), text_of(error.what()), raised);
   }
 
   // These two come from any thread while another holds the session. None closes it meanwhile, since

@@ -82,11 +82,16 @@ class TokenFeed {
     const int64_t cached = differs.first - prompt.begin();
     sequence_.truncate(cached);
     tokens_.assign(prompt.begin(), prompt.end());
-    Result<void> read = sequence_.prefill(prompt.subspan(static_cast<size_t>(cached)), progress);
-    logits_are_due_ = !read;
-    if (read) return cached;
-    tokens_.resize(static_cast<size_t>(sequence_.length()));
-    return std::move(read).error();
+    // Whether prefill() returns or a host's `progress` throws: the tokens are those in the cache.
+    struct Trim {
+      TokenFeed& feed;
+      ~Trim() { feed.tokens_.resize(static_cast<size_t>(feed.sequence_.length())); }
+    } const trim{*this};
+    logits_are_due_ = true;
+    PENSEE_RETURN_IF_ERROR(
+        sequence_.prefill(prompt.subspan(static_cast<size_t>(cached)), progress));
+    logits_are_due_ = false;
+    return cached;
   }
 
   // Logits (vocab_size) after the newest token; `draft`: tokens that may follow it, read ahead if

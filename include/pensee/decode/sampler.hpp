@@ -90,6 +90,11 @@ class Sampler {
   void accept_prompt(int32_t token) noexcept { see(token).in_prompt = true; }
   // Tells the penalties of a token of the reply. Precondition: 0 <= token < vocab_size.
   void accept(int32_t token) noexcept { ++see(token).in_reply; }
+  // Takes that back, once. Precondition: the token was accepted.
+  void take_back(int32_t token) noexcept {
+    Uses& uses = uses_[static_cast<size_t>(token)];
+    if (--uses.in_reply == 0 && !uses.in_prompt) std::erase(seen_, token);
+  }
 
   // Chooses a token; does not accept() it. A logit of -infinity excludes its token.
   // Errors: kInvalidArgument if the number of logits is not vocab_size; kInternal if a logit is

@@ -72,10 +72,10 @@ class PhaseController {
   // What has to happen next.
   [[nodiscard]] Action next() {
     if (!done_ && reached(options_.max_tokens, usage_.reply_tokens())) end(AnswerEnd::kLength);
-    if (!done_ && forced_.empty()) {
+    if (!done_ && closing_ == ThoughtEnd::kNone) {  // an extension may be under way
       if (machine_.phase() == Phase::kThought) {
         close_if_due();
-      } else if (reached(options_.max_answer_tokens, usage_.answer_tokens)) {
+      } else if (reached(options_.max_answer_tokens, usage_.answer_tokens) && !awaits_thought()) {
         end(AnswerEnd::kLength);
       }
     }
@@ -88,14 +88,18 @@ class PhaseController {
   [[nodiscard]] std::span<const int32_t> forced() const noexcept { return forced_; }
 
   // Takes the token that next() asked for. Returns how many of the newest tokens, this one
-  // included, have to leave the context: 0, or the length of a close that was refused.
+  // included, have to leave the context: 0, or the length of a close, or of a beginning of an
+  // answer, that was refused.
   [[nodiscard]] size_t accept(int32_t token, float log_prob, bool forced) {
     if (forced) forced_.erase(forced_.begin());
     waiting_.push_back({token, log_prob, forced});
     const Phase before = machine_.phase();
+    const bool refuses_answer = awaits_thought();
     const PhaseMachine::Step step = machine_.observe(token);
+    if (refuses_answer && step.released > 0) return refuse_answer();
     show(step.released, before);
-    if (done_ || step.change == PhaseMachine::Change::kNone) return 0;
+    if (done_) return count_rest(step), 0;
+    if (step.change == PhaseMachine::Change::kNone) return 0;
     if (step.change == PhaseMachine::Change::kClosed && must_extend()) return extend();
     const Token last = waiting_.back();
     for (const Token& t : waiting_) usage_.forced_tokens += t.forced ? 1 : 0;
@@ -103,14 +107,18 @@ class PhaseController {
     const std::string_view first_bytes = rules_.token_bytes(waiting_.front().id);
     const std::string_view last_bytes = rules_.token_bytes(last.id);
     waiting_.clear();
+    unshown_.resize(unshown_.size() - step.taken);
     unshown_ += first_bytes.substr(0, step.head);
     change_phase(step.change, before, last);
     unshown_ += last_bytes.substr(last_bytes.size() - step.tail);
     return 0;
   }
 
-  // The host asks to close the thought; in the answer it changes nothing.
-  void end_thinking() noexcept { close_requested_ = machine_.phase() == Phase::kThought; }
+  // The host asks to close the thought, which the model may be about to open; in the answer it
+  // changes nothing.
+  void end_thinking() noexcept {
+    close_requested_ = machine_.phase() == Phase::kThought || may_skip_;
+  }
   // The reasons from outside to end the reply.
   void cancel() { end(AnswerEnd::kCancelled); }
   void context_full() { end(AnswerEnd::kContextFull); }
@@ -149,19 +157,45 @@ class PhaseController {
     return cap != kNoCap && tokens + static_cast<int64_t>(waiting_.size()) >= cap;
   }
 
-  // Closes the thought if the host asked or the budget is used up, at a whole character.
+  // The answer may have no token at all, but a thought may still come before it.
+  [[nodiscard]] bool awaits_thought() const noexcept {
+    return options_.max_answer_tokens == 0 && may_skip_ && usage_.answer_tokens == 0 &&
+           options_.thinking != Thinking::kOff && machine_.delimiters().has_thoughts();
+  }
+
+  // Ends the reply before the tokens that wait, which would be its answer.
+  size_t refuse_answer() {
+    const size_t refused = waiting_.size();
+    waiting_.clear();
+    machine_.release_held();
+    end(AnswerEnd::kLength);
+    return refused;
+  }
+
+  // Counts the tokens that came with the one that ended the reply.
+  void count_rest(const PhaseMachine::Step& step) {
+    for (const Token& t : waiting_) usage_.forced_tokens += t.forced ? 1 : 0;
+    usage_.control_tokens += static_cast<int64_t>(step.consumed);
+    usage_.answer_tokens += static_cast<int64_t>(waiting_.size() - step.consumed);
+    waiting_.clear();
+  }
+
+  // Closes the thought if the host asked or the budget is used up, at the end of the character
+  // begun.
   void close_if_due() {
-    if (!utf8_.waiting().empty()) return;
     // With thinking off there is no budget for a thought that the model opens nonetheless.
     const bool off = options_.thinking == Thinking::kOff;
     const int64_t budget = off ? 0 : options_.thinking_token_budget;
-    if (close_requested_) {
-      closing_ = ThoughtEnd::kStopped;
-    } else if (reached(budget, usage_.thought_tokens)) {
-      closing_ = off ? ThoughtEnd::kSkipped : ThoughtEnd::kBudget;
-    } else {
-      return;
-    }
+    const bool is_spent = reached(budget, usage_.thought_tokens);
+    if (!close_requested_ && !is_spent) return;
+    // Bytes that never become characters must not keep the thought open: the character begun takes
+    // three more tokens at most.
+    if (due_at_ == kNoCap) due_at_ = usage_.thought_tokens;
+    if (!utf8_.waiting().empty() && usage_.thought_tokens < due_at_ + 3) return;
+    closing_ = close_requested_ ? ThoughtEnd::kStopped
+               : off            ? ThoughtEnd::kSkipped
+                                : ThoughtEnd::kBudget;
+    forced_.clear();
     if (closing_ == ThoughtEnd::kBudget) forced_ = rules_.budget_message;
     const std::vector<int32_t>& close = rules_.delimiters.close;
     forced_.insert(forced_.end(), close.begin(), close.end());
@@ -191,7 +225,7 @@ class PhaseController {
       end_thought(closing_ != ThoughtEnd::kNone ? closing_ : ThoughtEnd::kClosed, last);
     } else if (change == Change::kEnded && before == Phase::kThought) {
       end_thought(ThoughtEnd::kEos, last);
-      end_answer(AnswerEnd::kNone, {});
+      end_answer(has_answer() ? AnswerEnd::kComplete : AnswerEnd::kNone, {});
     } else if (change == Change::kEnded) {
       end_answer(AnswerEnd::kComplete, last);
     }
@@ -199,10 +233,11 @@ class PhaseController {
 
   // Shows the oldest n waiting tokens as text of `phase`.
   void show(size_t n, Phase phase) {
-    for (size_t i = 0; i < n && !done_; ++i) {
+    for (size_t i = 0; i < n; ++i) {
       const Token token = waiting_[i];
       usage_.forced_tokens += token.forced ? 1 : 0;
       ++(phase == Phase::kThought ? usage_.thought_tokens : usage_.answer_tokens);
+      if (done_) continue;
       unshown_ += rules_.token_bytes(token.id);
       std::string text = utf8_.push(std::exchange(unshown_, {}));
       if (phase == Phase::kAnswer && !trimmed(text).empty()) skip_thought();
@@ -210,7 +245,7 @@ class PhaseController {
       emit(EventKind::kToken, phase, found.text, token);
       if (found.stopped) end_answer(AnswerEnd::kStopString, {});
     }
-    if (!done_) waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<ptrdiff_t>(n));
+    waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<ptrdiff_t>(n));
   }
 
   [[nodiscard]] StopStrings::Found filter(std::string text, Phase phase) {
@@ -250,6 +285,7 @@ class PhaseController {
   // The answer begins without a thought.
   void skip_thought() {
     if (!std::exchange(may_skip_, false)) return;
+    close_requested_ = false;
     thought_end_ = ThoughtEnd::kSkipped;
     emit(EventKind::kThoughtEnd, Phase::kThought, {}, {}).thought_end = thought_end_;
   }
@@ -259,6 +295,7 @@ class PhaseController {
     emit(EventKind::kThoughtEnd, Phase::kThought, flush(), token).thought_end = end;
     closing_ = ThoughtEnd::kNone;
     close_requested_ = false;
+    due_at_ = kNoCap;
     forced_.clear();
   }
 
@@ -277,6 +314,9 @@ class PhaseController {
     done_ = true;
   }
 
+  // Whether an answer was begun, before a thought that the model opened later.
+  [[nodiscard]] bool has_answer() const { return !trimmed(answer_).empty(); }
+
   // Ends the reply from outside, in whatever phase it is.
   void end(AnswerEnd why) {
     if (done_) return;
@@ -285,7 +325,7 @@ class PhaseController {
     if (machine_.phase() == Phase::kAnswer) return end_answer(why, {});
     const bool cancelled = why == AnswerEnd::kCancelled;
     end_thought(cancelled ? ThoughtEnd::kStopped : ThoughtEnd::kTruncated, {});
-    end_answer(cancelled ? why : AnswerEnd::kNone, {});
+    end_answer(cancelled || has_answer() ? why : AnswerEnd::kNone, {});
   }
 
   static std::string trimmed(std::string_view text) {
@@ -309,6 +349,7 @@ class PhaseController {
   bool done_ = false;
   bool may_skip_ = false;  // no thought so far, and no word of the answer
   bool close_requested_ = false;
+  int64_t due_at_ = kNoCap;                 // thought tokens when its close was due
   ThoughtEnd closing_ = ThoughtEnd::kNone;  // how the thought will have ended once forced_ is out
   int64_t extensions_ = 0;
   std::vector<int32_t> forced_;  // tokens still to be written

@@ -27,7 +27,7 @@ namespace pensee {
 //   kStopped    the host asked, by end_thinking() or cancel()
 //   kTruncated  the reply's max_tokens or the context ran out
 //   kSkipped    there was none: thinking was off, or the prompt opens no thought
-//   kEos        the model ended the reply without closing the thought: no answer was given
+//   kEos        the model ended the reply without closing the thought: no answer follows it
 #define PENSEE_THOUGHT_END_LIST(X) \
   X(kNone, 0, "none")              \
   X(kClosed, 1, "closed")          \
@@ -115,9 +115,11 @@ class PhaseMachine {
     Change change = Change::kNone;
     size_t consumed = 0;  // so many tokens after those were the delimiter or the end token
     // Of a delimiter that is spelled: bytes of its first token that are text of the phase before
-    // `change`, and bytes of its last token that are text of the phase after it.
+    // `change`, and bytes of its last token that are text of the phase after it; and how many of
+    // the delimiter before, `tail`, are its own beginning and no text after all.
     size_t head = 0;
     size_t tail = 0;
+    size_t taken = 0;
   };
   // A token's bytes; none for a token that is not text.
   using TokenBytes = std::function<std::string_view(int32_t token)>;
@@ -164,13 +166,17 @@ class PhaseMachine {
   }
 
   // Takes back the close just observed.
-  void reopen() noexcept { phase_ = Phase::kThought; }
+  void reopen() noexcept {
+    phase_ = Phase::kThought;
+    release_held();
+  }
 
   // Gives up waiting: all tokens held are text. Returns how many.
   size_t release_held() noexcept {
     const size_t n = held_.size();
     held_.clear();
     text_.clear();
+    carried_ = 0;
     return n;
   }
 
@@ -197,19 +203,38 @@ class PhaseMachine {
         Step step;
         step.released = release_before(at);
         if (!whole) return step;
+        step.taken = carried_;
         step.head = at;
         step.tail = text_.size() - at - delimiter.size();
         step.change = opens ? enter(Phase::kThought, Change::kOpened)
                             : enter(Phase::kAnswer, Change::kClosed);
+        const std::string tail = text_.substr(text_.size() - step.tail);
         step.consumed = release_held();
+        carry(tail);
         return step;
       }
     }
     return {release_held(), Change::kNone, 0};
   }
 
+  // Keeps what of a delimiter's last token may begin the next one.
+  void carry(std::string_view tail) {
+    const auto begins = [&](const std::string& delimiter) {
+      return tail.size() < delimiter.size() && delimiter.starts_with(tail);
+    };
+    while (!tail.empty() && !begins(delimiters_.open_text) && !begins(delimiters_.close_text)) {
+      tail.remove_prefix(1);
+    }
+    text_ = tail;
+    carried_ = tail.size();
+  }
+
   // Releases the tokens that end by byte `at` of the text held, which then is another byte of it.
   size_t release_before(size_t& at) {
+    const size_t passed = std::min(at, carried_);
+    text_.erase(0, passed);
+    carried_ -= passed;
+    at -= passed;
     size_t n = 0;
     for (; n < held_.size() && token_bytes_(held_[n]).size() <= at; ++n) {
       const size_t size = token_bytes_(held_[n]).size();
@@ -230,7 +255,8 @@ class PhaseMachine {
   TokenBytes token_bytes_;
   Phase phase_ = Phase::kPrompt;
   std::vector<int32_t> held_;
-  std::string text_;  // of the tokens held, if the delimiters are spelled
+  std::string text_;    // of the tokens held, if the delimiters are spelled
+  size_t carried_ = 0;  // bytes of it, at its beginning, that are of the delimiter before
 };
 
 }  // namespace pensee

@@ -247,12 +247,18 @@ class ReplyWriter {
       PENSEE_RETURN_IF_ERROR(use_settings_of(controller_->phase()));
       PENSEE_ASSIGN_OR_RETURN(sample, tools_.sampler.sample(logits));
     }
-    if (!forced && tools_.feed.foresees(sample.token)) ++controller_->usage().accepted_tokens;
+    const bool was_guessed = !forced && tools_.feed.foresees(sample.token);
     if (tools_.mtp) tools_.mtp->settle(sample.token);
     tools_.feed.push(sample.token);
     const size_t refused = controller_->accept(sample.token, sample.log_prob, forced);
-    tools_.feed.pop(refused);
-    if (refused == 0) tools_.sampler.accept(sample.token);
+    if (refused == 0) {
+      controller_->usage().accepted_tokens += was_guessed ? 1 : 0;
+      tools_.sampler.accept(sample.token);
+    } else {
+      const std::span<const int32_t> gone = tools_.feed.tokens().last(refused);
+      for (const int32_t token : gone.first(refused - 1)) tools_.sampler.take_back(token);
+      tools_.feed.pop(refused);
+    }
     if (!tools_.lookup) return {};
     if (refused == 0 && !forced) {
       tools_.lookup->follow(tools_.feed.tokens());
