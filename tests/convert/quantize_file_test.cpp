@@ -11,6 +11,7 @@
 
 #include "convert/pairs.hpp"
 #include "io/files.hpp"
+#include "io/gguf_bytes.hpp"
 #include "pensee/model/sequence.hpp"
 
 using pensee::Checkpoint;
@@ -171,6 +172,45 @@ TEST_CASE("a stopped conversion goes on, and gives the same file") {
       pensee::quantize_file(*pensee_test::open_checkpoint(from), path, to(DType::kF16));
   REQUIRE(other.ok());
   CHECK(other->tensors_kept == 0);
+}
+
+TEST_CASE("no file that is read is written to, under either name of the new one") {
+  const TempDir dir;
+  const std::string path = dir.file("m.gguf");
+  const std::string part = GgufWriter::part_path(path);
+  const auto refuse = [&](const std::string& from, const std::string& name) {
+    const std::string before = pensee_test::read_file(name);
+    const auto done =
+        pensee::quantize_file(*pensee_test::open_checkpoint(from), path, to(DType::kF16));
+    REQUIRE(!done.ok());
+    CHECK(done.error().status == Status::kInvalidArgument);
+    CHECK(done.error().message.find(name + ": expected another file than the one that is read") ==
+          0);
+    CHECK(pensee_test::read_file(name) == before);
+  };
+  const std::string source = PENSEE_TEST_DATA "/models/gguf/qwen2_tied.gguf";
+  std::filesystem::copy_file(source, part);
+  refuse(part, part);
+  std::filesystem::rename(part, dir.file("other.gguf"));
+  std::filesystem::create_hard_link(dir.file("other.gguf"), part);
+  refuse(dir.file("other.gguf"), part);
+  std::filesystem::remove(part);
+
+  // The first part of a model, which has no tensors: by another name, since only parts have such.
+  const auto numbered = [](int number) {
+    return std::vector<std::string>{
+        pensee_test::key("split.count", 2U),
+        pensee_test::key("split.no", static_cast<uint32_t>(number)),
+    };
+  };
+  const std::string first =
+      dir.write("s-00001-of-00002.gguf", pensee_test::gguf({numbered(0), {}, 0}));
+  dir.write("s-00002-of-00002.gguf",
+            pensee_test::gguf({numbered(1), {pensee_test::tensor("t", {32}, 0, 0)}, 128}));
+  std::filesystem::create_hard_link(first, path);
+  refuse(first, path);
+  std::filesystem::rename(path, part);
+  refuse(first, part);
 }
 
 TEST_CASE("what cannot be converted leaves no file") {

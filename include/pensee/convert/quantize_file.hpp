@@ -30,6 +30,7 @@
 #include "pensee/io/checkpoint.hpp"
 #include "pensee/io/fingerprint.hpp"
 #include "pensee/io/gguf_writer.hpp"
+#include "pensee/io/mapped_file.hpp"
 #include "pensee/io/quantize.hpp"
 #include "pensee/kernels/reference.hpp"
 #include "pensee/model/read_config.hpp"
@@ -58,6 +59,21 @@ struct Plan {
   std::vector<ConvertedTensor> tensors;
   GgufHeader header;
 };
+
+// The new file's data first goes to another path, and must replace no file of `checkpoint` under
+// either: those are mapped, and read until the end.
+inline Result<void> refuse_own_files(const Checkpoint& checkpoint, const std::string& path) {
+  Result<void> checked;
+  checkpoint.for_each_mapped([&](const MappedFile&, const std::string& file) {
+    for (const std::string& name : {path, GgufWriter::part_path(path)}) {
+      std::error_code ignored;  // neither need exist
+      if (!std::filesystem::equivalent(name, file, ignored)) continue;
+      checked = invalid_argument(name + ": expected another file than the one that is read" +
+                                 (name == path ? "" : ", since new data is first put there"));
+    }
+  });
+  return checked;
+}
 
 inline Result<void> plan_hf(const Checkpoint& checkpoint, bool mtp, Plan& plan) {
   PENSEE_ASSIGN_OR_RETURN(const Config config, read_config(checkpoint));
@@ -232,18 +248,13 @@ inline Result<void> write_tensors(const Plan& plan, const Checkpoint& checkpoint
 // Errors: of safetensors those of read_config, Weights::load, set_architecture_keys and
 // set_tokenizer_keys, and kUnsupported for `mtp` without such a layer; those of ThreadPool::create,
 // TypeChoice::choose and GgufWriter; kInvalidArgument for the number of threads, `mtp` with a GGUF
-// file, or a path that is the checkpoint's own; kCorruptFile for numbers that the type cannot hold;
-// kCancelled; kOutOfMemory.
+// file, or where `path` or its part_path() is a file of the checkpoint; kCorruptFile for numbers
+// that the type cannot hold; kCancelled; kOutOfMemory.
 [[nodiscard]] inline Result<QuantizeReport> quantize_file(const Checkpoint& checkpoint,
                                                           const std::string& path,
                                                           const QuantizeOptions& options) {
   namespace detail = quantize_file_detail;
-  for (const TensorView& tensor : checkpoint.tensors()) {
-    std::error_code ignored;  // neither need exist
-    if (std::filesystem::equivalent(path, std::string(tensor.file), ignored)) {
-      return invalid_argument(path + ": expected another file than the one that is read");
-    }
-  }
+  PENSEE_RETURN_IF_ERROR(detail::refuse_own_files(checkpoint, path));
   PENSEE_ASSIGN_OR_RETURN(const int threads, thread_count_of(options.threads));
   PENSEE_ASSIGN_OR_RETURN(const std::unique_ptr<ThreadPool> pool, ThreadPool::create(threads));
   PENSEE_ASSIGN_OR_RETURN(const detail::Plan plan, detail::make_plan(checkpoint, options));
