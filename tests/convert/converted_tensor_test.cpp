@@ -35,8 +35,8 @@ TEST_CASE("rows as they are, of one matrix and of several") {
   ConvertedTensor tensor = ConvertedTensor::whole("t", {{4, 3}, 2}, matrix);
   CHECK(tensor.rows() == 4);
   CHECK(read(tensor, 1, 3) == std::vector<float>{3, 4, 5, 6, 7, 8});
-  CHECK(tensor.has_rows_of(DType::kF32));
-  CHECK(!tensor.has_rows_of(DType::kF16));
+  CHECK(tensor.has_rows_of(DType::kF32, 0));
+  CHECK(!tensor.has_rows_of(DType::kF16, 0));
   CHECK(tensor.stored_row(2) == reinterpret_cast<const std::byte*>(numbers.data() + 6));
 
   std::vector<float> others(12);
@@ -45,6 +45,23 @@ TEST_CASE("rows as they are, of one matrix and of several") {
   tensor.shape = {{2, 4, 3}, 3};
   CHECK(read(tensor, 3, 5) == std::vector<float>{9, 10, 11, 100, 1, 2});
   CHECK(tensor.stored_row(4) == reinterpret_cast<const std::byte*>(others.data()));
+  CHECK(tensor.end_of_part(3) == 4);
+  CHECK(tensor.end_of_part(4) == 8);
+}
+
+TEST_CASE("each part has a type of its own") {
+  std::vector<float> numbers(4);
+  ConvertedTensor tensor = ConvertedTensor::whole("t", {{2, 2, 2}, 3}, counting(numbers, 2));
+  const std::vector<uint16_t> others = {0x3F80, 0x4000, 0xBF80, 0};  // 1, 2, -1, 0
+  tensor.parts.push_back({others.data(), nullptr, DType::kBF16, 2, 2, 4});
+  CHECK(read(tensor, 1, 4) == std::vector<float>{2, 3, 1, 2, -1, 0});
+  CHECK(tensor.has_rows_of(DType::kF32, 1));
+  CHECK(!tensor.has_rows_of(DType::kF32, 2));
+  CHECK(tensor.has_rows_of(DType::kBF16, 2));
+  // Numbers with scales beside them are not the stored ones.
+  const float scale = 2;
+  tensor.parts[1].scales = &scale;
+  CHECK(!tensor.has_rows_of(DType::kBF16, 2));
 }
 
 TEST_CASE("halves of heads become pairs") {
@@ -53,7 +70,7 @@ TEST_CASE("halves of heads become pairs") {
   tensor.head_rows = tensor.taken = 4;
   tensor.pairs = true;
   CHECK(read(tensor, 0, 8) == std::vector<float>{0, 2, 1, 3, 4, 6, 5, 7});
-  CHECK(tensor.has_rows_of(DType::kF32));
+  CHECK(tensor.has_rows_of(DType::kF32, 0));
 }
 
 TEST_CASE("a part of each head, as it is and transposed") {
@@ -69,7 +86,8 @@ TEST_CASE("a part of each head, as it is and transposed") {
   tensor.taken = 2;
   tensor.transposed = true;
   CHECK(tensor.rows_of_head() == 2);
-  CHECK(!tensor.has_rows_of(DType::kF32));
+  CHECK(!tensor.has_rows_of(DType::kF32, 0));
+  CHECK(tensor.end_of_part(1) == 4);
   CHECK(read(tensor, 0, 4) == std::vector<float>{0, 2, 1, 3, 6, 8, 7, 9});
   CHECK(read(tensor, 1, 3) == std::vector<float>{1, 3, 6, 8});
 }

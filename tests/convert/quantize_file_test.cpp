@@ -141,6 +141,32 @@ TEST_CASE("tensors that have the wished type are copied, and parts become one fi
   CHECK(!new_file->gguf()->contains("split.count"));
 }
 
+TEST_CASE("experts of different types are copied or converted one by one") {
+  const std::vector<float> numbers = {1, 2, 3, 4};
+  const std::vector<uint16_t> others = {0x3F80, 0x4000, 0xBF80, 0};  // 1, 2, -1, 0
+  const pensee::Matrix f32{numbers.data(), nullptr, DType::kF32, 2, 2, 8};
+  const pensee::Matrix bf16{others.data(), nullptr, DType::kBF16, 2, 2, 4};
+  const auto pool = pensee::ThreadPool::create(1).value();
+  pensee::quantize_file_detail::RowEncoder encoder(*pool, pensee::reference_kernels());
+  const auto encoded = [&](const std::vector<pensee::Matrix>& parts, DType dtype) {
+    auto tensor = pensee::ConvertedTensor::whole("t", {{2, 2, 2}, 3}, parts[0]);
+    tensor.parts = parts;
+    const auto bytes = encoder.encode(tensor, dtype, 0);
+    REQUIRE(bytes.ok());
+    return std::string(reinterpret_cast<const char*>(bytes->data()), bytes->size());
+  };
+  const auto raw = [](const auto& values) {
+    return std::string(reinterpret_cast<const char*>(values.data()),
+                       values.size() * sizeof(values[0]));
+  };
+  const std::vector<float> of_others = {1, 2, -1, 0};
+  const std::vector<uint16_t> of_numbers = {0x3F80, 0x4000, 0x4040, 0x4080};
+  CHECK(encoded({f32, bf16}, DType::kF32) == raw(numbers) + raw(of_others));
+  CHECK(encoded({bf16, f32}, DType::kF32) == raw(of_others) + raw(numbers));
+  CHECK(encoded({f32, bf16}, DType::kBF16) == raw(of_numbers) + raw(others));
+  CHECK(encoded({bf16, f32}, DType::kBF16) == raw(others) + raw(of_numbers));
+}
+
 TEST_CASE("a stopped conversion goes on, and gives the same file") {
   const TempDir dir;
   const std::string from = PENSEE_TEST_DATA "/models/qwen3_moe_bf16";

@@ -45,9 +45,17 @@ struct ConvertedTensor {
   }
   // How many rows come from one head: reading whole heads costs least.
   [[nodiscard]] int64_t rows_of_head() const noexcept { return transposed ? parts[0].cols : taken; }
-  // Whether the rows are rows of the parts, so that they can be copied as they are.
-  [[nodiscard]] bool has_rows_of(DType dtype) const noexcept {
-    return !transposed && parts[0].dtype == dtype && parts[0].scales == nullptr;
+  // The end of the rows that come from the part that row r comes from.
+  [[nodiscard]] int64_t end_of_part(int64_t r) const noexcept {
+    const int64_t rows_of_part = rows() / static_cast<int64_t>(parts.size());
+    return (r / rows_of_part + 1) * rows_of_part;
+  }
+  // Whether the rows from r to end_of_part(r) are rows of their part, so that they can be copied as
+  // they are. Of experts, each may have another type.
+  [[nodiscard]] bool has_rows_of(DType dtype, int64_t r) const noexcept {
+    if (transposed) return false;
+    const Matrix& part = *place_of(r).part;
+    return part.dtype == dtype && part.scales == nullptr;
   }
 
   // Row r as it is stored. Precondition: !transposed.

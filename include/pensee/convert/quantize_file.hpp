@@ -178,21 +178,24 @@ class RowEncoder {
 
   void encode_rows(const ConvertedTensor& tensor, DType dtype, std::pair<int64_t, int64_t> rows,
                    int thread, std::byte* out, std::atomic<int64_t>& bad_row) {
-    const auto [from, to] = rows;
     const auto row_bytes = static_cast<size_t>(dtype_row_bytes(dtype, tensor.cols()));
-    if (tensor.has_rows_of(dtype)) {
-      for (int64_t r = from; r < to; ++r, out += row_bytes) {
-        std::memcpy(out, tensor.stored_row(r), row_bytes);
-      }
-      return;
-    }
     std::vector<float>& numbers = numbers_[static_cast<size_t>(thread)];
-    numbers.resize(static_cast<size_t>((to - from) * tensor.cols()));
-    tensor.read(kernels_, from, to, numbers.data());
-    for (int64_t r = from; r < to; ++r, out += row_bytes) {
-      const float* row = numbers.data() + (r - from) * tensor.cols();
-      if (!can_hold(dtype, row, tensor.cols())) bad_row = r;
-      quantize_row(dtype, row, tensor.cols(), out);
+    for (auto [from, end] = rows; from < end;) {
+      const int64_t to = std::min(end, tensor.end_of_part(from));
+      const bool is_copied = tensor.has_rows_of(dtype, from);
+      if (!is_copied) {
+        numbers.resize(static_cast<size_t>((to - from) * tensor.cols()));
+        tensor.read(kernels_, from, to, numbers.data());
+      }
+      for (const float* row = numbers.data(); from < to; ++from, out += row_bytes) {
+        if (is_copied) {
+          std::memcpy(out, tensor.stored_row(from), row_bytes);
+          continue;
+        }
+        if (!can_hold(dtype, row, tensor.cols())) bad_row = from;
+        quantize_row(dtype, row, tensor.cols(), out);
+        row += tensor.cols();
+      }
     }
   }
 
