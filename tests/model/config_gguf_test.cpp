@@ -178,6 +178,10 @@ TEST_CASE("a distill: heads, neighbours as pairs, ends of text each once") {
   CHECK(!c.rope_scaling.has_value());
   CHECK(!c.bos_token_id.has_value());
   CHECK(c.eos_token_id == std::vector<int32_t>{5});
+  // Llama 3.1 has three, each in a role of its own.
+  keys["tokenizer.ggml.eot_token_id"] = 6U;
+  keys["tokenizer.ggml.eom_token_id"] = 7U;
+  CHECK(good(keys).eos_token_id == std::vector<int32_t>{5, 6, 7});
   keys["llama.attention.key_length"] = 16U;
   CHECK(good(keys).head_dim == 16);
 }

@@ -224,7 +224,8 @@ inline Result<void> add_tokens(const GgufMetadata& metadata, Json& json) {
   }
   Json& ends = json["eos_token_id"];
   ends = Json::array();
-  for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
+  for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                          "tokenizer.ggml.eom_token_id"}) {
     const auto value = metadata.find(key);
     if (!value) continue;
     PENSEE_ASSIGN_OR_RETURN(const int64_t id, value->as_int(0));
