@@ -239,6 +239,19 @@ TEST_CASE("no file that is read is written to, under either name of the new one"
   refuse(first, part);
 }
 
+TEST_CASE("names of tensors that are not UTF-8 are refused: patterns could not be searched for") {
+  const TempDir dir;
+  const std::string from =
+      dir.write("m.gguf", pensee_test::gguf({{}, {pensee_test::tensor("a\xFF", {1}, 0, 0)}, 32}));
+  QuantizeOptions options = to(DType::kQ8_0);
+  REQUIRE(options.types.add_override("a.=f16").ok());
+  const auto done =
+      pensee::quantize_file(*pensee_test::open_checkpoint(from), dir.file("out.gguf"), options);
+  REQUIRE(!done.ok());
+  CHECK(done.error().status == Status::kCorruptFile);
+  CHECK(done.error().message == from + ": tensor a\uFFFD: name: not UTF-8");
+}
+
 TEST_CASE("what cannot be converted leaves no file") {
   const TempDir dir;
   const std::string path = dir.file("m.gguf");

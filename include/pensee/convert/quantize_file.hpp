@@ -34,6 +34,7 @@
 #include "pensee/io/quantize.hpp"
 #include "pensee/kernels/reference.hpp"
 #include "pensee/model/read_config.hpp"
+#include "pensee/text/utf8.hpp"
 
 namespace pensee {
 
@@ -89,18 +90,23 @@ inline Result<void> plan_hf(const Checkpoint& checkpoint, bool mtp, Plan& plan) 
   return {};
 }
 
-inline void plan_gguf(const Checkpoint& checkpoint, Plan& plan) {
+inline Result<void> plan_gguf(const Checkpoint& checkpoint, Plan& plan) {
   for (const GgufValue& value : checkpoint.gguf()->values()) {
     const bool is_of_the_file =
         value.key().starts_with("split.") || value.key() == GgufFile::kAlignmentKey;
     if (!is_of_the_file) plan.header.set(value);
   }
   for (const TensorView& view : checkpoint.tensors()) {
+    if (find_malformed_utf8(view.name)) {  // regexes are searched for in it
+      return corrupt_file(std::string(view.file) + ": tensor " + printable(to_utf8(view.name)) +
+                          ": name: not UTF-8");
+    }
     const int64_t cols = view.shape.rank > 0 ? view.shape[view.shape.rank - 1] : 1;
     Matrix matrix{view.data, nullptr, view.dtype, 1, cols, dtype_row_bytes(view.dtype, cols)};
     for (int d = 0; d + 1 < view.shape.rank; ++d) matrix.rows *= view.shape[d];
     plan.tensors.push_back(ConvertedTensor::whole(std::string(view.name), view.shape, matrix));
   }
+  return {};
 }
 
 inline Result<Plan> make_plan(const Checkpoint& checkpoint, const QuantizeOptions& options) {
@@ -111,7 +117,7 @@ inline Result<Plan> make_plan(const Checkpoint& checkpoint, const QuantizeOption
                               ": mtp: expected a checkpoint of safetensors; of a GGUF file all "
                               "tensors are kept");
     }
-    plan_gguf(checkpoint, plan);
+    PENSEE_RETURN_IF_ERROR(plan_gguf(checkpoint, plan));
   } else {
     PENSEE_RETURN_IF_ERROR(plan_hf(checkpoint, options.mtp, plan));
   }
@@ -252,7 +258,7 @@ inline Result<void> write_tensors(const Plan& plan, const Checkpoint& checkpoint
 // set_tokenizer_keys, and kUnsupported for `mtp` without such a layer; those of ThreadPool::create,
 // TypeChoice::choose and GgufWriter; kInvalidArgument for the number of threads, `mtp` with a GGUF
 // file, or where `path` or its part_path() is a file of the checkpoint; kCorruptFile for numbers
-// that the type cannot hold; kCancelled; kOutOfMemory.
+// that the type cannot hold or a name that is not UTF-8; kCancelled; kOutOfMemory.
 [[nodiscard]] inline Result<QuantizeReport> quantize_file(const Checkpoint& checkpoint,
                                                           const std::string& path,
                                                           const QuantizeOptions& options) {

@@ -116,6 +116,7 @@ class TypeChoice {
 
   // `is_tied`: the embeddings are the output too. Errors: kInvalidArgument where an override does
   // not suit the tensor; kOutOfMemory; kInternal if the regex of one gives up on the name.
+  // Precondition: the name is UTF-8.
   [[nodiscard]] Result<DType> choose(const std::string& name, const Shape& shape,
                                      bool is_tied) const {
     const int64_t cols = shape.rank > 0 ? shape[shape.rank - 1] : 1;
