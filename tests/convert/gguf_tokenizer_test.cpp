@@ -115,6 +115,23 @@ TEST_CASE("roles of tokens and the template") {
         "\"its own\"");
 }
 
+TEST_CASE("of several templates the one named default is taken, as where they are read") {
+  const auto found = [](const std::string& list) {
+    Files files(pensee_test::read_file(PENSEE_TINY_R1 "/tokenizer.json"));
+    const std::string settings = R"({"chat_template":)" + list + "}";
+    files.add("tokenizer_config.json", settings);
+    const auto file = files.convert(small_config(640));
+    REQUIRE_MESSAGE(file.ok(), file.error().message);
+    const auto entry = (*file)->metadata().find("tokenizer.chat_template");
+    return entry ? entry->found() : "none";
+  };
+  CHECK(found(R"([{"name":"tool_use","template":"b"},{"name":"default","template":"a"}])") ==
+        "\"a\"");
+  CHECK(found(R"([{"name":"tool_use","template":"b"}])") == "none");
+  CHECK(found("[]") == "none");
+  CHECK(found("null") == "none");
+}
+
 TEST_CASE("control words are control tokens, others those of users") {
   Files files(pensee_test::read_file(PENSEE_TINY_R1 "/tokenizer.json"));
   const auto file = files.convert(small_config(640)).value();

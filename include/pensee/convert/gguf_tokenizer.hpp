@@ -18,6 +18,7 @@
 #include "pensee/io/checkpoint.hpp"
 #include "pensee/io/gguf_header.hpp"
 #include "pensee/model/config.hpp"
+#include "pensee/text/chat_template.hpp"
 #include "pensee/text/tokenizer_gguf.hpp"
 #include "pensee/text/tokenizer_json.hpp"
 
@@ -163,7 +164,8 @@ inline Result<std::vector<int32_t>> end_tokens(const Checkpoint& checkpoint, con
   return ends;
 }
 
-// The chat template: in a file of its own in newer checkpoints, which then counts.
+// The chat template: in a file of its own in newer checkpoints, which then counts. Without one that
+// can be used, the new file is for ready prompts, as the checkpoint is.
 inline Result<void> set_template(const Checkpoint& checkpoint, const JsonView& config,
                                  GgufHeader& header) {
   constexpr const char* kKey = "tokenizer.chat_template";
@@ -171,8 +173,8 @@ inline Result<void> set_template(const Checkpoint& checkpoint, const JsonView& c
   if (!jinja && jinja.error().status != Status::kNotFound) return jinja.error();
   if (jinja) {
     header.set(kKey, *jinja);
-  } else if (const auto entry = config.find("chat_template"); entry && entry->is_string()) {
-    header.set(kKey, entry->json().get_ref<const std::string&>());
+  } else if (const auto entry = config.find("chat_template")) {
+    if (const auto text = default_template(*entry)) header.set(kKey, *text);
   }
   return {};
 }

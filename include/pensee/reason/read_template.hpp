@@ -56,18 +56,6 @@ inline constexpr const char* kConfigFile = "tokenizer_config.json";
 #undef PENSEE_X
   return tokens;
 }
-
-// A checkpoint may have several templates with names; then "default" counts.
-[[nodiscard]] inline Result<std::string_view> default_template(const JsonView& entry) {
-  if (!entry.is_array()) return entry.as_string();
-  for (size_t i = 0; i < entry.size(); ++i) {
-    const auto name = entry[i].find("name");
-    const auto text = entry[i].find("template");
-    const Result<std::string_view> value = name ? name->as_string() : std::string_view{};
-    if (value && *value == "default" && text) return text->as_string();
-  }
-  return unsupported(entry.where() + ": no template \"default\"");
-}
 }  // namespace read_template_detail
 
 // The chat template of a GGUF file's metadata, or of chat_template.jinja, or of
@@ -110,7 +98,7 @@ inline constexpr const char* kConfigFile = "tokenizer_config.json";
   if (!text) return text.error();
   const auto entry = JsonView(json, file).find("chat_template");
   if (!entry) return Error{Status::kNotFound, file + ": no chat_template"};
-  const Result<std::string_view> jinja = detail::default_template(*entry);
+  const Result<std::string_view> jinja = default_template(*entry);
   if (!jinja) return unsupported(jinja.error().message);
   return ChatTemplate::from_jinja(*jinja, file, std::move(tokens));
 }

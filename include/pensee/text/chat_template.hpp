@@ -33,6 +33,19 @@ struct PromptPiece {
 // The tokens that templates know by name, "bos_token" and the like, and their texts.
 using SpecialTokens = std::vector<std::pair<std::string, std::string>>;
 
+// The template in what tokenizer_config.json has as chat_template: a text, or several with names,
+// of which "default" counts. kUnsupported if it is not there, kCorruptFile for another form.
+[[nodiscard]] inline Result<std::string_view> default_template(const JsonView& entry) {
+  if (!entry.is_array()) return entry.as_string();
+  for (size_t i = 0; i < entry.size(); ++i) {
+    const auto name = entry[i].find("name");
+    const auto text = entry[i].find("template");
+    const Result<std::string_view> value = name ? name->as_string() : std::string_view{};
+    if (value && *value == "default" && text) return text->as_string();
+  }
+  return unsupported(entry.where() + ": no template \"default\"");
+}
+
 struct PromptOptions {
   bool add_generation_prompt = true;  // then it is the assistant's turn
   // Unset: as the template does by itself. Where the template's own switch, if any, leaves the
