@@ -166,6 +166,8 @@ TEST_CASE("a GGUF file whose layers have biases that nothing would add is refuse
   CHECK(load_with("other.bias").empty());
   check_names(load_with("output.bias"), {"m.gguf", "output.bias", "architecture"});
   check_names(load_with("blk.0.attn_q.bias"), {"m.gguf", "blk.0.attn_q.bias", "architecture"});
+  check_names(load_with("output\x1b[2J\n.bias"), {"tensor output?[2J?.bias: a bias"});
+  CHECK(load_with("output" + std::string(5000, 'x') + ".bias").size() < 500);
 }
 
 TEST_CASE("matrices of another shape or type are refused") {

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "pensee/base/hash.hpp"
+#include "pensee/base/json.hpp"
 #include "pensee/base/result.hpp"
 #include "pensee/base/threads.hpp"
 #include "pensee/convert/converted_tensor.hpp"
@@ -166,7 +167,8 @@ class RowEncoder {
         no_memory = true;
       }
     });
-    if (no_memory) return Error{Status::kOutOfMemory, "no memory to convert " + tensor.name};
+    if (no_memory)
+      return Error{Status::kOutOfMemory, "no memory to convert " + printable(tensor.name)};
     if (bad_row < 0) return std::span<const std::byte>(bytes_);
     return corrupt_file("tensor " + printable(tensor.name) + ": row " + std::to_string(bad_row) +
                         ": expected finite numbers" +

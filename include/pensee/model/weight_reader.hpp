@@ -10,6 +10,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "pensee/base/json.hpp"
 #include "pensee/base/tensor_view.hpp"
 #include "pensee/io/checkpoint.hpp"
 #include "pensee/model/config.hpp"
@@ -189,7 +190,7 @@ class WeightReader {
       if (!name.ends_with(kBias) || biases_.contains(name)) continue;
       const std::optional<int64_t> index = gguf_layer_of(name);
       if (index ? *index >= n_layers : !name.starts_with("output")) continue;
-      return unsupported(std::string(tensor.file) + ": tensor " + std::string(name) +
+      return unsupported(std::string(tensor.file) + ": tensor " + printable(name) +
                          ": a bias that models of this architecture do not have here");
     }
     return {};
