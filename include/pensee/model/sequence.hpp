@@ -150,7 +150,8 @@ class Sequence {
   // What the layer of multi-token prediction says of the token after `token`, should decode() read
   // that next: logits (vocab_size), valid until the next call. None where the layer has no state to
   // go by. The next pass then finds the layer's work done. Errors: kInvalidArgument (a token
-  // outside the vocabulary). Precondition: SequenceOptions::mtp.
+  // outside the vocabulary), kContextFull (decode() could not read it either). Precondition:
+  // SequenceOptions::mtp.
   Result<std::optional<std::span<const float>>> guess_logits(int32_t token) {
     PENSEE_RETURN_IF_ERROR(state_.check({&token, 1}));
     ahead_.clear();
