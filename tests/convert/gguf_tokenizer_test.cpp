@@ -16,6 +16,7 @@ using pensee::Config;
 using pensee::GgufFile;
 using pensee::GgufHeader;
 using pensee::NamedBuffer;
+using pensee::Status;
 using pensee::Tokenizer;
 using pensee_test::as_bytes;
 
@@ -178,4 +179,53 @@ TEST_CASE("checkpoints without a tokenizer, or with one that GGUF has no name fo
   text[at + 3] = '4';
   CHECK(Files(text).convert(small_config(640)).error().message ==
         "tokenizer.json: pre_tokenizer: no GGUF file has this one");
+}
+
+TEST_CASE("what a tokenizer.json is refused for where it is loaded, or GGUF cannot say") {
+  const std::string folder = PENSEE_TEST_DATA "/text/variants/";
+  const auto error_of = [&](const char* name, const auto& change) {
+    auto root = pensee::Json::parse(pensee_test::read_file(folder + name));
+    change(root);
+    const auto file = Files(root.dump()).convert(small_config(100'000));
+    REQUIRE(!file.ok());
+    CHECK(file.error().status == Status::kUnsupported);
+    CHECK(file.error().message.find("tokenizer.json: ") == 0);
+    return file.error().message;
+  };
+  const auto contains = [](const std::string& message, const char* words) {
+    CAPTURE(message);
+    CHECK(message.find(words) != std::string::npos);
+  };
+  using pensee::Json;
+  const auto step = [](Json& root, const char* type) -> Json& {
+    for (Json& one : root["pre_tokenizer"]["pretokenizers"]) {
+      if (one["type"] == type) return one;
+    }
+    FAIL("no such step");
+    return root;
+  };
+  contains(error_of("deepseek-coder.json",
+                    [&](Json& root) { step(root, "Digits")["individual_digits"] = false; }),
+           ": individual_digits: expected true");
+  contains(error_of("deepseek-coder.json",
+                    [&](Json& root) { step(root, "Digits").erase("individual_digits"); }),
+           ": individual_digits: expected true");
+  contains(
+      error_of("llama-bpe.json", [&](Json& root) { step(root, "Split")["behavior"] = "Removed"; }),
+      "behavior: \"Removed\" is not supported");
+  contains(error_of("llama-bpe.json", [&](Json& root) { step(root, "Split")["invert"] = true; }),
+           "invert = true");
+  contains(error_of("llama-bpe.json",
+                    [&](Json& root) { step(root, "ByteLevel")["add_prefix_space"] = true; }),
+           "add_prefix_space = true");
+  contains(error_of("llama-bpe.json",
+                    [&](Json& root) { root["pre_tokenizer"] = step(root, "ByteLevel"); }),
+           "pre_tokenizer: no GGUF file has this one");
+  contains(
+      error_of("llama-bpe.json",
+               [](Json& root) {
+                 const Json id = root["model"]["vocab"]["a"];
+                 root["added_tokens"].push_back({{"id", id}, {"content", "a"}, {"special", false}});
+               }),
+      "added token \"a\" can also be made of ordinary text");
 }

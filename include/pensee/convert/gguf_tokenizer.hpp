@@ -19,8 +19,10 @@
 #include "pensee/io/gguf_header.hpp"
 #include "pensee/model/config.hpp"
 #include "pensee/text/chat_template.hpp"
+#include "pensee/text/pre_tokenizer.hpp"
 #include "pensee/text/tokenizer_gguf.hpp"
 #include "pensee/text/tokenizer_json.hpp"
+#include "pensee/text/tokenizer_parts.hpp"
 
 namespace pensee {
 
@@ -43,15 +45,23 @@ inline std::string escaped(std::string_view regex) {
   return out;
 }
 
-// The steps of `pre_tokenizer`, but for the last, which is ByteLevel.
+// The steps of `pre_tokenizer`, but for the last, which is ByteLevel. Refuses what tokenizer.json
+// is refused for where it is loaded, and settings that regexes do not tell.
 inline Result<std::vector<std::string>> read_regexes(const JsonView& root) {
   PENSEE_ASSIGN_OR_RETURN(const JsonView pre, root.at("pre_tokenizer"));
-  PENSEE_ASSIGN_OR_RETURN(const JsonView list, pre.at("pretokenizers"));
-  PENSEE_RETURN_IF_ERROR(list.expect_array());
+  PENSEE_RETURN_IF_ERROR(PreTokenizer::from_json(pre));
   std::vector<std::string> regexes;
+  PENSEE_ASSIGN_OR_RETURN(const JsonView kind, pre.at("type"));
+  if (kind.is("ByteLevel")) return regexes;
+  PENSEE_ASSIGN_OR_RETURN(const JsonView list, pre.at("pretokenizers"));
   for (size_t i = 0; i + 1 < list.size(); ++i) {
     PENSEE_ASSIGN_OR_RETURN(const JsonView type, list[i].at("type"));
     if (type.is("Digits")) {
+      const auto individual = list[i].find("individual_digits");
+      if (!individual || !individual->json().get<bool>()) {
+        return unsupported(list[i].where() +
+                           ": individual_digits: expected true, no GGUF file has digits together");
+      }
       regexes.emplace_back(kDigit);
       continue;
     }
@@ -104,7 +114,9 @@ inline Result<void> set_vocabulary(const JsonView& root, const Config& config, G
   PENSEE_ASSIGN_OR_RETURN(const JsonView model, root.at("model"));
   PENSEE_RETURN_IF_ERROR(read_bpe_settings(model, parts));
   PENSEE_RETURN_IF_ERROR(read_vocabulary(root, parts));
+  PENSEE_RETURN_IF_ERROR(check_normalized(root.where(), parts));
   PENSEE_RETURN_IF_ERROR(read_merges(model, parts));
+  PENSEE_RETURN_IF_ERROR(check_alphabet(root.where(), parts));
   PENSEE_ASSIGN_OR_RETURN(const std::string pre, pre_tokenizer_name(root, parts));
   const auto size = static_cast<size_t>(config.vocab_size);
   if (parts.tokens.size() > size) {
@@ -182,8 +194,8 @@ inline Result<void> set_template(const Checkpoint& checkpoint, const JsonView& c
 }  // namespace gguf_tokenizer_detail
 
 // Sets the keys of the tokenizer and of the chat template; a checkpoint without tokenizer.json has
-// no vocabulary. Errors: those of reading the files; kUnsupported for a pre-tokenizer that GGUF
-// files have no name for.
+// no vocabulary. Errors: those of reading the files and of Tokenizer::from_json; kUnsupported for a
+// pre-tokenizer that GGUF files have no name for.
 [[nodiscard]] inline Result<void> set_tokenizer_keys(const Checkpoint& checkpoint,
                                                      const Config& config, GgufHeader& header) {
   namespace detail = gguf_tokenizer_detail;
