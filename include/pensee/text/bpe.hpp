@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "pensee/text/hash_key.hpp"
 #include "pensee/text/token_table.hpp"
 
 namespace pensee {
@@ -48,6 +49,7 @@ class Bpe {
     size_t slots = 16;
     while (slots < 2 * merges_.size()) slots *= 2;
     slots_.resize(slots);
+    hash_key_ = HashKey(slots_.data());
     for (size_t rank = 0; rank < merges_.size(); ++rank) {
       const uint64_t pair = key(merges_[rank].left, merges_[rank].right);
       slots_[slot_of(pair)] = {pair, static_cast<uint32_t>(rank)};
@@ -98,9 +100,8 @@ class Bpe {
   }
   // Where the pair is, or the free slot where it would go: open addressing, at most half full.
   [[nodiscard]] size_t slot_of(uint64_t pair) const {
-    constexpr uint64_t kMultiplier = 0x9E3779B97F4A7C15U;  // 2^64 / golden ratio (Fibonacci hash)
     const size_t mask = slots_.size() - 1;
-    size_t slot = static_cast<size_t>((pair * kMultiplier) >> 32) & mask;
+    size_t slot = static_cast<size_t>(hash_key_.hash(pair)) & mask;
     while (slots_[slot].pair != pair && slots_[slot].pair != kEmpty) slot = (slot + 1) & mask;
     return slot;
   }
@@ -165,6 +166,7 @@ class Bpe {
   std::array<int32_t, 256> byte_ids_;
   std::vector<Merge> merges_;  // (n_merges), by rank
   std::vector<Slot> slots_;    // pair -> rank
+  HashKey hash_key_;           // of the pairs
   TokenTable words_;
   bool ignore_merges_ = false;
   // By id: words whose merges have been seen to end in them. Doing that for all of them would take
