@@ -72,6 +72,24 @@ TEST_CASE("a match that needs more than the compiled matcher's stack is found") 
   CHECK(match->end == text.size());
 }
 
+TEST_CASE("patterns that would take endless time or memory give up") {
+  const RegexScratch scratch;
+  const auto error_of = [&](const char* pattern, const std::string& text) {
+    const auto regex = Regex::compile(pattern, "test");
+    REQUIRE(regex);
+    const auto match = regex->find(text, 0, scratch);
+    REQUIRE_FALSE(match);
+    CHECK(match.error().status == Status::kInternal);
+    return match.error().message;
+  };
+  const auto limit = [](int code) {
+    return "a regex of the tokenizer failed to match, PCRE2 code " + std::to_string(code);
+  };
+  CHECK(error_of("(?:a+)+b", std::string(60, 'a') + "c b") == limit(PCRE2_ERROR_MATCHLIMIT));
+  CHECK(error_of("(?:(?:a|b)(?=(?:a|b|c)))+c", std::string(2'000'000, 'a') + "c") ==
+        limit(PCRE2_ERROR_HEAPLIMIT));
+}
+
 TEST_CASE("stand-ins are put in for newer code points only, at the same offsets") {
   CHECK_FALSE(with_unicode_stand_ins("plain, é, 中, 😀").has_value());
   const std::string text = "a\u1C8Ab\U00011F02c\u0897中";

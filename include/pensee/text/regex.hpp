@@ -127,13 +127,25 @@ class RegexScratch {
   [[nodiscard]] pcre2_match_data* data() const { return data_.get(); }
   [[nodiscard]] pcre2_match_context* context() const { return context_.get(); }
 
+  // Bounds the steps of the next search, anew for each place where a match may begin. PCRE2's
+  // default could be met by an honest text of many megabytes; a higher one for all texts would let
+  // a hostile pattern work for seconds at each byte of a short one.
+  void limit_steps(size_t text_bytes) const {
+    constexpr uint64_t kDefault = 10'000'000;
+    constexpr uint64_t kStepsOfByte = 64;
+    constexpr uint64_t kMost = 1'000'000'000;
+    const uint64_t limit = std::min(kDefault + kStepsOfByte * uint64_t{text_bytes}, kMost);
+    pcre2_set_match_limit(context_.get(), static_cast<uint32_t>(limit));
+  }
+
  private:
-  // The default limit of ten million steps could be met by an honest text of many megabytes.
-  static constexpr uint32_t kMatchLimit = 1'000'000'000;
+  // The default would be 20 GB. Patterns of tokenizers take next to none; what backtracks into
+  // repeated groups takes hundreds of bytes for each byte of the text.
+  static constexpr uint32_t kHeapKib = 256 * 1024;
 
   static pcre2_match_context* make_context() {
     pcre2_match_context* context = pcre2_match_context_create(nullptr);
-    if (context != nullptr) pcre2_set_match_limit(context, kMatchLimit);
+    if (context != nullptr) pcre2_set_heap_limit(context, kHeapKib);
     return context;
   }
   struct Free {
@@ -191,6 +203,7 @@ class Regex {
   };
 
   // The first match at or after byte `start`. Lookarounds see all of `text` and nothing else.
+  // Errors: kOutOfMemory; kInternal if it would take too many steps or too much memory.
   // Preconditions: text is UTF-8, start is at a character or the end, scratch.ok().
   [[nodiscard]] Result<Match> find(std::string_view text, size_t start,
                                    const RegexScratch& scratch) const {
@@ -198,12 +211,13 @@ class Regex {
       return pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), start,
                          PCRE2_NO_UTF_CHECK | options, scratch.data(), scratch.context());
     };
+    scratch.limit_steps(text.size());
     int found = run(0);
     // Compiled matchers have a small stack; the interpreter uses the heap.
     if (found == PCRE2_ERROR_JIT_STACKLIMIT) found = run(PCRE2_NO_JIT);
     if (found == PCRE2_ERROR_NOMATCH) return Match{text.size(), text.size()};
     const PCRE2_SIZE* range = pcre2_get_ovector_pointer(scratch.data());
-    if (found == PCRE2_ERROR_NOMEMORY || found == PCRE2_ERROR_HEAPLIMIT) {
+    if (found == PCRE2_ERROR_NOMEMORY) {
       return Error{Status::kOutOfMemory, "no memory to match a regex of the tokenizer"};
     }
     if (found < 0 || range[0] < start || range[1] <= range[0]) {
