@@ -143,7 +143,14 @@ Result<int> run_chat(const AskOptions& options) {
     if (ask) write_error("> ");
     if (!std::getline(std::cin, line)) break;
     if (line.find_first_not_of(" \t\r") == line.npos) continue;
-    PENSEE_ASSIGN_OR_RETURN(code, converse(*session, options, line, kOneLine));
+    const size_t messages = session->messages().size();
+    const Result<int> asked = converse(*session, options, line, kOneLine);
+    code = asked ? *asked : kNoAnswer;
+    if (asked) continue;
+    // A question that cannot be answered, because it is too long, say, is as if it had never been.
+    write_error("pensee: " + asked.error().message + "\n");
+    session->abandon_reply();
+    PENSEE_RETURN_IF_ERROR(session->rewind(messages));
   }
   if (ask) write_error("\n");
   return ask ? 0 : code;

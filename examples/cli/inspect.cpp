@@ -169,7 +169,7 @@ Result<int> run_logits(const LogitsOptions& options) {
                           NpyWriter::create(options.out, sequence.capacity(), vocab));
   Result<void> written;
   ProgressBar bar("reading the prompt");
-  PENSEE_RETURN_IF_ERROR(sequence.prefill_with_logits(
+  Result<void> read = sequence.prefill_with_logits(
       options.ids,
       [&](int64_t, int64_t, std::span<const float> logits) {
         if (written) written = file.append(logits);
@@ -177,8 +177,9 @@ Result<int> run_logits(const LogitsOptions& options) {
       [&](int64_t done, int64_t total) {
         bar.show(static_cast<double>(done) / static_cast<double>(total));
         return written.ok();
-      }));
-  PENSEE_RETURN_IF_ERROR(std::move(written));
+      });
+  PENSEE_RETURN_IF_ERROR(std::move(written));  // first: it may be why the rest was not read
+  PENSEE_RETURN_IF_ERROR(std::move(read));
   PENSEE_RETURN_IF_ERROR(file.close());
   return 0;
 }

@@ -15,20 +15,34 @@ constexpr int kFailure = 1;  // of every error; ask also returns 130
 
 using Command = std::function<Result<int>()>;
 
+// [MODEL] and a text, the last word. Each is an option of its own: of a list, CLI11 would take a
+// text such as "[a,b]" apart.
+struct Words {
+  std::string first;
+  std::string second;
+  bool has_model = false;
+
+  [[nodiscard]] const std::string& text() const { return has_model ? second : first; }
+};
+
+// Their names are never seen: `help_text` stands for both.
+std::shared_ptr<Words> add_words(CLI::App& command, const char* help_text, const char* what) {
+  auto words = std::make_shared<Words>();
+  command.add_option("words", words->first, what)->required()->option_text(help_text);
+  const CLI::Option* second = command.add_option("text", words->second)->group("");
+  command.parse_complete_callback([words, second] { words->has_model = second->count() > 0; });
+  return words;
+}
+
 void add_ask(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("ask", "Ask one question");
   auto options = std::make_shared<AskOptions>();
-  auto words = std::make_shared<std::vector<std::string>>();
-  command
-      ->add_option("words", *words,
-                   "Folder or file of the model, and the prompt; -: standard input")
-      ->required()
-      ->expected(1, 2)
-      ->option_text("[MODEL] PROMPT");
+  const auto words = add_words(*command, "[MODEL] PROMPT",
+                               "Folder or file of the model, and the prompt; -: standard input");
   add_ask_options(*command, *options);
   command->callback([options, words, &chosen] {
-    options->prompt = words->back();
-    if (words->size() == 2) options->model.path = words->front();
+    options->prompt = words->text();
+    if (words->has_model) options->model.path = words->first;
     chosen = [options] { return run_ask(*options); };
   });
 }
@@ -81,15 +95,11 @@ void add_quantize(CLI::App& app, Command& chosen) {
 void add_tokenize(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("tokenize", "Show the tokens of a text");
   auto options = std::make_shared<ModelOptions>();
-  auto words = std::make_shared<std::vector<std::string>>();
-  command
-      ->add_option("words", *words, "Folder or file of the model, and the text; -: standard input")
-      ->required()
-      ->expected(1, 2)
-      ->option_text("[MODEL] TEXT");
+  const auto words = add_words(*command, "[MODEL] TEXT",
+                               "Folder or file of the model, and the text; -: standard input");
   command->callback([options, words, &chosen] {
-    if (words->size() == 2) options->path = words->front();
-    chosen = [options, words] { return run_tokenize(*options, words->back()); };
+    if (words->has_model) options->path = words->first;
+    chosen = [options, words] { return run_tokenize(*options, words->text()); };
   });
 }
 

@@ -95,6 +95,14 @@ printf '%s\n\n%s\n' "$question" 'What is 2 + 3?' | "$program" chat --greedy --sh
 has out '\boxed{42}'
 has out '\boxed{5}'
 
+# A question that is refused leaves the others as they are.
+printf '%s\n\303\n%s\n' "$question" 'What is 2 + 3?' |
+  "$program" chat --greedy --show answer >out 2>err || fail 'chat with a refused line'
+has out '\boxed{42}'
+has out '\boxed{5}'
+has err 'not UTF-8'
+printf '\303\n' | "$program" chat --greedy >out 2>err && fail 'chat with a refused line at its end'
+
 # Looking into the model.
 expect 0 info
 has out 'num_hidden_layers'
@@ -112,6 +120,11 @@ has out '"<think>"'
 cp out given
 echo 'a<think>' | "$program" tokenize - >out 2>err || fail 'text from standard input'
 cmp -s out given || fail 'the text from standard input has other tokens'
+printf '[a,b]' | "$program" tokenize - >given 2>err || fail 'a list from standard input'
+expect 0 tokenize '[a,b]'
+cmp -s out given || fail 'the text [a,b] has other tokens as an argument'
+expect 0 tokenize "$model" '[a,b]'
+cmp -s out given || fail 'the text [a,b] has other tokens beside a model'
 expect 0 logits --ids 1,2,3 --out logits.npy
 header=$(head -c 128 logits.npy | tr -d '\0')
 case $header in *NUMPY*"'descr': '<f4'"*"'shape': (3, "*) ;; *) fail "npy header: $header" ;; esac
@@ -225,6 +238,10 @@ has err '2000000000'
 expect 1 logits --ids -1 --out logits.npy
 expect 1 logits --ids 1 --out no/such/folder/logits.npy
 has err 'no/such/folder/logits.npy'
+if [ -c /dev/full ]; then
+  expect 1 logits --ids 1,2,3 --out /dev/full
+  has err '/dev/full: cannot write'
+fi
 expect 1 ask "$(printf 'bad \377 text')"
 has err 'UTF-8'
 

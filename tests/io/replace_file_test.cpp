@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <csignal>
 #include <filesystem>
@@ -41,6 +42,18 @@ TEST_CASE("a file is written and replaced, and nothing else stays") {
   CHECK(content(path) == "second, longer");
   CHECK(replace_file(path, {}).ok());
   CHECK(std::filesystem::file_size(path) == 0);
+  CHECK(files_in(dir) == 1);
+}
+
+TEST_CASE("a device or a pipe is not replaced") {
+  const TempDir dir;
+  const std::string path = dir.file("pipe");
+  REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+  const auto refused = replace_file(path, as_bytes("text"));
+  REQUIRE(!refused.ok());
+  CHECK(refused.error().status == Status::kInvalidArgument);
+  CHECK(refused.error().message.starts_with(path));
+  CHECK(std::filesystem::is_fifo(path));
   CHECK(files_in(dir) == 1);
 }
 

@@ -32,11 +32,15 @@ namespace pensee {
 // Thread rule: one thread at a time. Only one writer of a path can be open, in all processes.
 class GgufWriter {
  public:
-  // Opens the file beside `path`. kInvalidArgument for a path that is empty or has a NUL byte,
-  // kWrongState if another writer has it open, kNotFound if there is no such directory, kIoError.
+  // Opens the file beside `path`. kInvalidArgument for a path that is empty or has a NUL byte, or
+  // where there is a device or a pipe, kWrongState if another writer has it open, kNotFound
+  // if there is no such directory, kIoError.
   static Result<GgufWriter> create(const std::string& path, GgufHeader header) {
     if (path.empty() || path.find('\0') != path.npos) {
       return invalid_argument("file path: expected a path, found an empty one or a NUL byte");
+    }
+    for (const std::string& name : {path, part_path(path)}) {
+      PENSEE_RETURN_IF_ERROR(expect_file_or_nothing(name));
     }
     GgufWriter writer(path, std::move(header));
     PENSEE_RETURN_IF_ERROR(writer.open());

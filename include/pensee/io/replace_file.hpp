@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -30,6 +31,15 @@ namespace pensee {
   return 0;
 }
 
+// kInvalidArgument if there is a device or a pipe at `path`: a new file must not take its place.
+// (It cannot take that of a directory.)
+[[nodiscard]] inline Result<void> expect_file_or_nothing(const std::string& path) {
+  struct stat found {};
+  if (::stat(path.c_str(), &found) != 0) return {};
+  if (S_ISREG(found.st_mode) || S_ISDIR(found.st_mode)) return {};
+  return invalid_argument(path + ": expected a file or nothing there, found a device or a pipe");
+}
+
 // A file that is written in pieces, by any threads, and takes its place when it is whole: a
 // temporary file beside `path` (its name and six more characters), which commit() gives the name. A
 // file that was there is replaced then, and stays if it never comes to that, when the temporary one
@@ -37,11 +47,13 @@ namespace pensee {
 class NewFile {
  public:
   // A file of `bytes` bytes, for which it takes the room. Errors: kInvalidArgument for a path that
-  // is empty or has a NUL byte, kNotFound if there is no such directory, kIoError.
+  // is empty or has a NUL byte, or where there is a device or a pipe; kNotFound if there is
+  // no such directory, kIoError.
   [[nodiscard]] static Result<NewFile> create(const std::string& path, size_t bytes) {
     if (path.empty() || path.find('\0') != path.npos) {
       return invalid_argument("file path: expected a path, found an empty one or a NUL byte");
     }
+    PENSEE_RETURN_IF_ERROR(expect_file_or_nothing(path));
     NewFile file(path);
     file.fd_ = ::mkstemp(file.temporary_.data());
     if (file.fd_ < 0) return file.system_error("create", errno);
