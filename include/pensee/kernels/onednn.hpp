@@ -3,6 +3,7 @@
 #pragma once
 
 #include <oneapi/dnnl/dnnl.h>
+#include <signal.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -59,6 +60,28 @@ class SingleThreaded {
   bool ok_ = true;
 };
 
+// Keeps signals from the calling thread while it lives. Some of oneDNN's generated code points the
+// stack pointer into a workspace of its own (sgemm with AVX-512 and more than some 80 columns,
+// in 2.6 and later): the frame of a handler would overwrite what else lies there in the heap.
+class WithoutSignals {
+ public:
+  WithoutSignals() noexcept {
+    sigset_t set;
+    ::sigfillset(&set);
+    // What an instruction itself raises cannot wait.
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT}) {
+      ::sigdelset(&set, fault);
+    }
+    ::pthread_sigmask(SIG_BLOCK, &set, &before_);
+  }
+  ~WithoutSignals() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  WithoutSignals(const WithoutSignals&) = delete;
+  WithoutSignals& operator=(const WithoutSignals&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
 }  // namespace onednn_detail
 
 // C(m, n) = A(m, k) * B(n, k)^T, all row-major; ld* are the distances between rows, in floats.
@@ -67,6 +90,7 @@ class SingleThreaded {
                                   const float* b, int64_t ldb, float* c, int64_t ldc) noexcept {
   const onednn_detail::SingleThreaded single;
   if (!single.ok()) return false;
+  const onednn_detail::WithoutSignals without_signals;
   try {
     return dnnl_sgemm('N', 'T', m, n, k, 1.0F, a, lda, b, ldb, 0.0F, c, ldc) == dnnl_success;
   } catch (...) {  // std::bad_alloc, from behind its C interface
