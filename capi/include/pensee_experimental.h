@@ -18,9 +18,9 @@ PENSEE_API pensee_status pensee_model_logits(const pensee_model* model, const in
                                              size_t n_tokens, float* logits, size_t n_logits,
                                              pensee_prefill_progress_fn progress,
                                              void* progress_user_data, pensee_error** error);
-/* Logits (vocab_size) after the newest token of the session; borrowed. Errors: WRONG_STATE before
- * any token or all of the prompt was read, CONTEXT_FULL if the newest token found no room,
- * OUT_OF_MEMORY. */
+/* Logits (vocab_size) after the newest token of the session; borrowed. Where a prompt was cancelled,
+ * that is the last one read. Errors: WRONG_STATE before any token was read, or while a prompt still
+ * has to be; CONTEXT_FULL if the newest token found no room, OUT_OF_MEMORY. */
 PENSEE_API pensee_status pensee_session_logits(pensee_session* session, const float** logits,
                                                size_t* n_logits, pensee_error** error);
 

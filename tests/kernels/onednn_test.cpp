@@ -41,19 +41,19 @@ TEST_CASE("signals during a product are handled on the stack") {
   REQUIRE(::sigaction(SIGALRM, &action, &before) == 0);
   const itimerval often = {{0, 200}, {0, 200}};  // microseconds
   REQUIRE(::setitimer(ITIMER_REAL, &often, nullptr) == 0);
-  constexpr int64_t kWidth = 256;
-  const std::vector<float> a(kWidth * kWidth, 1.0F);
-  std::vector<float> c(kWidth * kWidth);
+  constexpr int64_t kRows = 64;
+  constexpr int64_t kCols = 128;
+  const std::vector<float> a(kRows * kCols, 1.0F);
+  std::vector<float> c(kRows * kRows);
   bool ok = true;
-  for (int i = 0; i < 100000 && handled < 300; ++i) {
-    ok =
-        ok && gemm_nt(kWidth, kWidth, kWidth, a.data(), kWidth, a.data(), kWidth, c.data(), kWidth);
+  for (int i = 0; i < 1000000 && handled < 300; ++i) {
+    ok = ok && gemm_nt(kRows, kRows, kCols, a.data(), kCols, a.data(), kCols, c.data(), kRows);
   }
   const itimerval never{};
   CHECK(::setitimer(ITIMER_REAL, &never, nullptr) == 0);
   CHECK(::sigaction(SIGALRM, &before, nullptr) == 0);
   CHECK(ok);
-  CHECK(c[0] == static_cast<float>(kWidth));
+  CHECK(c[0] == static_cast<float>(kCols));
   CHECK(handled >= 300);
   CHECK(elsewhere == 0);
 }

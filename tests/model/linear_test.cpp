@@ -51,6 +51,28 @@ TEST_CASE("one product equals the sum in double precision, for any number of row
   }
 }
 
+TEST_CASE("the number of threads changes no bit of a product, long rows included") {
+  const int64_t rows = 520;
+  const int64_t cols = 2048;
+  const auto weights = random_floats(rows * cols, 10);
+  const auto blocks = q8_0_rows(weights.data(), rows, cols);
+  for (const int64_t n : {3, 20}) {
+    CAPTURE(n);
+    const auto x = random_floats(n * cols, 11);
+    for (const Matrix& w : {matrix_of(weights, rows, cols), matrix_of(blocks, rows, cols)}) {
+      std::vector<float> expected;
+      for (const int threads : {1, 3, 8}) {
+        CAPTURE(threads);
+        const Workbench bench(best_kernels(), threads, multiply_scratch(cols, n));
+        std::vector<float> y(static_cast<size_t>(n * rows), NAN);
+        multiply(bench.compute(), std::array{Product{&w, x.data(), cols, n, y.data(), rows}});
+        if (expected.empty()) expected = y;
+        CHECK(y == expected);
+      }
+    }
+  }
+}
+
 TEST_CASE("products of different shapes, empty ones among them, are all computed") {
   const Workbench bench(best_kernels(), 3);
   const int64_t cols = 96;

@@ -264,8 +264,9 @@ class Session:
         return self._core.context_length()
 
     def logits(self) -> NDArray[numpy.float32]:
-        """(vocab_size): after the newest token. Raises `WrongStateError` before any token or all of
-        the prompt was read, `ContextFullError` if the newest token found no room."""
+        """(vocab_size): after the newest token; where a prompt was cancelled, the last one read.
+        Raises `WrongStateError` before any token was read, or while a prompt still has to be,
+        `ContextFullError` if the newest token found no room."""
         return self._core.logits()
 
     # --- Copies ---

@@ -106,11 +106,13 @@ static_assert(kVectorPanel % kQ8Group == 0 && kMinGemmPanel % kQ8Group == 0 &&
               kGemmPanel % kQ8Group == 0 && kExpertPanel % kQ8Group == 0);
 [[nodiscard]] inline int64_t panel_rows(const Compute& compute, const Product& p) noexcept {
   if (is_gemm(compute, p, *p.w)) {
-    // Of many experts: few tasks each, whose results have room for kGemmPanel rows of the pass. Not
-    // of other types, whose unpacked weights have room for kGemmPanel rows.
+    // Of other types unpacked weights have room for kGemmPanel rows; and oneDNN's results depend on
+    // how many there are, which must not depend on the threads.
     const bool of_blocks =
         is_block_type(p.w->dtype) && (p.up == nullptr || is_block_type(p.up->dtype));
-    if (p.pass_rows > 0 && of_blocks) {
+    if (!of_blocks) return kGemmPanel;
+    // Of many experts: few tasks each, whose results have room for kGemmPanel rows of the pass.
+    if (p.pass_rows > 0) {
       const int64_t room = kGemmPanel * p.pass_rows / p.n / kQ8Group * kQ8Group;
       return std::min(room, kExpertPanel);
     }

@@ -274,12 +274,12 @@ class Access {
 }
 
 // The session that was saved, with a model loaded from the same files; its next reply equals what
-// the saved one's would have been, unless that had a seed of reseed(). A context_length of 0 in
-// `options` means the saved session's; the type of the cache is the saved session's, whatever
-// `options` say. Errors: kCorruptFile if the bytes are damaged, cut short or something else,
-// kUnsupported if a version of this library wrote them whose layout is not known, kInvalidArgument
-// if the model is another, kContextFull if `options` leave too little room, those of
-// Session::create.
+// the saved one's would have been, unless that had a seed of reseed() or another prefill_chunk. A
+// context_length of 0 in `options` means the saved session's; the type of the cache is the saved
+// session's, whatever `options` say. Errors: kCorruptFile if the bytes are damaged, cut short or
+// something else, kUnsupported if a version of this library wrote them whose layout is not known,
+// kInvalidArgument if the model is another, kContextFull if `options` leave too little room, those
+// of Session::create.
 [[nodiscard]] inline Result<std::unique_ptr<Session>> restore(std::shared_ptr<const Model> model,
                                                               std::span<const std::byte> bytes,
                                                               const SessionOptions& options = {}) {

@@ -161,8 +161,9 @@ class Session {
   }
 
   // Logits (vocab_size) after the newest of tokens(), as the model gives them; valid until the next
-  // call of another function. Errors: kWrongState while no token or not the whole prompt has been
-  // read, kContextFull if the newest token itself found no room, kOutOfMemory.
+  // call of another function. Where a prompt was cancelled, that is the last one read. Errors:
+  // kWrongState while no token has been read, or a prompt still has to be, kContextFull if the
+  // newest token itself found no room, kOutOfMemory.
   Result<std::span<const float>> logits() {
     if (tokens().empty() || !writer_.prompt_is_read()) {
       return Error{Status::kWrongState, "logits: no prompt has been read; start() and prefill()"};
