@@ -6,8 +6,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pensee
 import pytest
@@ -247,25 +248,127 @@ def test_ctrl_c_ends_a_run_of_asyncio(
     assert "\\boxed{42}" in session.ask(QUESTION, temperature=0).answer
 
 
+async def assert_cancelled(task: asyncio.Task[object]) -> None:
+    """Cancels a task whose thread is to end soon, or never to begin."""
+    task.cancel()
+    await asyncio.wait([task], timeout=20)
+    assert task.cancelled()
+
+
 def test_a_task_cancelled_before_its_reply_begins(
     session: pensee.Session, endless: pensee.ReplyOptions
 ) -> None:
-    async def run() -> None:
+    async def stream() -> None:
+        async for _ in session.astream(QUESTION, **endless):
+            pass
+
+    async def run(use: Callable[[], Coroutine[None, None, object]], n_messages: int) -> None:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(1))
         free = threading.Event()
         other = loop.run_in_executor(None, free.wait)
-        task = asyncio.create_task(session.aask(QUESTION, **endless))
+        try:
+            task = asyncio.create_task(use())
+            await asyncio.sleep(0)
+            await assert_cancelled(task)
+            assert not session.is_replying
+        finally:
+            free.set()
+        await other
+        await loop.run_in_executor(None, lambda: None)
+        assert len(session.messages) == n_messages
+
+    asyncio.run(run(lambda: session.aask(QUESTION, temperature=0, max_tokens=1), 0))
+    asyncio.run(run(stream, 1))
+    session.reset()
+    assert "\\boxed{42}" in session.ask(QUESTION, temperature=0).answer
+
+
+def test_a_thread_that_is_free_just_after_the_task_was_cancelled(session: pensee.Session) -> None:
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        pool = ThreadPoolExecutor(1)
+        loop.set_default_executor(pool)
+        free = threading.Event()
+        pool.submit(free.wait)
+
+        def go_on() -> None:
+            free.set()
+            pool.submit(lambda: None).result()
+
+        task = asyncio.create_task(session.aask(QUESTION, temperature=0))
         await asyncio.sleep(0)
+        task.cancel()
+        loop.call_soon(go_on)
+        await assert_cancelled(task)
+
+    asyncio.run(run())
+    assert session.messages == []
+    assert session.reply.thought_end is ThoughtEnd.NONE
+
+
+def test_a_cancelled_task_leaves_the_conversation(
+    session: pensee.Session, endless: pensee.ReplyOptions
+) -> None:
+    session.ask(QUESTION, temperature=0)
+    before = session.messages
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        begun = asyncio.Event()
+        endless["prefill_progress"] = lambda _done, _total: loop.call_soon_threadsafe(begun.set)
+        task = asyncio.create_task(session.aask("What is 5 + 6?", **endless))
+        await begun.wait()
+        await assert_cancelled(task)
+        assert session.messages == before
+        assert "11" in (await session.aask("What is 5 + 6?", temperature=0)).answer
+
+    asyncio.run(run())
+
+
+def test_a_task_cancelled_while_its_prompt_is_added(
+    session: pensee.Session, endless: pensee.ReplyOptions
+) -> None:
+    begun, free = threading.Event(), threading.Event()
+
+    class Slow(dict[str, str]):
+        def get(self, key: str, default: object = None) -> Any:
+            begun.set()
+            free.wait()
+            return super().get(key, default)
+
+    async def run() -> None:
+        prompt = [Slow(role="user", content=QUESTION)]
+        task = asyncio.create_task(session.aask(prompt, **endless))
+        await asyncio.to_thread(begun.wait)
         task.cancel()
         await asyncio.sleep(0)
         free.set()
-        await other
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert not session.is_replying
+        await assert_cancelled(task)
 
     asyncio.run(run())
+    assert session.messages == []
+    assert session.reply.usage.thought_tokens == 0
+
+
+def test_a_task_cancelled_when_it_does_not_know_that_its_reply_has_ended(
+    session: pensee.Session,
+) -> None:
+    async def run(use: Callable[[], object]) -> None:
+        pool = ThreadPoolExecutor(1)
+        asyncio.get_running_loop().set_default_executor(pool)
+        task = asyncio.create_task(session.aask(QUESTION, temperature=0))
+        await asyncio.sleep(0)
+        pool.submit(lambda: None).result()
+        assert len(session.messages) == 2
+        use()
+        await assert_cancelled(task)
+
+    asyncio.run(run(lambda: None))
+    assert session.messages == []
+    # What others have said since then stays.
+    asyncio.run(run(lambda: session.ask("What is 5 + 6?", temperature=0)))
+    assert len(session.messages) == 4
 
 
 def _use_after_fork(model: pensee.Model, session: pensee.Session) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from . import _core
-from ._errors import InvalidArgumentError
+from ._errors import InvalidArgumentError, WrongStateError
 from ._types import AnswerEnd, Event, EventKind, Message, Phase, Prompt, Reply, ThoughtEnd, Usage
 from ._wire import cache_type_code, in_our_words, speculation_code
 
@@ -43,6 +45,55 @@ def _event(
     kind, phase, text, token, logprob, forced, thought_end, answer_end = fields
     return Event(EventKind(kind), Phase(phase), text, token, logprob, forced,
                  ThoughtEnd(thought_end), AnswerEnd(answer_end))  # fmt: skip
+
+
+class _Call:
+    """A call in a thread, of which nothing is wanted once the task that awaits it is cancelled: that
+    may be before it has begun, meanwhile, or after it has ended but before the task knows."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._has_begun = False
+        self._has_ended = False
+        self._is_given_up = False
+        self._undo: Callable[[], None] | None = None
+
+    def run(self, function: Callable[[_Call], _T]) -> _T:
+        """In the thread: the call."""
+        with self._lock:
+            if self._is_given_up:
+                raise asyncio.CancelledError
+            self._has_begun = True
+        try:
+            return function(self)
+        finally:
+            with self._lock:
+                self._has_ended = True
+
+    @property
+    def is_given_up(self) -> bool:
+        return self._is_given_up
+
+    def end(self, undo: Callable[[], None]) -> None:
+        """In the thread: the call has changed something, which `undo` takes back if it is given up,
+        be it already or before the task goes on."""
+        with self._lock:
+            if self._is_given_up:
+                undo()
+            else:
+                self._undo = undo
+
+    def give_up(self, cancel: Callable[[], None]) -> bool:
+        """In the task: nothing is left of the call once its thread, if it has begun, has ended, which
+        `cancel` hastens. Returns whether it has begun; if not, it never does."""
+        with self._lock:
+            self._is_given_up = True
+            if self._undo is not None:
+                self._undo()
+            elif self._has_begun and not self._has_ended:
+                with contextlib.suppress(WrongStateError):  # closed meanwhile: then it ends by that
+                    cancel()
+            return self._has_begun
 
 
 class Session:
@@ -119,13 +170,7 @@ class Session:
         """Adds the prompt to the conversation and gives the whole reply. If it raises, the
         conversation is as before. Raises what `add_message()`, `start()` and `step()` do, as do the
         other functions that take a prompt."""
-        before = self._begin(prompt, options)
-        try:
-            self._core.answer()
-        except BaseException:
-            self._core.rewind(before)
-            raise
-        return self.reply
+        return self._ask(prompt, options)
 
     def stream(self, prompt: Prompt, **options: Unpack[ReplyOptions]) -> Generator[Event, None, None]:
         """The same, event by event, the last of kind `DONE`. A loop that is left early cancels the
@@ -165,8 +210,9 @@ class Session:
         return self.reply.answer
 
     async def aask(self, prompt: Prompt, **options: Unpack[ReplyOptions]) -> Reply:
-        """`ask()` in a thread. If the task is cancelled, so is the reply."""
-        return await self._in_thread(lambda: self.ask(prompt, **options))
+        """`ask()` in a thread. If the task is cancelled, so is the reply, and the conversation is as
+        before."""
+        return await self._in_thread(lambda call: self._ask(prompt, options, call))
 
     async def astream(
         self, prompt: Prompt, **options: Unpack[ReplyOptions]
@@ -178,7 +224,7 @@ class Session:
         reply = self._core.n_replies()
         try:
             while True:
-                event = await self._in_thread(self.step)
+                event = await self._in_thread(lambda _: self.step())
                 yield event
                 if event.kind is EventKind.DONE:
                     return
@@ -331,21 +377,45 @@ class Session:
             raise
         return before
 
-    async def _in_thread(self, function: Callable[[], _T]) -> _T:
-        future = asyncio.get_running_loop().run_in_executor(None, function)
+    def _ask(self, prompt: Prompt, options: ReplyOptions, call: _Call | None = None) -> Reply:
+        before = self._begin(prompt, options)
         try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            # The thread still has the session, for one token or one chunk of the prompt at most. It
-            # may also have yet to begin the reply, which an earlier cancel() does not reach.
-            while not future.done():
+            # A cancel() before the reply had begun did not reach it.
+            if call is not None and call.is_given_up:
                 self.cancel()
-                try:
-                    await asyncio.wait([future], timeout=0.02)
-                except asyncio.CancelledError:
-                    pass
-            future.exception()  # not wanted any more
+            self._core.answer()
+            reply = self.reply
+            if call is not None:
+                newest = self._core.n_replies()
+                call.end(lambda: self._take_back(newest, before))
+        except BaseException:
+            self._core.rewind(before)
             raise
+        return reply
+
+    def _take_back(self, reply: int, before: int) -> None:
+        """Rewinds to the `before` messages that there were before reply number `reply`, unless
+        others have used the session since then."""
+        with contextlib.suppress(WrongStateError, InvalidArgumentError):  # in use, closed or rewound
+            if reply == self._core.n_replies():
+                self._core.rewind(before)
+
+    async def _in_thread(self, function: Callable[[_Call], _T]) -> _T:
+        call = _Call()
+        future = asyncio.get_running_loop().run_in_executor(None, lambda: call.run(function))
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError:
+            if not call.give_up(self.cancel):
+                future.cancel()
+            # The thread still has the session, for one token or one chunk of the prompt at most.
+            while not future.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([future])
+            if not future.cancelled():
+                future.exception()  # not wanted any more
+            raise
+        return future.result()
 
 
 def _encoded(given: Any) -> dict[str, Any]:
