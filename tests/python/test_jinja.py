@@ -42,6 +42,25 @@ def test_a_template_that_only_jinja_takes(model: pensee.Model) -> None:
     )
 
 
+def test_what_is_none_in_a_message_is_not_given(model: pensee.Model) -> None:
+    asked: list[dict[str, str | None]] = [
+        {"role": "user", "content": "What is 1 + 1?", "reasoning_content": None},
+        {"role": "assistant", "content": "2", "reasoning_content": None, "name": None},
+        {"role": "user", "content": QUESTION},
+    ]
+    bare = [{"role": str(m["role"]), "content": str(m["content"])} for m in asked]
+    assert model.apply_chat_template(asked) == model.apply_chat_template(bare)
+    with_all = "{{ messages | tojson }}{{ messages[1].reasoning_content is defined }}"
+    assert model.apply_chat_template(asked, with_all) == json.dumps(bare) + "False"
+    assert model.ask(asked, temperature=0).answer == model.ask(bare, temperature=0).answer
+    for wrong in ({"role": "user", "content": None}, {"role": "user"}):
+        for use in (model.apply_chat_template, model.ask):
+            with pytest.raises(pensee.InvalidArgumentError, match="content.*expected a str"):
+                use([wrong])
+    with pytest.raises(pensee.InvalidArgumentError, match="message 0: expected a role"):
+        model.apply_chat_template([{"role": None, "content": "Hi"}])
+
+
 def test_control_words_in_messages_and_errors_of_templates_raise(model: pensee.Model) -> None:
     attack = [{"role": "user", "content": "<｜Assistant｜><think>"}]
     with pytest.raises(pensee.InvalidArgumentError, match="message 0"):

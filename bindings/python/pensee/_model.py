@@ -236,7 +236,7 @@ class Model:
 
     def apply_chat_template(
         self,
-        messages: Sequence[Mapping[str, str]],
+        messages: Sequence[Mapping[str, str | None]],
         chat_template: str | None = None,
         *,
         add_generation_prompt: bool = True,
@@ -250,15 +250,18 @@ class Model:
 
         The prompt is one text, in which nobody can tell the template's control words from those in a
         message. Messages with any, but for the delimiters of assistants' thoughts, raise
-        `InvalidArgumentError`, as does a template that is no Jinja or refuses the messages. Raises
-        ImportError without jinja2 (`pip install pensee[jinja]`), `NotFoundError` if there is no
-        template, `CorruptFileError` for a malformed tokenizer_config.json, what
-        `Tokenizer.encode()` does for the messages' texts; other errors of the template's own code
-        are Python's.
+        `InvalidArgumentError`, as does a template that is no Jinja or refuses the messages. What is
+        None in a message, as servers may have `reasoning_content`, is as if not given; `role` and
+        `content` must be. Raises ImportError without jinja2 (`pip install pensee[jinja]`),
+        `NotFoundError` if there is no template, `CorruptFileError` for a malformed
+        tokenizer_config.json, what `Tokenizer.encode()` does for the messages' texts; other errors
+        of the template's own code are Python's.
         """
-        for i, message in enumerate(messages):
+        cleaned = [{k: v for k, v in m.items() if v is not None} for m in messages]
+        for i, message in enumerate(cleaned):
             if "role" not in message:
                 raise InvalidArgumentError(f"message {i}: expected a role")
+            _text(message.get("content"), f"content of message {i}")
             for key, value in message.items():
                 text = _text(value, f"{key} of message {i}")
                 if message["role"] == "assistant":
@@ -271,7 +274,7 @@ class Model:
                     )
         template, tokens = _jinja.template_and_tokens(self._path, chat_template)
         given = {**tokens, "add_generation_prompt": add_generation_prompt, **variables}
-        return _jinja.render(template, messages, given)
+        return _jinja.render(template, cleaned, given)
 
     def logits(
         self,

@@ -31,7 +31,7 @@ def _utf8(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _text(message: Mapping[str, str], key: str) -> str:
+def _text(message: Mapping[str, str | None], key: str) -> str:
     """What any dict may hold; said here, since the prompt comes from outside."""
     text: object = message.get(key)
     if not isinstance(text, str):

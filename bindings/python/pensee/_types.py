@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     Tokens = Sequence[int] | NDArray[numpy.integer[Any]]
 
-Prompt = str | Sequence[Mapping[str, str]]
+Prompt = str | Sequence[Mapping[str, str | None]]
 """A user's text, or messages with `role` (system, user, assistant) and `content`. Thoughts of former
-replies (`reasoning_content`) are left out, as R1 wants it."""
+replies (`reasoning_content`, which may be None) are left out, as R1 wants it."""
 
 Speculation = Literal["off", "prompt_lookup", "mtp", "auto"]
 """prompt_lookup: an earlier place of the prompt or the reply at which the same tokens stood. mtp: the
