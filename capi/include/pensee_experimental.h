@@ -18,9 +18,9 @@ PENSEE_API pensee_status pensee_model_logits(const pensee_model* model, const in
                                              size_t n_tokens, float* logits, size_t n_logits,
                                              pensee_prefill_progress_fn progress,
                                              void* progress_user_data, pensee_error** error);
-/* Logits (vocab_size) after the newest token of the session; borrowed. Where a prompt was cancelled,
- * that is the last one read. Errors: WRONG_STATE before any token was read, or while a prompt still
- * has to be; CONTEXT_FULL if the newest token found no room, OUT_OF_MEMORY. */
+/* Logits (vocab_size) after the newest token of the session; borrowed. Where a prompt was
+ * cancelled, that is the last one read. Errors: WRONG_STATE before any token was read, or while a
+ * prompt still has to be; CONTEXT_FULL if the newest token found no room, OUT_OF_MEMORY. */
 PENSEE_API pensee_status pensee_session_logits(pensee_session* session, const float** logits,
                                                size_t* n_logits, pensee_error** error);
 
@@ -38,7 +38,8 @@ PENSEE_API pensee_status pensee_session_step_many(pensee_session* const* session
 PENSEE_API pensee_status pensee_session_save(const pensee_session* session, void** data,
                                              size_t* size, pensee_error** error);
 /* The same into a file, which appears under its name only when it is whole. Errors: the same, IO,
- * NOT_FOUND if there is no such directory, INVALID_ARGUMENT for an empty path. */
+ * NOT_FOUND if there is no such directory, INVALID_ARGUMENT for an empty path, a device or a pipe.
+ */
 PENSEE_API pensee_status pensee_session_save_file(const pensee_session* session, const char* path,
                                                   pensee_error** error);
 /* The session that was saved. Errors: CORRUPT_FILE for a truncated or altered one, INVALID_ARGUMENT

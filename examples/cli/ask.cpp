@@ -92,6 +92,11 @@ nlohmann::ordered_json to_json(const std::string& prompt, const Reply& reply) {
             {"answer_seconds", u.answer_seconds}}}};
 }
 
+void write_json(const nlohmann::ordered_json& json, int indentation) {
+  using Json = nlohmann::ordered_json;
+  write_out(json.dump(indentation, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
 // One question: shows the reply, or prints it as JSON with this indentation.
 Result<int> converse(Session& session, const AskOptions& options, const std::string& prompt,
                      int indentation) {
@@ -114,9 +119,7 @@ Result<int> converse(Session& session, const AskOptions& options, const std::str
   }
   const Reply reply = session.reply();
   if (options.json) {
-    using Json = nlohmann::ordered_json;
-    write_out(to_json(prompt, reply).dump(indentation, ' ', false, Json::error_handler_t::replace) +
-              "\n");
+    write_json(to_json(prompt, reply), indentation);
   } else {
     printer.finish(reply);
   }
@@ -147,8 +150,14 @@ Result<int> run_chat(const AskOptions& options) {
     const Result<int> asked = converse(*session, options, line, kOneLine);
     code = asked ? *asked : kNoAnswer;
     if (asked) continue;
-    // A question that cannot be answered, because it is too long, say, is as if it had never been.
+    // A question that is too long, or no text, is as if it had never been.
+    const bool is_refused =
+        asked.error().status == Status::kContextFull || find_malformed_utf8(line).has_value();
+    if (!is_refused) return asked.error();
     write_error("pensee: " + asked.error().message + "\n");
+    if (options.json) {
+      write_json({{"prompt", line}, {"error", asked.error().message}}, kOneLine);
+    }
     session->abandon_reply();
     PENSEE_RETURN_IF_ERROR(session->rewind(messages));
   }

@@ -15,7 +15,7 @@ constexpr int kFailure = 1;  // of every error; ask also returns 130
 
 using Command = std::function<Result<int>()>;
 
-// [MODEL] and a text, the last word. Each is an option of its own: of a list, CLI11 would take a
+// A text, or a model and a text. Each word is an option of its own: of a list, CLI11 would take a
 // text such as "[a,b]" apart.
 struct Words {
   std::string first;
@@ -25,11 +25,14 @@ struct Words {
   [[nodiscard]] const std::string& text() const { return has_model ? second : first; }
 };
 
-// Their names are never seen: `help_text` stands for both.
-std::shared_ptr<Words> add_words(CLI::App& command, const char* help_text, const char* what) {
+// `name`: of the text, such as "PROMPT".
+std::shared_ptr<Words> add_words(CLI::App& command, const std::string& name) {
   auto words = std::make_shared<Words>();
-  command.add_option("words", words->first, what)->required()->option_text(help_text);
-  const CLI::Option* second = command.add_option("text", words->second)->group("");
+  command
+      .add_option("MODEL-or-" + name, words->first,
+                  "The " + name + "; or, if one follows, folder or file of the model")
+      ->required();
+  const CLI::Option* second = command.add_option(name, words->second, "-: standard input");
   command.parse_complete_callback([words, second] { words->has_model = second->count() > 0; });
   return words;
 }
@@ -37,8 +40,7 @@ std::shared_ptr<Words> add_words(CLI::App& command, const char* help_text, const
 void add_ask(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("ask", "Ask one question");
   auto options = std::make_shared<AskOptions>();
-  const auto words = add_words(*command, "[MODEL] PROMPT",
-                               "Folder or file of the model, and the prompt; -: standard input");
+  const auto words = add_words(*command, "PROMPT");
   add_ask_options(*command, *options);
   command->callback([options, words, &chosen] {
     options->prompt = words->text();
@@ -95,8 +97,7 @@ void add_quantize(CLI::App& app, Command& chosen) {
 void add_tokenize(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("tokenize", "Show the tokens of a text");
   auto options = std::make_shared<ModelOptions>();
-  const auto words = add_words(*command, "[MODEL] TEXT",
-                               "Folder or file of the model, and the text; -: standard input");
+  const auto words = add_words(*command, "TEXT");
   command->callback([options, words, &chosen] {
     if (words->has_model) options->path = words->first;
     chosen = [options, words] { return run_tokenize(*options, words->text()); };

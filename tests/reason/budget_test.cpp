@@ -111,6 +111,13 @@ std::vector<ThoughtEnd> thought_ends(const Outcome& out) {
   return ends;
 }
 
+// Delimiters of several tokens: "<t>" opens, "</t>" closes.
+Script sequence_script(std::vector<int32_t> model) {
+  return {.model = std::move(model),
+          .prompt = tokens_of("<t>"),
+          .delimiters = {tokens_of("<t>"), tokens_of("</t>"), {kEos}}};
+}
+
 TEST_CASE("closed and complete") {
   const Outcome out = run(
       {.model = tokens_of("ab\n") + std::vector{kClose} + tokens_of("\n\ncd") + std::vector{kEos}});
@@ -309,7 +316,14 @@ TEST_CASE("no tokens of answer: the thought that the model opens is written") {
   CHECK(out.thought == "ab");
   CHECK(out.reply.thought_end == ThoughtEnd::kClosed);
   CHECK(out.reply.answer_end == AnswerEnd::kLength);
-  // What is no thought is refused.
+  // What is no thought is refused, also where a thought begins behind it.
+  Script spelled = sequence_script(tokens_of("<<t>"));
+  spelled.options.max_answer_tokens = 0;
+  spelled.prompt = {};
+  out = run(spelled);
+  CHECK(out.context.empty());
+  CHECK(out.answer.empty());
+  CHECK(thought_ends(out) == std::vector{ThoughtEnd::kSkipped});
   out = run({.options = {.max_answer_tokens = 0}, .model = tokens_of("a"), .prompt = {}});
   CHECK(out.context.empty());
   CHECK(out.answer.empty());
@@ -445,13 +459,6 @@ TEST_CASE("a thought closed too early is extended") {
              }});
   CHECK(out.thought == "aH");
   CHECK(out.reply.thought_end == ThoughtEnd::kStopped);
-}
-
-// Delimiters of several tokens: "<t>" opens, "</t>" closes.
-Script sequence_script(std::vector<int32_t> model) {
-  return {.model = std::move(model),
-          .prompt = tokens_of("<t>"),
-          .delimiters = {tokens_of("<t>"), tokens_of("</t>"), {kEos}}};
 }
 
 TEST_CASE("delimiters of several tokens are held back and never shown") {

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from . import _core
+from ._calls import _Call
 from ._errors import InvalidArgumentError, WrongStateError
 from ._types import AnswerEnd, Event, EventKind, Message, Phase, Prompt, Reply, ThoughtEnd, Usage
 from ._wire import cache_type_code, in_our_words, speculation_code
@@ -45,55 +45,6 @@ def _event(
     kind, phase, text, token, logprob, forced, thought_end, answer_end = fields
     return Event(EventKind(kind), Phase(phase), text, token, logprob, forced,
                  ThoughtEnd(thought_end), AnswerEnd(answer_end))  # fmt: skip
-
-
-class _Call:
-    """A call in a thread, of which nothing is wanted once the task that awaits it is cancelled: that
-    may be before it has begun, meanwhile, or after it has ended but before the task knows."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._has_begun = False
-        self._has_ended = False
-        self._is_given_up = False
-        self._undo: Callable[[], None] | None = None
-
-    def run(self, function: Callable[[_Call], _T]) -> _T:
-        """In the thread: the call."""
-        with self._lock:
-            if self._is_given_up:
-                raise asyncio.CancelledError
-            self._has_begun = True
-        try:
-            return function(self)
-        finally:
-            with self._lock:
-                self._has_ended = True
-
-    @property
-    def is_given_up(self) -> bool:
-        return self._is_given_up
-
-    def end(self, undo: Callable[[], None]) -> None:
-        """In the thread: the call has changed something, which `undo` takes back if it is given up,
-        be it already or before the task goes on."""
-        with self._lock:
-            if self._is_given_up:
-                undo()
-            else:
-                self._undo = undo
-
-    def give_up(self, cancel: Callable[[], None]) -> bool:
-        """In the task: nothing is left of the call once its thread, if it has begun, has ended, which
-        `cancel` hastens. Returns whether it has begun; if not, it never does."""
-        with self._lock:
-            self._is_given_up = True
-            if self._undo is not None:
-                self._undo()
-            elif self._has_begun and not self._has_ended:
-                with contextlib.suppress(WrongStateError):  # closed meanwhile: then it ends by that
-                    cancel()
-            return self._has_begun
 
 
 class Session:
@@ -339,7 +290,7 @@ class Session:
         """Messages, tokens and cache, with a checksum, for `Model.restore()`: into a file, which
         appears only when whole, or without `path` as bytes. Raises `WrongStateError` while a reply
         is under way; for a file, `FileIOError`, `NotFoundError` if there is no such directory, and
-        `InvalidArgumentError` for an empty path."""
+        `InvalidArgumentError` for an empty path, a device or a pipe."""
         if path is None:
             return self._core.save()
         self._core.save_file(os.fsencode(path))
@@ -386,18 +337,18 @@ class Session:
             self._core.answer()
             reply = self.reply
             if call is not None:
-                newest = self._core.n_replies()
-                call.end(lambda: self._take_back(newest, before))
+                after = (self._core.n_replies(), len(self.messages))
+                call.end(lambda: self._take_back(after, before))
         except BaseException:
             self._core.rewind(before)
             raise
         return reply
 
-    def _take_back(self, reply: int, before: int) -> None:
-        """Rewinds to the `before` messages that there were before reply number `reply`, unless
-        others have used the session since then."""
+    def _take_back(self, after: tuple[int, int], before: int) -> None:
+        """Rewinds to the `before` messages that there were before a reply, `after` which the numbers
+        of replies and messages were these, unless others have changed them since then."""
         with contextlib.suppress(WrongStateError, InvalidArgumentError):  # in use, closed or rewound
-            if reply == self._core.n_replies():
+            if after == (self._core.n_replies(), len(self.messages)):
                 self._core.rewind(before)
 
     async def _in_thread(self, function: Callable[[_Call], _T]) -> _T:

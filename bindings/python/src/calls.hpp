@@ -97,6 +97,7 @@ class Call {
   }
 
   bool has_raised() const noexcept { return raised_ != nullptr; }
+  bool was_interrupted() const noexcept { return interrupted_; }
   bool is_stopped(const void* owner) const noexcept {
     return interrupted_ || std::find(raisers_.begin(), raisers_.end(), owner) != raisers_.end();
   }

@@ -150,6 +150,7 @@ class Session {
     }
     std::vector<c::Event> events;
     std::vector<pensee_status> statuses;
+    std::vector<bool> is_ended(sessions.size());
     c::Error error(PENSEE_OK, "");
     {
       const py::gil_scoped_release release;
@@ -158,8 +159,12 @@ class Session {
       } catch (const c::Error& failed) {
         error = failed;
       }
-      for (Session* session : sessions) {
-        if (call.is_stopped(session->progress_.get())) finish(*session->session_);
+      for (size_t i = 0; i < sessions.size(); ++i) {
+        // A fork shares its function, but may have read its prompt before.
+        is_ended[i] =
+            call.was_interrupted() || (call.is_stopped(sessions[i]->progress_.get()) &&
+                                       inner[i]->reply().answer_end == PENSEE_ANSWER_END_CANCELLED);
+        if (is_ended[i]) finish(*inner[i]);
       }
     }
     py::object raised = py::none();
@@ -170,8 +175,7 @@ class Session {
     }
     py::list out;
     for (size_t i = 0; i < events.size(); ++i) {
-      const bool is_stepped =
-          statuses[i] == PENSEE_OK && !call.is_stopped(sessions[i]->progress_.get());
+      const bool is_stepped = statuses[i] == PENSEE_OK && !is_ended[i];
       out.append(is_stepped ? py::object(event_tuple(events[i])) : py::none());
     }
     return py::make_tuple(out, error.status(), text_of(error.what()), raised);

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -18,6 +17,7 @@
 #include "pensee/io/checkpoint.hpp"
 #include "pensee/io/gguf_header.hpp"
 #include "pensee/model/config.hpp"
+#include "pensee/model/config_gguf.hpp"
 #include "pensee/text/chat_template.hpp"
 #include "pensee/text/pre_tokenizer.hpp"
 #include "pensee/text/tokenizer_gguf.hpp"
@@ -229,11 +229,8 @@ inline Result<void> set_template(const Checkpoint& checkpoint, const JsonView& c
   if (bos) header.set("tokenizer.ggml.bos_token_id", static_cast<uint32_t>(*bos));
   PENSEE_ASSIGN_OR_RETURN(const std::vector<int32_t> ends,
                           detail::end_tokens(checkpoint, config, id_of("eos_token")));
-  // The format has three roles for tokens that end something.
-  constexpr std::array kRoles = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
-                                 "tokenizer.ggml.eom_token_id"};
-  for (size_t i = 0; i < std::min(ends.size(), kRoles.size()); ++i) {
-    header.set(kRoles[i], static_cast<uint32_t>(ends[i]));
+  for (size_t i = 0; i < std::min(ends.size(), kGgufEndKeys.size()); ++i) {
+    header.set(kGgufEndKeys[i], static_cast<uint32_t>(ends[i]));
   }
   if (const auto padding = id_of("pad_token")) {
     header.set("tokenizer.ggml.padding_token_id", static_cast<uint32_t>(*padding));

@@ -69,7 +69,7 @@ class WithoutSignals {
     sigset_t set;
     ::sigfillset(&set);
     // What an instruction itself raises cannot wait.
-    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT}) {
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT}) {
       ::sigdelset(&set, fault);
     }
     ::pthread_sigmask(SIG_BLOCK, &set, &before_);

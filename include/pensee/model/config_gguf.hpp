@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -50,6 +51,10 @@ namespace pensee {
   X("rms_norm_eps", "attention.layer_norm_rms_epsilon") \
   X("routed_scaling_factor", "expert_weights_scale")    \
   X("rope_theta", "rope.freq_base")
+
+// The roles that the format has for tokens that end something.
+inline constexpr std::array kGgufEndKeys = {
+    "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
 
 namespace config_gguf_detail {
 
@@ -224,8 +229,7 @@ inline Result<void> add_tokens(const GgufMetadata& metadata, Json& json) {
   }
   Json& ends = json["eos_token_id"];
   ends = Json::array();
-  for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
-                          "tokenizer.ggml.eom_token_id"}) {
+  for (const char* key : kGgufEndKeys) {
     const auto value = metadata.find(key);
     if (!value) continue;
     PENSEE_ASSIGN_OR_RETURN(const int64_t id, value->as_int(0));

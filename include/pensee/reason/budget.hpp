@@ -96,10 +96,11 @@ class PhaseController {
     const Phase before = machine_.phase();
     const bool refuses_answer = awaits_thought();
     const PhaseMachine::Step step = machine_.observe(token);
-    if (refuses_answer && step.released > 0) return refuse_answer();
+    if (refuses_answer && step.released + step.head > 0) return refuse_answer();
     show(step.released, before);
     if (done_) return count_rest(step), 0;
     if (step.change == PhaseMachine::Change::kNone) return 0;
+    unshown_.resize(unshown_.size() - step.taken);
     if (step.change == PhaseMachine::Change::kClosed && must_extend()) return extend();
     const Token last = waiting_.back();
     for (const Token& t : waiting_) usage_.forced_tokens += t.forced ? 1 : 0;
@@ -107,7 +108,6 @@ class PhaseController {
     const std::string_view first_bytes = rules_.token_bytes(waiting_.front().id);
     const std::string_view last_bytes = rules_.token_bytes(last.id);
     waiting_.clear();
-    unshown_.resize(unshown_.size() - step.taken);
     unshown_ += first_bytes.substr(0, step.head);
     change_phase(step.change, before, last);
     unshown_ += last_bytes.substr(last_bytes.size() - step.tail);
@@ -167,8 +167,7 @@ class PhaseController {
   size_t refuse_answer() {
     const size_t refused = waiting_.size();
     waiting_.clear();
-    machine_.release_held();
-    end(AnswerEnd::kLength);
+    end_answer(AnswerEnd::kLength, {});
     return refused;
   }
 

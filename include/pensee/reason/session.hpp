@@ -243,8 +243,8 @@ class Session {
   }
   [[nodiscard]] bool is_replying() const noexcept { return writer_.is_replying(); }
 
-  // Any thread: closes the thought under way at the next whole character, and answers. Nothing
-  // happens in the answer or between replies.
+  // Any thread: closes the thought under way, or the one that the model begins its reply with, at
+  // the next whole character, and answers. Nothing happens in the answer or between replies.
   void end_thinking() noexcept { writer_.end_thinking(); }
   // Any thread: ends the reply under way, within one token, or one chunk of the prompt. Nothing
   // happens between replies.
