@@ -401,6 +401,26 @@ def test_what_one_callback_raises_ends_one_reply(model: pensee.Model) -> None:
     assert sessions[0].reply.answer == sessions[2].reply.answer
 
 
+def test_a_fork_that_has_read_its_prompt_goes_on(session: pensee.Session) -> None:
+    fails = False
+
+    def progress(done: int, total: int) -> None:
+        if fails:
+            raise RuntimeError("too late for the fork")
+
+    session.add_message("user", QUESTION)
+    session.start(temperature=0, prefill_progress=progress)
+    fork = session.fork()
+    fork.prefill()
+    fails = True
+    with pytest.raises(RuntimeError, match="too late") as raised:
+        pensee.step_many([session, fork])
+    first, second = raised.value.events  # type: ignore[attr-defined]
+    assert first is None and second is not None
+    assert not session.is_replying
+    assert "\\boxed{42}" in fork.answer()
+
+
 def test_settings_that_are_none_are_as_if_not_given(session: pensee.Session) -> None:
     expected = session.ask(QUESTION, temperature=0)
     session.reset()
