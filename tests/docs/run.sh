@@ -31,6 +31,6 @@ has pensee_8h.html 'The only header whose interface is stable.'
 has group__c__events.html "The next event, after at most one token's work"
 has structpensee__event.html 'natural logarithm, under the model'
 has classpensee_1_1c_1_1Session.html 'Calls callback(const pensee_event&amp;) for each event'
-has classpensee_1_1Session.html 'closes the thought under way at the next whole character'
+has classpensee_1_1Session.html 'closes the thought under way, or the one that the model begins'
 has structpensee_1_1Config.html 'int64_t pensee::Config::kv_lora_rank = 0' # from a list of fields
 has 01_ask_8cpp-example.html 'one question, and three ways to think about it'
