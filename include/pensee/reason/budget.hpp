@@ -98,16 +98,14 @@ class PhaseController {
     const PhaseMachine::Step step = machine_.observe(token);
     if (refuses_answer && step.released + step.head > 0) return refuse_answer();
     show(step.released, before);
-    if (done_) return count_rest(step), 0;
+    if (done_) return count_waiting(step.consumed), 0;
     if (step.change == PhaseMachine::Change::kNone) return 0;
     unshown_.resize(unshown_.size() - step.taken);
     if (step.change == PhaseMachine::Change::kClosed && must_extend()) return extend();
     const Token last = waiting_.back();
-    for (const Token& t : waiting_) usage_.forced_tokens += t.forced ? 1 : 0;
-    usage_.control_tokens += static_cast<int64_t>(step.consumed);
     const std::string_view first_bytes = rules_.token_bytes(waiting_.front().id);
     const std::string_view last_bytes = rules_.token_bytes(last.id);
-    waiting_.clear();
+    count_waiting(step.consumed);
     unshown_ += first_bytes.substr(0, step.head);
     change_phase(step.change, before, last);
     unshown_ += last_bytes.substr(last_bytes.size() - step.tail);
@@ -171,11 +169,12 @@ class PhaseController {
     return refused;
   }
 
-  // Counts the tokens that came with the one that ended the reply.
-  void count_rest(const PhaseMachine::Step& step) {
+  // Counts the tokens that wait, of which the newest are a delimiter or the end; the others, where
+  // the reply ended with one before them, are answer. None waits then.
+  void count_waiting(size_t delimiter) {
     for (const Token& t : waiting_) usage_.forced_tokens += t.forced ? 1 : 0;
-    usage_.control_tokens += static_cast<int64_t>(step.consumed);
-    usage_.answer_tokens += static_cast<int64_t>(waiting_.size() - step.consumed);
+    usage_.control_tokens += static_cast<int64_t>(delimiter);
+    usage_.answer_tokens += static_cast<int64_t>(waiting_.size() - delimiter);
     waiting_.clear();
   }
 
