@@ -311,11 +311,6 @@ struct RowPanels {
   }
 };
 
-template <unsigned kInputs>
-struct Inputs {
-  static constexpr unsigned kCount = kInputs;
-};
-
 template <class S, class V, class E, class Panels = RowPanels<V, E>>
 void gemm_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8Chunk* x,
              int64_t ldx, int64_t n, float* y, int64_t ldy, void* scratch) {

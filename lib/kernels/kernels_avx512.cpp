@@ -32,6 +32,8 @@ struct Simd {
   template <class E>
   static constexpr bool kPairsPay = E::kGroups == 8;
   template <class E>
+  static constexpr int64_t kPanelInputs = 4;
+  template <class E>
   using Panel = WidePanel<E>;
   static constexpr unsigned kAddTileOutputs = 4;
   // For attention-inl.hpp: rows of a left operand that are multiplied together.

@@ -6,8 +6,9 @@
 // compute this, to the same bits:
 //   rows      One or two, for few inputs. Codes are multiplied as they come, lanes are summed
 //             crosswise: a lane is a group.
-//   a panel   Of S::kLanes rows, or S::kPanels of them, for more inputs. Codes of a chunk are
-//             transposed, so that a lane is a row and four codes of an input serve all lanes.
+//   a panel   Of S::kLanes rows, or S::kPanels of them, from S::kPanelInputs inputs on. Codes of a
+//             chunk are transposed, so that a lane is a row and four codes of an input serve all
+//             lanes.
 #pragma once
 
 #include <immintrin.h>
@@ -24,8 +25,7 @@
 namespace pensee {
 namespace {
 
-constexpr int64_t kPanelInputs = 4;   // as many inputs make a panel pay
-constexpr int64_t kWideInputs = 8;    // and as many, several panels at once
+constexpr int64_t kWideInputs = 8;    // as many inputs make several panels at once pay
 constexpr int64_t kReadAhead = 7168;  // bytes, into the L2 cache; more crowds out what is due
 constexpr int64_t kShortTile = 4096;  // bytes; longer ones are further apart than hardware looks
 
@@ -80,6 +80,11 @@ inline void for_each_chunk(const KernelMatrix* w, int64_t r, int64_t row_end, F&
   }
 }
 
+template <unsigned kInputs>
+struct Inputs {
+  static constexpr unsigned kCount = kInputs;
+};
+
 // R rows from row r on and X inputs.
 template <class S, class E, unsigned R, unsigned X>
 inline void dot_tile_q8(const KernelMatrix* w, int64_t r, int64_t row_end, const Q8Chunk* x,
@@ -114,6 +119,26 @@ void dot_rows_few(const KernelMatrix* w, int64_t row_begin, int64_t row_end, con
   }
   for (; r < row_end; ++r) {
     dot_tile_q8<S, E, 1, X>(w, r, row_end, x, ldx, y + (r - row_begin), ldy);
+  }
+}
+
+// The same row by row, for any number of inputs: four at a time read what is decoded once.
+template <class S, class E>
+void dot_rows_by_fours(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8Chunk* x,
+                       int64_t ldx, int64_t n, float* y, int64_t ldy) {
+  for (int64_t r = row_begin; r < row_end; ++r) {
+    float* to = y + (r - row_begin);
+    int64_t i = 0;
+    const auto take = [&](auto inputs) {
+      constexpr unsigned kCount = decltype(inputs)::kCount;
+      for (; i + kCount <= n; i += kCount) {
+        dot_tile_q8<S, E, 1, kCount>(w, r, row_end, x + i, ldx, to + i * ldy, ldy);
+      }
+    };
+    take(Inputs<4>{});
+    take(Inputs<3>{});
+    take(Inputs<2>{});
+    take(Inputs<1>{});
   }
 }
 
@@ -215,10 +240,16 @@ void dot_rows_many(const KernelMatrix* w, int64_t row_begin, int64_t row_end, co
 template <class S, class E, class Few = S>
 void dot_rows_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8Chunk* x,
                  int64_t ldx, int64_t n, float* y, int64_t ldy) {
-  static_assert(kPanelInputs == 4);
   if (n == 1) return dot_rows_few<Few, E, 1>(w, row_begin, row_end, x, ldx, y, ldy);
   if (n == 2) return dot_rows_few<Few, E, 2>(w, row_begin, row_end, x, ldx, y, ldy);
   if (n == 3) return dot_rows_few<Few, E, 3>(w, row_begin, row_end, x, ldx, y, ldy);
+  constexpr int64_t kPanelInputs = S::template kPanelInputs<E>;
+  static_assert(kPanelInputs >= 4);
+  if constexpr (kPanelInputs > 4) {
+    if (n < kPanelInputs) {
+      return dot_rows_by_fours<Few, E>(w, row_begin, row_end, x, ldx, n, y, ldy);
+    }
+  }
   dot_rows_many<S, E, RowPanelSource>(w, row_begin, row_end, x, ldx, n, y, ldy);
 }
 

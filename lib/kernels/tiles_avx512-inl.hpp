@@ -145,7 +145,7 @@ void dot_tiles_few(const KernelMatrix* w, int64_t row_begin, int64_t row_end, co
 template <class S, class E>
 void dot_tiles_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8Chunk* x,
                   int64_t ldx, int64_t n, float* y, int64_t ldy) {
-  static_assert(kPanelInputs == 4);
+  static_assert(S::template kPanelInputs<E> == 4);
   if (n == 1) return dot_tiles_few<E, 1>(w, row_begin, row_end, x, ldx, y, ldy);
   if (n == 2) return dot_tiles_few<E, 2>(w, row_begin, row_end, x, ldx, y, ldy);
   if (n == 3) return dot_tiles_few<E, 3>(w, row_begin, row_end, x, ldx, y, ldy);
