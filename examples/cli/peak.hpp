@@ -9,7 +9,7 @@
 typedef uint64_t (*PeakFn)(uint64_t rounds);
 
 uint64_t peak_f32_avx2(uint64_t rounds);     /* AVX2, FMA */
-uint64_t peak_int8_avx2(uint64_t rounds);    /* AVX2: maddubs, madd, add */
+uint64_t peak_int8_avx2(uint64_t rounds);    /* AVX2: maddubs, added in 16 bits */
 uint64_t peak_int8_avxvnni(uint64_t rounds); /* AVX-VNNI */
 uint64_t peak_f32_avx512(uint64_t rounds);   /* AVX512F */
 uint64_t peak_int8_avx512(uint64_t rounds);  /* AVX512_VNNI */

@@ -4,7 +4,15 @@
 #include "peak.hpp"
 
 /* Twelve chains hide the latency of two units; with the operands they fill the 16 registers. */
-enum { kChains = 12, kLanes = 8, kChainsInt8 = 6, kBytes = 32, kSums = 8, kAhead = 4096 };
+enum {
+  kChains = 12,
+  kLanes = 8,
+  kChainsInt8 = 4,
+  kPairs = 8,
+  kBytes = 32,
+  kSums = 8,
+  kAhead = 4096
+};
 
 uint64_t peak_f32_avx2(uint64_t rounds) {
   __m256 sum[kChains];
@@ -19,27 +27,36 @@ uint64_t peak_f32_avx2(uint64_t rounds) {
   return rounds * kChains * kLanes * 2;
 }
 
-/* Named sums: an array would not stay in registers beside the barrier. */
+/* Products of codes of up to four bits, the fastest: eight sums of two fit a word of 16 bits. Named
+ * sums: an array would not stay in registers beside the barrier. */
 uint64_t peak_int8_avx2(uint64_t rounds) {
   __m256i sum0 = _mm256_setzero_si256();
-  __m256i sum1 = sum0, sum2 = sum0, sum3 = sum0, sum4 = sum0, sum5 = sum0;
+  __m256i sum1 = sum0, sum2 = sum0, sum3 = sum0;
   __m256i a = _mm256_set1_epi8(3);
   const __m256i b = _mm256_set1_epi8(5);
   const __m256i ones = _mm256_set1_epi16(1);
-  const auto next = [&](__m256i sum) {
-    __asm__ volatile("" : "+x"(a)); /* a product is not to be reused */
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), ones));
+  const auto add_product = [&](__m256i pairs) {
+    pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(a, b));
+    __asm__ volatile("" : "+x"(a), "+x"(pairs)); /* no product reused, no addition put off */
+    return pairs;
   };
   for (uint64_t round = 0; round < rounds; ++round) {
-    sum0 = next(sum0);
-    sum1 = next(sum1);
-    sum2 = next(sum2);
-    sum3 = next(sum3);
-    sum4 = next(sum4);
-    sum5 = next(sum5);
+    __m256i pairs0 = _mm256_setzero_si256();
+    __m256i pairs1 = pairs0, pairs2 = pairs0, pairs3 = pairs0;
+#pragma GCC unroll 8
+    for (int k = 0; k < kPairs; ++k) {
+      pairs0 = add_product(pairs0);
+      pairs1 = add_product(pairs1);
+      pairs2 = add_product(pairs2);
+      pairs3 = add_product(pairs3);
+    }
+    sum0 = _mm256_add_epi32(sum0, _mm256_madd_epi16(pairs0, ones));
+    sum1 = _mm256_add_epi32(sum1, _mm256_madd_epi16(pairs1, ones));
+    sum2 = _mm256_add_epi32(sum2, _mm256_madd_epi16(pairs2, ones));
+    sum3 = _mm256_add_epi32(sum3, _mm256_madd_epi16(pairs3, ones));
   }
-  __asm__ volatile("" : : "x"(sum0), "x"(sum1), "x"(sum2), "x"(sum3), "x"(sum4), "x"(sum5));
-  return rounds * kChainsInt8 * kBytes * 2;
+  __asm__ volatile("" : : "x"(sum0), "x"(sum1), "x"(sum2), "x"(sum3));
+  return rounds * kChainsInt8 * kPairs * kBytes * 2;
 }
 
 /* The processor's own read-ahead ends at each page of 4 KiB; the prefetches lead over it. */
