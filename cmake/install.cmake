@@ -15,6 +15,13 @@ install(FILES ${PROJECT_BINARY_DIR}/pensee-config.cmake
         DESTINATION ${package_dir})
 
 file(RELATIVE_PATH PENSEE_PC_PREFIX ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+foreach(dir LIBDIR INCLUDEDIR)
+  if(IS_ABSOLUTE "${CMAKE_INSTALL_${dir}}")
+    set(PENSEE_PC_${dir} "${CMAKE_INSTALL_${dir}}")
+  else()
+    set(PENSEE_PC_${dir} "\${prefix}/${CMAKE_INSTALL_${dir}}")
+  endif()
+endforeach()
 set(pc_files pensee pensee-core)
 if(TARGET pensee_c)
   # An export of its own: users of the C interface need none of the C++ dependencies.
