@@ -35,8 +35,7 @@ foreach(name IN LISTS pc_files)
 endforeach()
 
 # The program finds the model at this place relative to itself, installed or not.
-set(PENSEE_MODEL_DIR ${CMAKE_INSTALL_DATADIR}/pensee/tiny_r1)
-install(DIRECTORY examples/tiny_r1/model/ DESTINATION ${PENSEE_MODEL_DIR})
+install(DIRECTORY examples/tiny_r1/model/ DESTINATION ${CMAKE_INSTALL_DATADIR}/pensee/tiny_r1)
 get_filename_component(model_parent ${PROJECT_BINARY_DIR}/${PENSEE_MODEL_DIR} DIRECTORY)
 file(MAKE_DIRECTORY ${model_parent})
 file(CREATE_LINK ${PROJECT_SOURCE_DIR}/examples/tiny_r1/model
