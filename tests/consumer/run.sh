@@ -21,6 +21,12 @@ model=$prefix/share/pensee/tiny_r1
   -DCMAKE_PREFIX_PATH="$prefix"
 "$cmake" --build "$work/build_c"
 
+# Without a dependency: one with a CMake package, one known to pkg-config alone.
+"$cmake" -S "$here/missing" -B "$work/build_missing" -G Ninja -DCMAKE_PREFIX_PATH="$prefix" \
+  -DCMAKE_DISABLE_FIND_PACKAGE_dnnl=ON -Dhidden=dnnl
+PKG_CONFIG_PATH='' PKG_CONFIG_LIBDIR=$work/empty "$cmake" -S "$here/missing" \
+  -B "$work/build_missing_pcre2" -G Ninja -DCMAKE_PREFIX_PATH="$prefix" -Dhidden=libpcre2-8
+
 PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name pensee.pc)")
 export PKG_CONFIG_PATH
 # shellcheck disable=SC2046 # one word for each option
