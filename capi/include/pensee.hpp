@@ -59,6 +59,14 @@ void call(Function&& function, Arguments&&... arguments) {
   if (status != PENSEE_OK) throw Error(status, pensee_error_message(raw));
 }
 
+// For the C interface, which would take a path with a NUL within for another, shorter one.
+inline const char* c_path(const std::string& path) {
+  if (path.find('\0') != std::string::npos) {
+    throw Error(PENSEE_ERROR_INVALID_ARGUMENT, "path: expected text without NUL, found one");
+  }
+  return path.c_str();
+}
+
 // A C struct that holds the library's defaults.
 template <class T, pensee_status (*Init)(T*, size_t, uint32_t)>
 struct Initialised : T {
@@ -97,7 +105,7 @@ struct Reply {
 inline MemoryEstimate estimate_memory(const std::string& path, const SessionOptions& options = {},
                                       int32_t n_threads = 0) {
   MemoryEstimate estimate;
-  detail::call(pensee_estimate_memory, path.c_str(), &options, n_threads, &estimate);
+  detail::call(pensee_estimate_memory, detail::c_path(path), &options, n_threads, &estimate);
   return estimate;
 }
 
@@ -105,7 +113,7 @@ class Model {
  public:
   static Model load(const std::string& path, const LoadOptions& options = {}) {
     pensee_model* model = nullptr;
-    detail::call(pensee_model_load, path.c_str(), &options, &model);
+    detail::call(pensee_model_load, detail::c_path(path), &options, &model);
     return Model(model);
   }
   // The buffers' memory must outlive the model and its sessions.
@@ -180,7 +188,8 @@ class Session {
   static Session restore_file(const Model& model, const std::string& path,
                               const SessionOptions& options = {}) {
     pensee_session* session = nullptr;
-    detail::call(pensee_session_restore_file, model.get(), path.c_str(), &options, &session);
+    detail::call(pensee_session_restore_file, model.get(), detail::c_path(path), &options,
+                 &session);
     return Session(session);
   }
   std::string save() const {
@@ -191,7 +200,7 @@ class Session {
     return std::string(static_cast<const char*>(data), size);
   }
   void save_file(const std::string& path) const {
-    detail::call(pensee_session_save_file, get(), path.c_str());
+    detail::call(pensee_session_save_file, get(), detail::c_path(path));
   }
 
   // --- Messages ---

@@ -161,6 +161,20 @@ TEST_CASE("failures are exceptions with the status and the message of the C inte
   CHECK(status_of([&] { Session::restore(model, "nonsense"); }) == PENSEE_ERROR_CORRUPT_FILE);
 }
 
+TEST_CASE("a path with a NUL in it is refused, not cut to one that is there") {
+  const std::string nul(1, '\0');
+  const std::string path = PENSEE_TINY_R1 + nul + ".gguf";
+  const auto refuses = [](auto&& function) {
+    CHECK(status_of(function, "NUL") == PENSEE_ERROR_INVALID_ARGUMENT);
+  };
+  refuses([&] { estimate_memory(path); });
+  refuses([&] { Model::load(path); });
+  const Model model = load_tiny();
+  const std::string saved = std::string(PENSEE_TEST_FOLDER) + "/hpp_test_nul.session" + nul;
+  refuses([&] { Session(model).save_file(saved); });
+  refuses([&] { Session::restore_file(model, saved); });
+}
+
 TEST_CASE("forks, saved sessions and moved objects go on as the original") {
   Model first = load_tiny();
   const Model model = std::move(first);
