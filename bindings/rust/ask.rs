@@ -2,9 +2,10 @@
 //
 //   rustc --edition 2021 -O -L native=LIBRARY_FOLDER ask.rs
 //   ./ask MODEL "What is 12 + 30?"
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::raw::c_char;
-use std::{env, error, process, ptr};
+use std::os::unix::ffi::OsStrExt;
+use std::{env, error, process, ptr, slice};
 
 // The part of pensee.h that is used here. Handles are opaque; NULL in place of options means the
 // defaults.
@@ -65,19 +66,23 @@ fn call(run: impl FnOnce(*mut *mut c::Error) -> i32) -> Result<(), String> {
     if run(&mut error) == 0 {
         return Ok(());
     }
-    let message = text_of(unsafe { c::pensee_error_message(error) });
+    let message = unsafe { CStr::from_ptr(c::pensee_error_message(error)) }
+        .to_string_lossy()
+        .into_owned();
     unsafe { c::pensee_error_destroy(error) };
     Err(message)
 }
 
 /// A copy: the library's text lives no longer than until the next call. NULL: there was no memory.
-fn text_of(text: *const c_char) -> String {
+fn text_of(getter: impl FnOnce(*mut usize) -> *const c_char) -> String {
+    let mut size = 0;
+    let text = getter(&mut size);
     if text.is_null() {
         return String::new();
     }
-    unsafe { CStr::from_ptr(text) }
-        .to_string_lossy()
-        .into_owned()
+    // By its size: models can write NUL.
+    let bytes = unsafe { slice::from_raw_parts(text as *const u8, size) };
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// A conversation. It keeps its model alive.
@@ -93,8 +98,8 @@ impl Drop for Session {
 }
 
 impl Session {
-    fn open(path: &str) -> Result<Session, Box<dyn error::Error>> {
-        let path = CString::new(path)?;
+    fn open(path: &OsStr) -> Result<Session, Box<dyn error::Error>> {
+        let path = CString::new(path.as_bytes())?;
         let mut model = ptr::null_mut();
         call(|e| unsafe { c::pensee_model_load(path.as_ptr(), ptr::null(), &mut model, e) })?;
         let mut session = ptr::null_mut();
@@ -105,7 +110,9 @@ impl Session {
         Ok(Session(session))
     }
 
-    fn start(&mut self, question: &str) -> Result<(), String> {
+    /// The library refuses a question that is not UTF-8.
+    fn start(&mut self, question: &OsStr) -> Result<(), String> {
+        let question = question.as_bytes();
         let (text, size) = (question.as_ptr() as *const c_char, question.len());
         call(|e| unsafe { c::pensee_session_add_message(self.0, c::ROLE_USER, text, size, e) })?;
         call(|e| unsafe { c::pensee_session_start(self.0, ptr::null(), e) })
@@ -113,20 +120,20 @@ impl Session {
 
     fn think(&mut self) -> Result<String, String> {
         call(|e| unsafe { c::pensee_session_think(self.0, e) })?;
-        Ok(text_of(unsafe {
-            c::pensee_session_thought_text(self.0, ptr::null_mut())
+        Ok(text_of(|size| unsafe {
+            c::pensee_session_thought_text(self.0, size)
         }))
     }
 
     fn answer(&mut self) -> Result<String, String> {
         call(|e| unsafe { c::pensee_session_answer(self.0, e) })?;
-        Ok(text_of(unsafe {
-            c::pensee_session_answer_text(self.0, ptr::null_mut())
+        Ok(text_of(|size| unsafe {
+            c::pensee_session_answer_text(self.0, size)
         }))
     }
 }
 
-fn run(model: &str, question: &str) -> Result<(), Box<dyn error::Error>> {
+fn run(model: &OsStr, question: &OsStr) -> Result<(), Box<dyn error::Error>> {
     let mut session = Session::open(model)?;
     session.start(question)?;
     println!("Thought:\n{}", session.think()?);
@@ -135,7 +142,7 @@ fn run(model: &str, question: &str) -> Result<(), Box<dyn error::Error>> {
 }
 
 fn main() {
-    let arguments: Vec<String> = env::args().collect();
+    let arguments: Vec<OsString> = env::args_os().collect();
     if arguments.len() != 3 {
         eprintln!("usage: ask MODEL QUESTION");
         process::exit(2);
