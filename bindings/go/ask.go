@@ -13,6 +13,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
+	"syscall"
 	"unsafe"
 )
 
@@ -30,8 +32,19 @@ func call(function func(failure **C.pensee_error) C.pensee_status) error {
 	return errors.New(C.GoString(C.pensee_error_message(failure)))
 }
 
+// text copies what a getter lends. By its size: models can write NUL. A nil pointer, for want of
+// memory, has size 0.
+func text(getter func(size *C.size_t) *C.char) string {
+	var size C.size_t
+	bytes := getter(&size)
+	return C.GoStringN(bytes, C.int(size))
+}
+
 // Open loads a model and begins a conversation with it. The caller closes it.
 func Open(path string) (*Session, error) {
+	if strings.IndexByte(path, 0) >= 0 { // C would take what stands before it
+		return nil, &os.PathError{Op: "open", Path: path, Err: syscall.EINVAL}
+	}
 	cPath := C.CString(path)
 	defer C.free(unsafe.Pointer(cPath))
 	var model *C.pensee_model
@@ -57,10 +70,10 @@ func (s *Session) Close() {
 
 // Start begins the reply to a question.
 func (s *Session) Start(question string) error {
-	text := C.CString(question)
-	defer C.free(unsafe.Pointer(text))
+	cQuestion := C.CString(question)
+	defer C.free(unsafe.Pointer(cQuestion))
 	return call(func(failure **C.pensee_error) C.pensee_status {
-		status := C.pensee_session_add_message(s.handle, C.PENSEE_ROLE_USER, text,
+		status := C.pensee_session_add_message(s.handle, C.PENSEE_ROLE_USER, cQuestion,
 			C.size_t(len(question)), failure)
 		if status != C.PENSEE_OK {
 			return status
@@ -74,7 +87,9 @@ func (s *Session) Think() (string, error) {
 	err := call(func(failure **C.pensee_error) C.pensee_status {
 		return C.pensee_session_think(s.handle, failure)
 	})
-	return C.GoString(C.pensee_session_thought_text(s.handle, nil)), err
+	return text(func(size *C.size_t) *C.char {
+		return C.pensee_session_thought_text(s.handle, size)
+	}), err
 }
 
 // Answer runs to the end of the reply and returns the answer.
@@ -82,7 +97,9 @@ func (s *Session) Answer() (string, error) {
 	err := call(func(failure **C.pensee_error) C.pensee_status {
 		return C.pensee_session_answer(s.handle, failure)
 	})
-	return C.GoString(C.pensee_session_answer_text(s.handle, nil)), err
+	return text(func(size *C.size_t) *C.char {
+		return C.pensee_session_answer_text(s.handle, size)
+	}), err
 }
 
 func run(model, question string) error {
