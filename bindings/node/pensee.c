@@ -8,6 +8,7 @@
 #include <node_api.h>
 #include <pensee.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* One call of ask(), from its arguments to its promise. */
 typedef struct {
@@ -40,10 +41,14 @@ static void execute(napi_env env, void* data) {
   pensee_model_destroy(model); /* the session keeps it alive */
 }
 
-static void set_text(napi_env env, napi_value object, const char* name, const char* text) {
+static void set_text(napi_env env, napi_value object, const char* name,
+                     const char* (*getter)(const pensee_session*, size_t*),
+                     const pensee_session* session) {
   napi_value value;
-  /* NULL: there was no memory. */
-  napi_create_string_utf8(env, text != NULL ? text : "", NAPI_AUTO_LENGTH, &value);
+  size_t size; /* models can write NUL */
+  const char* text = getter(session, &size);
+  /* NULL: there was no memory; then size is 0. */
+  napi_create_string_utf8(env, text != NULL ? text : "", size, &value);
   napi_set_named_property(env, object, name, value);
 }
 
@@ -53,8 +58,8 @@ static void complete(napi_env env, napi_status status, void* data) {
   napi_value message, value;
   if (status == napi_ok && r->error == NULL) {
     napi_create_object(env, &value);
-    set_text(env, value, "thought", pensee_session_thought_text(r->session, NULL));
-    set_text(env, value, "answer", pensee_session_answer_text(r->session, NULL));
+    set_text(env, value, "thought", pensee_session_thought_text, r->session);
+    set_text(env, value, "answer", pensee_session_answer_text, r->session);
     napi_resolve_deferred(env, r->promise, value);
   } else {
     napi_create_string_utf8(env, r->error ? pensee_error_message(r->error) : "cancelled",
@@ -86,6 +91,12 @@ static napi_value ask(napi_env env, napi_callback_info info) {
   if (r->model == NULL || r->question == NULL) {
     free_request(r);
     napi_throw_type_error(env, NULL, "ask(model, question): expected two strings");
+    return NULL;
+  }
+  if (strlen(r->model) != path_size) { /* C would take what stands before the NUL */
+    free_request(r);
+    napi_throw_type_error(env, "ERR_INVALID_ARG_VALUE",
+                          "ask(model, question): expected a model's path without NUL");
     return NULL;
   }
   napi_create_promise(env, &r->promise, &promise);
