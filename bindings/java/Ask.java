@@ -8,6 +8,7 @@ import com.sun.jna.IntegerType;
 import com.sun.jna.Library;
 import com.sun.jna.Native;
 import com.sun.jna.Pointer;
+import com.sun.jna.ptr.ByReference;
 import com.sun.jna.ptr.PointerByReference;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
@@ -21,6 +22,16 @@ public class Ask {
 
         public SizeT(long value) {
             super(Native.SIZE_T_SIZE, value, true);
+        }
+    }
+
+    public static class SizeTByReference extends ByReference {
+        public SizeTByReference() {
+            super(Native.SIZE_T_SIZE);
+        }
+
+        public long getValue() {
+            return Native.SIZE_T_SIZE == 8 ? getPointer().getLong(0) : getPointer().getInt(0);
         }
     }
 
@@ -55,9 +66,9 @@ public class Ask {
 
         int pensee_session_answer(Pointer session, PointerByReference error);
 
-        String pensee_session_thought_text(Pointer session, Pointer size);
+        Pointer pensee_session_thought_text(Pointer session, SizeTByReference size);
 
-        String pensee_session_answer_text(Pointer session, Pointer size);
+        Pointer pensee_session_answer_text(Pointer session, SizeTByReference size);
     }
 
     /** All text of the interface is UTF-8. */
@@ -85,11 +96,19 @@ public class Ask {
         throw new PenseeException(message);
     }
 
+    interface Getter {
+        Pointer text(Pointer session, SizeTByReference size);
+    }
+
     /** A conversation, which keeps its model alive. One thread at a time may use it. */
     public static class Session implements AutoCloseable {
-        private final Pointer handle;
+        /** null once closed, which the library refuses with a message. */
+        private Pointer handle;
 
         public Session(String path) throws PenseeException {
+            if (path.indexOf('\0') >= 0) { // C would take what stands before it
+                throw new IllegalArgumentException("path: expected text without NUL, found one");
+            }
             PointerByReference model = new PointerByReference();
             call(e -> PENSEE.pensee_model_load(path, null, model, e));
             try {
@@ -110,18 +129,29 @@ public class Ask {
 
         public String think() throws PenseeException {
             call(e -> PENSEE.pensee_session_think(handle, e));
-            return PENSEE.pensee_session_thought_text(handle, null);
+            return text(PENSEE::pensee_session_thought_text);
         }
 
         public String answer() throws PenseeException {
             call(e -> PENSEE.pensee_session_answer(handle, e));
-            return PENSEE.pensee_session_answer_text(handle, null);
+            return text(PENSEE::pensee_session_answer_text);
         }
 
-        /** Once. */
+        /** By its size: models can write NUL. Without memory, null has size 0. */
+        private String text(Getter getter) {
+            SizeTByReference size = new SizeTByReference();
+            Pointer text = getter.text(handle, size);
+            return text == null
+                    ? ""
+                    : new String(
+                            text.getByteArray(0, (int) size.getValue()), StandardCharsets.UTF_8);
+        }
+
+        /** May be called more than once. */
         @Override
         public void close() {
             PENSEE.pensee_session_destroy(handle);
+            handle = null;
         }
     }
 
