@@ -4,7 +4,7 @@ set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/pensee)
 
 set_target_properties(pensee_pensee PROPERTIES EXPORT_NAME pensee OUTPUT_NAME pensee)
 install(TARGETS pensee_core pensee_pensee EXPORT pensee_targets
-        ARCHIVE LIBRARY FILE_SET HEADERS)
+        ARCHIVE FILE_SET HEADERS)
 install(EXPORT pensee_targets NAMESPACE pensee:: DESTINATION ${package_dir})
 
 configure_package_config_file(cmake/pensee-config.cmake.in pensee-config.cmake
