@@ -470,6 +470,9 @@ TEST_CASE("families with experts: their own keys and defaults") {
   expect_error(json, Status::kCorruptFile, "num_experts_per_tok: expected 1 to 128");
   json.erase("num_experts");
   expect_error(json, Status::kCorruptFile, "num_experts: missing");
+  json["num_experts_per_tok"] = 8;
+  json["num_local_experts"] = 64;  // as transformers 5 writes it
+  CHECK(good(json).n_routed_experts == 64);
 
   Json v2 = r1();
   v2["model_type"] = "deepseek_v2";

@@ -114,8 +114,11 @@ inline constexpr unsigned kSaysBias = kAll & ~kQwen2;  // Qwen2 has biases witho
   X(kQwen3Moe, "routed_scaling_factor", 1.0) /* not a key of the family */ \
   X(kQwen3Moe, "norm_topk_prob", false)
 
-// Where a family's key is another one. X(family, key of the lists above, key in its config.json)
-#define PENSEE_CONFIG_ALIASES(X) X(kQwen3Moe, "n_routed_experts", "num_experts")
+// Where a family's key is another one; of several the first that is there counts.
+// X(family, key of the lists above, key in its config.json)
+#define PENSEE_CONFIG_ALIASES(X)                  \
+  X(kQwen3Moe, "n_routed_experts", "num_experts") \
+  X(kQwen3Moe, "n_routed_experts", "num_local_experts") /* as transformers 5 writes it */
 
 // What the forward pass has one form of: any other value is kUnsupported.
 // X(key, families, value when absent, the one supported value), both as JSON values

@@ -42,13 +42,22 @@ T default_of(ModelFamily family, const Row<Owner, T>& row) {
   return row.fallback;
 }
 
+// The key of a list that `object` has for it; the family's first one if it has none.
+inline std::string_view key_in(const JsonView& object, ModelFamily family, std::string_view key) {
+#define PENSEE_X(of, list_key, own_key) \
+  if (family == ModelFamily::of && key == list_key && object.contains(own_key)) return own_key;
+  PENSEE_CONFIG_ALIASES(PENSEE_X)
+#undef PENSEE_X
+  return key_of(family, key);
+}
+
 // Fills the members of those `rows` that are of the family from `object`.
 template <class Owner, class T, size_t n>
 Result<void> read_rows(const JsonView& object, ModelFamily family, const Row<Owner, T> (&rows)[n],
                        Owner& owner) {
   for (const Row<Owner, T>& row : rows) {
     if ((row.families & static_cast<unsigned>(family)) == 0) continue;
-    const std::string_view key = key_of(family, row.key);
+    const std::string_view key = key_in(object, family, row.key);
     // No value is below `least`: such a fallback marks a required key.
     const bool is_required = row.fallback < row.least;
     if (!object.contains(key) && !is_required) {
