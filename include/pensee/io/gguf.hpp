@@ -18,6 +18,7 @@
 #include "pensee/base/result.hpp"
 #include "pensee/base/tensor_view.hpp"
 #include "pensee/io/gguf_metadata.hpp"
+#include "pensee/io/lfs_pointer.hpp"
 #include "pensee/io/mapped_file.hpp"
 
 namespace pensee {
@@ -137,6 +138,7 @@ class GgufFile {
 
   Result<void> parse(std::span<const std::byte> bytes) {
     bytes_ = bytes.size();
+    PENSEE_RETURN_IF_ERROR(expect_contents(bytes, path_));
     gguf_detail::Reader reader(bytes, path_);
     PENSEE_RETURN_IF_ERROR(check_version(reader));
     constexpr size_t kLeastTensor = 8 + 4 + 4 + 8;  // name, dimensions, type and offset, all empty

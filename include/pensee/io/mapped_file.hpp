@@ -45,10 +45,13 @@ class MappedFile {
   }
 
   MappedFile(MappedFile&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+      : data_(std::exchange(other.data_, nullptr)),
+        size_(std::exchange(other.size_, 0)),
+        modified_(other.modified_) {}
   MappedFile& operator=(MappedFile&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
+    std::swap(modified_, other.modified_);
     return *this;
   }
   ~MappedFile() {
@@ -59,6 +62,9 @@ class MappedFile {
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
     return {static_cast<const std::byte*>(data_), size_};
   }
+
+  // When the file was last written before it was opened, in nanoseconds of the system's clock.
+  [[nodiscard]] int64_t modified() const noexcept { return modified_; }
 
   // Reads bytes [begin, begin + size) into memory, so that using them waits for no disk and no page
   // fault. The threads that share a file each take a part. `path` is for messages. kIoError,
@@ -92,7 +98,10 @@ class MappedFile {
   }
 
  private:
-  MappedFile(void* data, size_t size) noexcept : data_(data), size_(size) {}
+  MappedFile(void* data, size_t size, const struct stat& status) noexcept
+      : data_(data),
+        size_(size),
+        modified_(int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec) {}
 
   static Result<MappedFile> map(const std::string& path, int fd) {
     struct stat status {};
@@ -101,7 +110,7 @@ class MappedFile {
       const char* found = S_ISDIR(status.st_mode) ? "a directory" : "a pipe, socket or device";
       return Error{Status::kIoError, path + ": expected a regular file, found " + found};
     }
-    if (status.st_size == 0) return MappedFile(nullptr, 0);
+    if (status.st_size == 0) return MappedFile(nullptr, 0, status);
     const auto size = static_cast<uint64_t>(status.st_size);
     if (size > std::numeric_limits<size_t>::max()) return system_error(path, "map", ENOMEM);
     void* data =
@@ -112,7 +121,7 @@ class MappedFile {
     // ext4, for one). What is cached already keeps its small ones; a refusal changes nothing.
     static_cast<void>(::madvise(data, static_cast<size_t>(size), MADV_HUGEPAGE));
 #endif
-    return MappedFile(data, static_cast<size_t>(size));
+    return MappedFile(data, static_cast<size_t>(size), status);
   }
 
   static Error system_error(const std::string& path, const char* verb, int code) {
@@ -125,6 +134,7 @@ class MappedFile {
 
   void* data_ = nullptr;
   size_t size_ = 0;
+  int64_t modified_ = 0;
 };
 
 }  // namespace pensee

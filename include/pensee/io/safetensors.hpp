@@ -18,6 +18,7 @@
 #include "pensee/base/json.hpp"
 #include "pensee/base/result.hpp"
 #include "pensee/base/tensor_view.hpp"
+#include "pensee/io/lfs_pointer.hpp"
 #include "pensee/io/mapped_file.hpp"
 
 namespace pensee {
@@ -218,6 +219,7 @@ class SafetensorsFile {
 
   Result<void> parse(std::span<const std::byte> bytes) {
     bytes_ = bytes.size();
+    PENSEE_RETURN_IF_ERROR(expect_contents(bytes, path_));
     constexpr size_t kLengthBytes = 8;
     if (bytes.size() < kLengthBytes) {
       return corrupt("expected at least 8 bytes, found " + std::to_string(bytes.size()));
