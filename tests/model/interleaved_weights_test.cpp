@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <random>
@@ -208,6 +209,11 @@ TEST_CASE("a damaged copy of weights is made anew, and another model gets its ow
   CHECK(!same_bits(logits_of(write_model(dir, "b.gguf", DType::kQ4_K, 2), options_of(copies)),
                    expected));
   CHECK(files_in(copies).size() == 2);
+  // A file that was written anew gets a new one, even if it looks the same.
+  std::filesystem::last_write_time(
+      path, std::filesystem::last_write_time(path) + std::chrono::seconds(1));
+  CHECK(same_bits(logits_of(path, options_of(copies)), expected));
+  CHECK(files_in(copies).size() == 3);
 }
 
 TEST_CASE("what keeps weights from being interleaved is told, and leaves nothing") {

@@ -130,6 +130,10 @@ class InterleavedWeights {
     Fnv1a64 hash;
     hash.add(kVersion);
     add_fingerprint(checkpoint, hash);
+    // A file that was damaged and has been mended may look the same where the fingerprint looks.
+    checkpoint.for_each_mapped([&](const MappedFile& file, const std::string& /*path*/) {
+      hash.add(static_cast<uint64_t>(file.modified()));
+    });
     for (const Placed& placed : matrices_) {
       const Matrix& m = *placed.matrix;
       hash.add(dtype_name(m.dtype)).add(static_cast<uint64_t>(m.rows));
