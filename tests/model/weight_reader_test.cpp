@@ -3,10 +3,12 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstdint>
 #include <cstring>
 #include <functional>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "golden.hpp"
 #include "io/files.hpp"
@@ -140,7 +142,10 @@ std::string load_with(const std::string& extra) {
        {std::string("output_norm.weight"), std::string("blk.0.attn_norm.weight"),
         std::string("blk.0.ffn_norm.weight"), extra}) {
     if (name.empty()) continue;
-    parts.tensors.push_back(pensee_test::tensor(name, {8}, 0, offset));
+    const bool is_rope = name == "rope_freqs.weight";
+    const uint64_t size = is_rope ? 4 : 8;
+    if (is_rope) offset = 128;  // whose bytes are negative numbers
+    parts.tensors.push_back(pensee_test::tensor(name, {size}, 0, offset));
     offset += 32;
   }
   for (const char* name :
@@ -168,6 +173,33 @@ TEST_CASE("a GGUF file whose layers have biases that nothing would add is refuse
   check_names(load_with("blk.0.attn_q.bias"), {"m.gguf", "blk.0.attn_q.bias", "architecture"});
   check_names(load_with("output\x1b[2J\n.bias"), {"tensor output?[2J?.bias: a bias"});
   CHECK(load_with("output" + std::string(5000, 'x') + ".bias").size() < 500);
+}
+
+TEST_CASE("divisors of rotary speeds that are not above zero are refused") {
+  check_names(load_with("rope_freqs.weight"),
+              {"m.gguf", "rope_freqs.weight", "expected values above 0, found element 0 is -"});
+}
+
+TEST_CASE("matrices of all heads may lie in two dimensions or in three") {
+  const auto load = [](const std::vector<uint64_t>& dims, Matrix& out) {
+    const std::string file =
+        pensee_test::gguf({{pensee_test::key("general.architecture", "llama")},
+                           {pensee_test::tensor("token_embd.weight", dims, 0, 0)},
+                           96});
+    const std::vector<NamedBuffer> buffers = {{"m.gguf", pensee_test::as_bytes(file)}};
+    const auto checkpoint = Checkpoint::open_buffers(buffers).value();
+    Weights weights;
+    return WeightReader(*checkpoint, weights).stack("model.embed_tokens.weight", 2, 3, 4, out);
+  };
+  for (const std::vector<uint64_t>& dims : {std::vector<uint64_t>{4, 3, 2}, {4, 6}}) {
+    Matrix found;
+    const auto loaded = load(dims, found);
+    REQUIRE_MESSAGE(loaded.ok(), loaded.error().message);
+    CHECK(found.rows == 6);
+    CHECK(found.cols == 4);
+  }
+  Matrix none;
+  check_names(load({6, 4}, none).error().message, {"expected shape (2, 3, 4), found (4, 6)"});
 }
 
 TEST_CASE("matrices of another shape or type are refused") {

@@ -49,14 +49,28 @@ class WeightReader {
     return {};
   }
 
-  // A tensor of `n` matrices (n, rows, cols) as one of (n * rows, cols).
+  // A tensor of `n` matrices (n, rows, cols), or (n * rows, cols) as some converters have it, as
+  // one of (n * rows, cols).
   Result<void> stack(std::string_view hf, int64_t n, int64_t rows, int64_t cols, Matrix& out) {
     PENSEE_ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_.require(name(hf)));
-    PENSEE_RETURN_IF_ERROR(expect(tensor, {{n, rows, cols}, 3}));
+    const Shape flat{{n * rows, cols}, 2};
+    PENSEE_RETURN_IF_ERROR(expect(tensor, tensor.shape == flat ? flat : Shape{{n, rows, cols}, 3}));
     if (tensor.dtype == DType::kF8E4M3) {
       return error(tensor, "expected no block scales", "F8_E4M3");
     }
     out = used_in_place(tensor, n * rows, cols);
+    return {};
+  }
+
+  // A small vector of numbers above zero.
+  Result<void> divisors(std::string_view hf, int64_t size, std::vector<float>& out) {
+    PENSEE_RETURN_IF_ERROR(vector(hf, size, out));
+    for (size_t i = 0; i < out.size(); ++i) {
+      if (out[i] > 0) continue;
+      PENSEE_ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_.require(name(hf)));
+      return error(tensor, "expected values above 0",
+                   "element " + std::to_string(i) + " is " + std::to_string(out[i]));
+    }
     return {};
   }
 
@@ -311,7 +325,7 @@ inline Result<Weights> Weights::load(const Checkpoint& checkpoint, const Config&
   }
   if (reader.has("rope_freqs.weight")) {
     PENSEE_RETURN_IF_ERROR(
-        reader.vector("rope_freqs.weight", config.rope_dim() / 2, weights.rope_freqs));
+        reader.divisors("rope_freqs.weight", config.rope_dim() / 2, weights.rope_freqs));
   }
   for (int64_t i = 0; i < config.n_layers; ++i) {
     const double done = static_cast<double>(i) / static_cast<double>(config.n_layers);
