@@ -206,6 +206,18 @@ TEST_CASE("a model whose delimiters are ordinary text thinks; one without any on
   CHECK(session->messages().empty());
 }
 
+TEST_CASE("messages of which the template makes no tokens are an error") {
+  const Copy copy;
+  copy.write("chat_template.jinja", "{% for m in messages %}{{ m.content }}{% endfor %}");
+  const auto session = Session::create(copy.loaded()).value();
+  for (const char* text : {"", "1+1", ""}) {  // the second time there are tokens of the first reply
+    const auto reply = session->ask(text, {.max_tokens = 2});
+    CHECK(reply.ok() == (text[0] != '\0'));
+    if (!reply) CHECK(reply.error().status == Status::kInvalidArgument);
+    session->reset();
+  }
+}
+
 TEST_CASE("an end token that the tokenizer lacks is an error") {
   const Copy copy;
   copy.write("generation_config.json", R"({"eos_token_id": 5000})");

@@ -262,6 +262,8 @@ TEST_CASE("logits are those that the next token comes from") {
   REQUIRE(session->add_message(Role::kUser, kQuestion).ok());
   REQUIRE(session->start(greedy()).ok());
   wrong_state(session->logits());  // of the new prompt there are none yet
+  session->abandon_reply();
+  CHECK(must(session->logits()).size() > 0);  // of the tokens before it
 }
 
 TEST_CASE("logits after a cancelled prompt are those of the tokens read") {

@@ -142,6 +142,28 @@ TEST_CASE("the time of reading together counts for each session, in its phase") 
   }
 }
 
+TEST_CASE("sessions that have read their prompts do not wait for those of others") {
+  auto first = Session::create(tiny()).value();
+  auto second = asked("1+1", 1, 8);
+  REQUIRE(second->prefill().ok());
+  REQUIRE(first->add_message(Role::kUser, "1+1").ok());
+  int64_t written = -1;
+  REQUIRE(first
+              ->start({.max_tokens = 4,
+                       .prefill_progress =
+                           [&](int64_t, int64_t) {
+                             const Usage usage = second->reply().usage;
+                             written = usage.thought_tokens + usage.answer_tokens;
+                             return true;
+                           }})
+              .ok());
+  const std::vector<Session*> list = {first.get(), second.get()};
+  const std::vector<Result<Event>> events = step_many(list);
+  REQUIRE(events[0].ok());
+  REQUIRE(events[1].ok());
+  CHECK(written == 1);
+}
+
 TEST_CASE("a wrong list steps nothing") {
   const auto a = asked("1+1", 1, 5);
   const auto b = asked("1+1", 2, 5);

@@ -21,8 +21,8 @@ struct ReplyPrompt {
 };
 
 // The prompt of a conversation. Errors: kUnsupported or kNotFound if the model has no chat template
-// that is known, kUnsupported if thinking is on and the model has no thoughts, those of
-// ChatTemplate::render.
+// that is known, kUnsupported if thinking is on and the model has no thoughts, kInvalidArgument if
+// the template makes no tokens of the messages, those of ChatTemplate::render.
 [[nodiscard]] inline Result<ReplyPrompt> render_prompt(const Model& model,
                                                        std::span<const Message> messages,
                                                        Thinking thinking) {
@@ -41,6 +41,9 @@ struct ReplyPrompt {
                           model.chat_template()->render(messages, options));
   ReplyPrompt prompt;
   PENSEE_ASSIGN_OR_RETURN(prompt.tokens, encode_prompt(model.tokenizer(), pieces));
+  if (prompt.tokens.empty()) {
+    return invalid_argument("messages: the chat template makes no tokens of them");
+  }
   if (ends_with_delimiter(pieces, ChatTemplate::kThoughtOpen)) prompt.control = delimiters.open;
   return prompt;
 }

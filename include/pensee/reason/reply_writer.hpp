@@ -120,12 +120,14 @@ class ReplyWriter {
   }
 
   // Abandons the reply under way, if any.
-  void abandon() noexcept { is_replying_ = false; }
+  void abandon() noexcept {
+    is_replying_ = false;
+    prompt_.clear();
+  }
   // The same, and forgets it.
   void reset() {
-    is_replying_ = false;
+    abandon();
     controller_.reset();
-    prompt_.clear();
   }
 
   // Draws the rest of the reply from a random stream of its own, and later ones whose options have

@@ -63,6 +63,21 @@ class Access {
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     for (Session* session : readers) session->writer_.seconds() += seconds.count();
   }
+
+  // First those that have no prompt to read: what another thread asks of them does not wait for
+  // minutes until others' prompts are read.
+  static std::vector<Result<Event>> step_in_turn(std::span<Session* const> sessions) {
+    std::vector<std::optional<Result<Event>>> steps(sessions.size());
+    for (size_t i = 0; i < sessions.size(); ++i) {
+      if (sessions[i]->writer_.prompt_is_read()) steps[i] = sessions[i]->step();
+    }
+    std::vector<Result<Event>> events;
+    events.reserve(sessions.size());
+    for (size_t i = 0; i < sessions.size(); ++i) {
+      events.push_back(steps[i] ? *std::move(steps[i]) : sessions[i]->step());
+    }
+    return events;
+  }
 };
 
 }  // namespace step_many_detail
@@ -70,9 +85,9 @@ class Access {
 // The next event of every session, in their order. Each result equals what Session::step() of that
 // session alone would give, errors included; one session's error does not hold up the others.
 // Tokens that several sessions wait for are read in one pass, for which the weights are read once;
-// prompts are read one after the other. If the list itself is wrong (a null, a session twice,
-// sessions of different models), nothing is stepped and every result is that kInvalidArgument.
-// After std::bad_alloc, abandon_reply() of each.
+// prompts are read one after the other, when the sessions that have read theirs are done. If the
+// list itself is wrong (a null, a session twice, sessions of different models), nothing is stepped
+// and every result is that kInvalidArgument. After std::bad_alloc, abandon_reply() of each.
 //
 // Thread rule: as if the calling thread used all the sessions; cancel() and end_thinking() may come
 // from any thread.
@@ -80,11 +95,8 @@ class Access {
   if (std::optional<Error> fault = step_many_detail::find_fault(sessions)) {
     return std::vector<Result<Event>>(sessions.size(), *fault);
   }
-  std::vector<Result<Event>> events;
-  events.reserve(sessions.size());
   step_many_detail::Access::read_together(sessions);
-  for (Session* session : sessions) events.push_back(session->step());
-  return events;
+  return step_many_detail::Access::step_in_turn(sessions);
 }
 
 }  // namespace pensee
