@@ -126,12 +126,13 @@ PENSEE_API void pensee_free(void* memory);
 
 /* --- Callbacks -------------------------------------------------------------------------------- */
 /* Called on the thread that called the library, with the user_data given beside the function. A
- * callback may call functions of other handles, and cancel and end_thinking of its own session. It
- * must not throw or jump out. */
+ * callback may call functions of other handles, and cancel and end_thinking of its own session, or
+ * of all those that are stepped together. It must not throw or jump out. */
 
 /* `fraction` goes from 0 to 1. Not 0 cancels the load. */
 typedef int32_t (*pensee_load_progress_fn)(void* user_data, double fraction);
-/* `done` of `total` tokens of a prompt are read. Not 0 cancels the reply. */
+/* `done` of the `total` tokens of a prompt that were not in the cache are read. Not 0 cancels the
+ * reply. */
 typedef int32_t (*pensee_prefill_progress_fn)(void* user_data, int64_t done, int64_t total);
 
 enum { PENSEE_LOG_DEBUG = 0, PENSEE_LOG_INFO = 1, PENSEE_LOG_WARNING = 2 };

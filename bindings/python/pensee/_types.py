@@ -74,7 +74,8 @@ class ReplyOptions(SamplerOptions, total=False):
     """Each ends the answer and is not part of it."""
     answer_sampler: SamplerOptions | None
     prefill_progress: Callable[[int, int], object] | None
-    """Called with (done, total) tokens of the prompt; what it raises ends the reply."""
+    """Called with (done, total) tokens of the prompt, of those that were not in the cache; what it
+    raises ends the reply."""
 
 
 class Phase(str, enum.Enum):
