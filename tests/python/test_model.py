@@ -91,12 +91,12 @@ def test_a_bar_shows_the_load(capsys: pytest.CaptureFixture[str]) -> None:
     assert "loading: 100%" in capsys.readouterr().err
 
 
-def test_buffers_live_as_long_as_they_are_used() -> None:
+def test_buffers_live_as_long_as_they_are_used(tmp_path: Path) -> None:
     files = {
         path.name: numpy.fromfile(path, dtype=numpy.uint8)
         for path in pensee.bundled_model().iterdir()
     }
-    model = pensee.load_buffers(files, n_threads=1)
+    model = pensee.load_buffers(files, n_threads=1, repack_dir=tmp_path)
     weights = files.pop("model.safetensors")
     files.clear()
     assert weights.flags.owndata
@@ -128,6 +128,8 @@ def test_a_buffer_in_use_cannot_be_resized_or_closed() -> None:
     model.close()
     text.append(0)
     weights.close()
+    with pytest.raises(TypeError, match="not int"):
+        pensee.load_buffers({1: b""})  # type: ignore[dict-item] # pyright: ignore
     with pytest.raises(TypeError):
         pensee.load_buffers({"config.json": "text"})  # type: ignore[dict-item] # pyright: ignore
     with pytest.raises(pensee.NotFoundError):
@@ -215,5 +217,9 @@ def test_the_estimate_of_memory(model: pensee.Model) -> None:
     assert small.weights_bytes == large.weights_bytes == model.info.weights_bytes
     assert 0 < small.converted_bytes < small.weights_bytes
     assert small.session_bytes < large.session_bytes
+    chunk = pensee.estimate_memory(pensee.bundled_model(), context_length=128, prefill_chunk=4)
+    assert chunk.session_bytes < small.session_bytes
+    mtp = pensee.estimate_memory(pensee.bundled_model(), context_length=128, speculation="mtp")
+    assert mtp.session_bytes > small.session_bytes
     with pytest.raises(pensee.NotFoundError):
         pensee.estimate_memory("nowhere")

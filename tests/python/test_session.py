@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -250,6 +252,7 @@ def test_samplers(model: pensee.Model) -> None:
         ({"budget_message": 1}, TypeError, "budget_message"),
         ({"extension_text": "\ud800"}, pensee.InvalidArgumentError, "extension_text"),
         ({"answer_sampler": 1}, TypeError, "answer_sampler: expected a dict"),
+        ({"answer_sampler": {1: 0.5}}, TypeError, "answer_sampler: expected names of type str"),
         ({"answer_sampler": {"x": 1}}, TypeError, "answer_sampler: unexpected key 'x'"),
         ({"prefill_progress": 1}, TypeError, "prefill_progress: expected a function"),
     ],
@@ -506,3 +509,29 @@ def test_a_closed_session_says_so(model: pensee.Model) -> None:
             use()
     session.close()
     assert session.model is model
+
+
+def test_a_progress_function_may_lead_to_its_session(model: pensee.Model) -> None:
+    class Host:
+        def __init__(self) -> None:
+            self.session = model.session()
+            self.calls = 0
+
+        def progress(self, done: int, total: int) -> None:
+            self.calls += 1
+
+    for use in ("ask", "start", "step_many"):
+        host = Host()
+        gone = weakref.ref(host)
+        if use == "ask":
+            host.session.ask(QUESTION, max_tokens=1, prefill_progress=host.progress)
+        else:
+            host.session.start_text(QUESTION, max_tokens=1, prefill_progress=host.progress)
+            if use == "step_many":
+                pensee.step_many([host.session])
+            else:
+                host.session.reset()
+        assert (host.calls > 0) == (use != "start")
+        del host
+        gc.collect()
+        assert gone() is None

@@ -18,7 +18,12 @@ def has_feature(name: str) -> bool:
     can run: "reference", "avx2", "avxvnni", "avx512"."""
 
 def estimate_memory(
-    path: bytes, context_length: int, n_threads: int, cache_type: int
+    path: bytes,
+    context_length: int,
+    n_threads: int,
+    cache_type: int,
+    prefill_chunk: int,
+    speculation: int,
 ) -> dict[str, int]: ...
 
 class Model:
@@ -33,8 +38,9 @@ class Model:
     ) -> Model: ...
     @staticmethod
     def load_buffers(
-        files: Mapping[str, _Bytes],
+        files: Mapping[bytes, _Bytes],
         n_threads: int,
+        repack_dir: bytes,
         progress: Callable[[float], object] | None,
         log: Callable[[int, str], object] | None,
     ) -> Model: ...

@@ -73,14 +73,19 @@ def load_buffers(
     files: Mapping[str, Buffer | NDArray[Any]],
     *,
     n_threads: int = 0,
+    repack_dir: str | os.PathLike[str] | None = None,
     progress: bool | Callable[[float], object] = False,
 ) -> Model:
     """The same from memory: `files` maps the names that the files would have in the directory to
     bytes, arrays of numpy or mappings. They are used in place and kept as long as the model or a
     session of it; they must not change. Raises what `load()` does, and `InvalidArgumentError` for a
     name that is no plain file name."""
+    named = {os.fsencode(name): file for name, file in files.items()}
     with _Progress(progress) as report:
-        return Model(_core.Model.load_buffers(dict(files), n_threads, report, _forward_log))
+        core = _core.Model.load_buffers(
+            named, n_threads, os.fsencode(repack_dir or ""), report, _forward_log
+        )
+    return Model(core)
 
 
 def estimate_memory(
@@ -88,13 +93,20 @@ def estimate_memory(
     *,
     context_length: int = 0,
     n_threads: int = 0,
+    prefill_chunk: int = 0,
+    speculation: Speculation = "off",
     cache_type: CacheType = "bf16",
 ) -> MemoryEstimate:
-    """What a checkpoint would need; only headers are read. Raises what `load()` does, and
+    """What a checkpoint and a session with these options would need; only headers are read. Raises what `load()` does, and
     `InvalidArgumentError` for a `context_length` that the model is not made for."""
     return MemoryEstimate(
         **_core.estimate_memory(
-            os.fsencode(path), context_length, n_threads, cache_type_code(cache_type)
+            os.fsencode(path),
+            context_length,
+            n_threads,
+            cache_type_code(cache_type),
+            prefill_chunk,
+            speculation_code(speculation),
         )
     )
 

@@ -34,11 +34,13 @@ void translate(std::exception_ptr thrown) {
 }
 
 py::dict estimate_memory(std::string path, int64_t context_length, int32_t n_threads,
-                         int32_t cache_type) {
+                         int32_t cache_type, int64_t prefill_chunk, int32_t speculation) {
   path = pensee::python::without_nul(std::move(path), "path");
   pensee::c::SessionOptions options;
   options.context_length = context_length;
   options.cache_type = cache_type;
+  options.prefill_chunk = prefill_chunk;
+  options.speculation = speculation;
   const pensee::c::MemoryEstimate estimate = [&] {
     const py::gil_scoped_release release;
     return pensee::c::estimate_memory(path, options, n_threads);
@@ -54,8 +56,8 @@ void define_model(py::module_& module) {
   py::class_<Model>(module, "Model")
       .def_static("load", &Model::load, "path"_a, "n_threads"_a, "read_ahead"_a, "repack_dir"_a,
                   "progress"_a, "log"_a)
-      .def_static("load_buffers", &Model::load_buffers, "files"_a, "n_threads"_a, "progress"_a,
-                  "log"_a)
+      .def_static("load_buffers", &Model::load_buffers, "files"_a, "n_threads"_a, "repack_dir"_a,
+                  "progress"_a, "log"_a)
       .def("close", &Model::close)
       .def("info", &Model::info)
       .def("tokenize", &Model::tokenize, "text"_a, "parse_special"_a)
@@ -110,7 +112,7 @@ PYBIND11_MODULE(_core, module) {
       "has_feature", [](const std::string& name) { return pensee_has_feature(name.c_str()) != 0; },
       "name"_a);
   module.def("estimate_memory", &estimate_memory, "path"_a, "context_length"_a, "n_threads"_a,
-             "cache_type"_a);
+             "cache_type"_a, "prefill_chunk"_a, "speculation"_a);
   define_model(module);
   define_session(module);
 }

@@ -44,8 +44,9 @@ class Model {
     });
   }
   // From a dict of names and objects with the buffer protocol.
-  static Model load_buffers(const py::dict& files, int32_t n_threads, py::object progress,
-                            py::object log) {
+  static Model load_buffers(const py::dict& files, int32_t n_threads, std::string repack_dir,
+                            py::object progress, py::object log) {
+    repack_dir = without_nul(std::move(repack_dir), "repack_dir");
     std::vector<std::string> names;
     std::vector<pensee_buffer> buffers;
     auto views = std::make_shared<std::deque<View>>();
@@ -56,9 +57,10 @@ class Model {
     for (size_t i = 0; i < names.size(); ++i) {
       buffers.push_back({names[i].c_str(), (*views)[i].data(), (*views)[i].size()});
     }
-    return load_with(
-        n_threads, progress, log, std::move(views),
-        [&](const c::LoadOptions& options) { return c::Model::load_buffers(buffers, options); });
+    return load_with(n_threads, progress, log, std::move(views), [&](c::LoadOptions& options) {
+      options.repack_dir = repack_dir.c_str();
+      return c::Model::load_buffers(buffers, options);
+    });
   }
 
   // To be held during a call without the GIL, in which another thread may close this.

@@ -147,6 +147,7 @@ class Options {
   void set_answer_sampler(py::handle value) {
     if (!py::isinstance<py::dict>(value)) wrong_type("answer_sampler", "a dict", value);
     for (const auto& [key, setting] : py::reinterpret_borrow<py::dict>(value)) {
+      if (!py::isinstance<py::str>(key)) wrong_type("answer_sampler", "names of type str", key);
       const std::string name = py::cast<std::string>(key);
       if (setting.is_none()) continue;
       if (!set_sampler_field(answer_sampler_, name, setting)) {

@@ -67,8 +67,11 @@ class Session {
   void close() {
     const Exclusive exclusive(in_use_);
     std::optional<c::Session> closing = std::exchange(session_, std::nullopt);
-    const py::gil_scoped_release release;
-    closing.reset();
+    {
+      const py::gil_scoped_release release;
+      closing.reset();
+    }
+    progress_.reset();
   }
 
   void add_message(int32_t role, const std::string& text) {
@@ -88,6 +91,7 @@ class Session {
   }
   void reset() {
     use([](c::Session& session) { session.reset(); });
+    progress_.reset();
   }
 
   void start(const py::dict& keywords) {
@@ -134,7 +138,9 @@ class Session {
   int64_t n_replies() const noexcept { return n_replies_; }
   // Ends reply number `reply`, if it is under way: whoever has left it may come late.
   void abandon(int64_t reply) {
-    if (session_ && reply == n_replies_) use(finish);
+    if (!session_ || reply != n_replies_) return;
+    use(finish);
+    progress_.reset();
   }
 
   // The events, None for sessions that failed; the first error: its status, or OK, and message; and
@@ -178,6 +184,7 @@ class Session {
       const bool is_stepped = statuses[i] == PENSEE_OK && !is_ended[i];
       out.append(is_stepped ? py::object(event_tuple(events[i])) : py::none());
     }
+    for (Session* session : sessions) session->progress_.reset();
     return py::make_tuple(out, error.status(), text_of(error.what()), raised);
   }
 
@@ -300,6 +307,10 @@ class Session {
   template <class Function>
   void run_exclusively(Function&& function) {
     c::Session& session = get();
+    struct Forget {
+      std::shared_ptr<py::object>& progress;
+      ~Forget() { progress.reset(); }
+    } const forget{progress_};
     Call call;
     {
       const py::gil_scoped_release release;
@@ -317,8 +328,10 @@ class Session {
   }
 
   std::atomic_flag in_use_;
-  int64_t n_replies_ = 0;                 // guarded by the GIL
-  std::shared_ptr<py::object> progress_;  // of the reply; see Options::progress()
+  int64_t n_replies_ = 0;  // guarded by the GIL
+  // See Options::progress(). Only until the prompt has been read, after which nothing calls it: it
+  // may lead back to this session, by a way that the garbage collector does not see.
+  std::shared_ptr<py::object> progress_;
   std::shared_ptr<const LoadedModel> loaded_;
   std::optional<c::Session> session_;
 };
