@@ -37,6 +37,11 @@ struct NarrowInts {
   static Ints add_halves(Ints a, Ints b) {
     return _mm256_add_epi16(a, b);
   }
+  // In the lower half of a word the sum of the halves of `even`, in the upper one that of `odd`.
+  static Ints add_crosswise(Ints even, Ints odd) {
+    return _mm256_add_epi16(_mm256_blend_epi16(even, _mm256_slli_epi32(odd, 16), 0xaa),
+                            _mm256_blend_epi16(_mm256_srli_epi32(even, 16), odd, 0xaa));
+  }
   static Ints add_pairs(Ints sum, Ints a, Ints b) {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
   }

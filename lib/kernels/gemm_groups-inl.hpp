@@ -1,0 +1,251 @@
+// What gemm_q8-inl.hpp multiplies: panels of a chunk's codes and levels, and the products of their
+// groups with those of inputs.
+#pragma once
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "decoder-inl.hpp"
+#include "pensee/kernels/table.hpp"
+
+namespace pensee {
+namespace {
+
+constexpr unsigned kTilePanels = 2;  // that meet some inputs together
+// The largest levels: sums of 16 products of two such with their inputs' fit 32 bits.
+constexpr int kScaleLevels = 32767;
+constexpr int kMinLevels = 8191;
+
+// How far the sum of a group's products is shifted to the right to fit 16 bits.
+constexpr int log2_narrowing(int64_t largest_sum) {
+  return largest_sum <= 32767 ? 0 : 1 + log2_narrowing(largest_sum / 2);
+}
+
+// How many units of a group fit 16 bits, as sums of pairs of products; one takes two. 0: none.
+template <class E>
+constexpr unsigned pair_units() {
+  constexpr int kLargestPair = 2 * 127 * (E::kOffset + E::kLargest);
+  unsigned units = kUnits / E::kGroups;
+  while (units > 0 && units * kLargestPair > 32767) units /= 2;
+  return units;
+}
+
+// What a tile needs to know of a type; types that agree in it share their tiles. kTypePairUnits: 0
+// where pairs of products are not needed.
+template <unsigned kTypeGroups, bool kTypeHasMin, int kTypeCentre, int kTypeShift,
+          unsigned kTypePairUnits>
+struct TileType {
+  static constexpr unsigned kGroups = kTypeGroups;
+  static constexpr bool kHasMin = kTypeHasMin;
+  static constexpr int kCentre = kTypeCentre;
+  static constexpr int kShift = kTypeShift;
+  static constexpr unsigned kPairUnits = kTypePairUnits;
+  // Whether a group's products stay in 16 bits: both halves of them, and together without the
+  // centre of the codes.
+  static constexpr bool kStaysShort = kPairUnits == kUnits / kGroups && kShift == 0;
+};
+
+// Where there is a minimum, codes count from the middle of their range, for which the minimum makes
+// up.
+template <class E>
+constexpr int kCentreOf = E::kHasMin ? (E::kLargest + 1) / 2 : E::kOffset;
+template <class E>
+constexpr int kShiftOf = log2_narrowing(int64_t{kQ8Columns / E::kGroups} * 127 *
+                                        (E::kHasMin ? kCentreOf<E> : E::kLargest));
+template <class V, class E>
+using GemmType = TileType<E::kGroups, E::kHasMin, kCentreOf<E>, kShiftOf<E>,
+                          V::kNeedsPairs ? pair_units<E>() : 0>;
+
+// A scale's product with an input's is the upper 17 of 32 bits: what it is worth, and a minimum, in
+// units of a scale.
+template <class E>
+constexpr float kProductUnit = static_cast<float>(32768 << kShiftOf<E>);
+template <class E>
+constexpr int kMinUnitOf = (32768 << kShiftOf<E>) / kQ8SumUnit;
+
+// Scales and minimums of a chunk of V::kLanes rows as integers: multiples of a unit that each row
+// has, 16 bits each, those of two neighbouring groups in a word.
+template <class V, unsigned kGroups, bool kHasMin>
+struct PanelLevels {
+  typename V::Ints scales[kGroups / 2];
+  typename V::Ints mins[kHasMin ? kGroups / 2 : 1];
+  typename V::Floats unit;  // of a scale; NaN where a number is not finite
+};
+
+// A chunk of V::kLanes rows.
+template <class V, class T>
+struct GemmPanel {
+  typename V::Ints codes[kUnits];  // four columns of every row
+  PanelLevels<V, T::kGroups, T::kHasMin> levels;
+};
+
+// Where the products of X inputs' chunk start: minus what the centre of the codes adds, and half of
+// what narrowing cuts off, one less in odd groups.
+template <class T, unsigned X>
+struct ProductStarts {
+  alignas(32) int32_t numbers[X][T::kGroups];
+
+  explicit ProductStarts(const Q8Chunk* const (&x)[X]) {
+    constexpr int kHalf = T::kShift == 0 ? 0 : 1 << (T::kShift - 1);
+    constexpr int kOdd = T::kShift == 0 ? 0 : kHalf - 1;
+    const __m256i half = _mm256_setr_epi32(kHalf, kOdd, kHalf, kOdd, kHalf, kOdd, kHalf, kOdd);
+    for (unsigned i = 0; i < X; ++i) {
+      const int16_t* sums = T::kGroups == 8 ? x[i]->sums_32 : x[i]->sums_16;
+#pragma GCC unroll 2
+      for (unsigned g = 0; g < T::kGroups; g += 8) {
+        const __m256i eight = load_sums(sums + g);
+        const __m256i centre = _mm256_slli_epi32(eight, log2_of(T::kCentre));
+        _mm256_store_si256(reinterpret_cast<__m256i*>(numbers[i] + g),
+                           _mm256_sub_epi32(half, centre));
+      }
+    }
+  }
+};
+
+// The same in 16 bits, in which nothing is cut off.
+template <class T, unsigned X>
+requires(T::kStaysShort) struct ProductStarts<T, X> {
+  alignas(16) int16_t numbers[X][T::kGroups];
+
+  explicit ProductStarts(const Q8Chunk* const (&x)[X]) {
+    for (unsigned i = 0; i < X; ++i) {
+      const int16_t* sums = T::kGroups == 8 ? x[i]->sums_32 : x[i]->sums_16;
+#pragma GCC unroll 2
+      for (unsigned g = 0; g < T::kGroups; g += 8) {
+        const __m128i eight = load_128(reinterpret_cast<const char*>(sums + g));
+        const __m128i centre = _mm_slli_epi16(eight, log2_of(T::kCentre));
+        _mm_store_si128(reinterpret_cast<__m128i*>(numbers[i] + g),
+                        _mm_sub_epi16(_mm_setzero_si128(), centre));
+      }
+    }
+  }
+};
+
+template <class V>
+inline typename V::Ints every_word(const void* p) {
+  return V::words(load_word<int32_t>(static_cast<const char*>(p)));
+}
+
+// dots = what they start with and the products of group g, four columns at a time.
+template <class V, class T, unsigned X>
+[[gnu::always_inline]] inline void dot_group(const GemmPanel<V, T>* const (&panels)[kTilePanels],
+                                             const Q8Chunk* const (&x)[X],
+                                             const ProductStarts<T, X>& starts, unsigned g,
+                                             typename V::Ints (&dots)[X][kTilePanels]) {
+  constexpr unsigned kGroupUnits = kUnits / T::kGroups;
+#pragma GCC unroll 4
+  for (unsigned i = 0; i < X; ++i) {
+#pragma GCC unroll 2
+    for (typename V::Ints& dot : dots[i]) dot = V::words(starts.numbers[i][g]);
+  }
+#pragma GCC unroll 8
+  for (unsigned u = 0; u < kGroupUnits; ++u) {
+    const unsigned unit = kGroupUnits * g + u;
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < X; ++i) {
+      const typename V::Ints input = every_word<V>(x[i]->codes + 4 * unit);
+#pragma GCC unroll 2
+      for (unsigned p = 0; p < kTilePanels; ++p) {
+        dots[i][p] = V::add_fours(dots[i][p], panels[p]->codes[unit], input);
+      }
+    }
+  }
+}
+
+// Sums of pairs of products of as many units as fit 16 bits, without VNNI, where adding four
+// products takes three instructions: for pairs it is two. Few units at a time: GCC 12 would do more
+// of them side by side than there are registers for.
+template <class V, class T, unsigned X>
+[[gnu::always_inline]] inline void add_pair_units(
+    const GemmPanel<V, T>* const (&panels)[kTilePanels], const Q8Chunk* const (&x)[X],
+    unsigned first, typename V::Ints (&pairs)[X][kTilePanels]) {
+#pragma GCC unroll 4
+  for (unsigned i = 0; i < X; ++i) {
+#pragma GCC unroll 2
+    for (typename V::Ints& pair : pairs[i]) pair = V::words(0);
+  }
+#pragma GCC unroll 2
+  for (unsigned unit = first; unit < first + T::kPairUnits; ++unit) {
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < X; ++i) {
+      const typename V::Ints input = every_word<V>(x[i]->codes + 4 * unit);
+#pragma GCC unroll 2
+      for (unsigned p = 0; p < kTilePanels; ++p) {
+        pairs[i][p] = V::add_halves(pairs[i][p], V::multiply_pairs(panels[p]->codes[unit], input));
+      }
+    }
+  }
+}
+
+// dots = what they start with and the products of group g.
+template <class V, class T, unsigned X>
+[[gnu::always_inline]] inline void dot_group_in_pairs(
+    const GemmPanel<V, T>* const (&panels)[kTilePanels], const Q8Chunk* const (&x)[X],
+    const ProductStarts<T, X>& starts, unsigned g, typename V::Ints (&dots)[X][kTilePanels]) {
+  constexpr unsigned kGroupUnits = kUnits / T::kGroups;
+#pragma GCC unroll 8
+  for (unsigned first = 0; first < kGroupUnits; first += T::kPairUnits) {
+    typename V::Ints pairs[X][kTilePanels];
+    add_pair_units<V, T, X>(panels, x, kGroupUnits * g + first, pairs);
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < X; ++i) {
+#pragma GCC unroll 2
+      for (unsigned p = 0; p < kTilePanels; ++p) {
+        // Late: until now there is no register for them.
+        if (first == 0) dots[i][p] = V::words(starts.numbers[i][g]);
+        dots[i][p] = V::add_pairs(dots[i][p], pairs[i][p], V::halves(1));
+      }
+    }
+  }
+}
+
+// The products of two groups, from number g on, narrowed: the first in the lower half of a word.
+template <class V, class T, unsigned X>
+[[gnu::always_inline]] inline void multiply_groups(
+    const GemmPanel<V, T>* const (&panels)[kTilePanels], const Q8Chunk* const (&x)[X],
+    const ProductStarts<T, X>& starts, unsigned g, typename V::Ints (&out)[X][kTilePanels]) {
+  typename V::Ints dots[2][X][kTilePanels];
+#pragma GCC unroll 2
+  for (unsigned h = 0; h < 2; ++h) {
+    if constexpr (T::kStaysShort) {
+      add_pair_units<V, T, X>(panels, x, kUnits / T::kGroups * (g + h), dots[h]);
+    } else if constexpr (T::kPairUnits > 0) {
+      dot_group_in_pairs<V, T, X>(panels, x, starts, g + h, dots[h]);
+    } else {
+      dot_group<V, T, X>(panels, x, starts, g + h, dots[h]);
+    }
+  }
+#pragma GCC unroll 4
+  for (unsigned i = 0; i < X; ++i) {
+#pragma GCC unroll 2
+    for (unsigned p = 0; p < kTilePanels; ++p) {
+      if constexpr (T::kStaysShort) {
+        const typename V::Ints start = every_word<V>(starts.numbers[i] + g);
+        out[i][p] = V::add_halves(V::add_crosswise(dots[0][i][p], dots[1][i][p]), start);
+      } else {
+        out[i][p] = V::template narrow<T::kShift>(dots[0][i][p], dots[1][i][p]);
+      }
+    }
+  }
+}
+
+template <class V, class T, unsigned X>
+[[gnu::always_inline]] inline void add_mins(const GemmPanel<V, T>* const (&panels)[kTilePanels],
+                                            const Q8Chunk* const (&x)[X],
+                                            typename V::Ints (&sums)[X][kTilePanels]) {
+#pragma GCC unroll 8
+  for (unsigned g = 0; g < T::kGroups; g += 2) {
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < X; ++i) {
+      const typename V::Ints levels =
+          every_word<V>((T::kGroups == 8 ? x[i]->sum_levels_32 : x[i]->sum_levels_16) + g);
+#pragma GCC unroll 2
+      for (unsigned p = 0; p < kTilePanels; ++p) {
+        sums[i][p] = V::add_pairs(sums[i][p], panels[p]->levels.mins[g / 2], levels);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pensee
