@@ -105,8 +105,9 @@ inline __m256i sums_of_fours(const __m256i* v) {
 // words of them takes the units that multiply.
 template <class E>
 constexpr int short_products() {
+  constexpr int kProduct = kLargestProduct<E>;
   int count = kHasVnni ? 1 : 16;
-  while (count > 1 && count * kLargestProduct < E >> INT16_MAX) count /= 2;
+  while (count > 1 && count * kProduct > INT16_MAX) count /= 2;
   return count;
 }
 

@@ -97,8 +97,9 @@ def estimate_memory(
     speculation: Speculation = "off",
     cache_type: CacheType = "bf16",
 ) -> MemoryEstimate:
-    """What a checkpoint and a session with these options would need; only headers are read. Raises what `load()` does, and
-    `InvalidArgumentError` for a `context_length` that the model is not made for."""
+    """What a checkpoint and a session with these options would need; only headers are read. Raises
+    what `load()` does, and `InvalidArgumentError` for a `context_length` that the model is not made
+    for."""
     return MemoryEstimate(
         **_core.estimate_memory(
             os.fsencode(path),
