@@ -5,7 +5,7 @@
 #include <immintrin.h>
 #include <stdint.h>
 
-#include "decoder-inl.hpp"
+#include "narrow_rows-inl.hpp"
 #include "pensee/kernels/table.hpp"
 
 namespace pensee {
@@ -21,28 +21,19 @@ constexpr int log2_narrowing(int64_t largest_sum) {
   return largest_sum <= 32767 ? 0 : 1 + log2_narrowing(largest_sum / 2);
 }
 
-// How many units of a group fit 16 bits, as sums of pairs of products; one takes two. 0: none.
-template <class E>
-constexpr unsigned pair_units() {
-  constexpr int kLargestPair = 2 * 127 * (E::kOffset + E::kLargest);
-  unsigned units = kUnits / E::kGroups;
-  while (units > 0 && units * kLargestPair > 32767) units /= 2;
-  return units;
-}
-
-// What a tile needs to know of a type; types that agree in it share their tiles. kTypePairUnits: 0
-// where pairs of products are not needed.
+// What a tile needs to know of a type; types that agree in it share their tiles. kTypeShortUnits:
+// as short_units() has it.
 template <unsigned kTypeGroups, bool kTypeHasMin, int kTypeCentre, int kTypeShift,
-          unsigned kTypePairUnits>
+          unsigned kTypeShortUnits>
 struct TileType {
   static constexpr unsigned kGroups = kTypeGroups;
   static constexpr bool kHasMin = kTypeHasMin;
   static constexpr int kCentre = kTypeCentre;
   static constexpr int kShift = kTypeShift;
-  static constexpr unsigned kPairUnits = kTypePairUnits;
+  static constexpr unsigned kShortUnits = kTypeShortUnits;
   // Whether a group's products stay in 16 bits: both halves of them, and together without the
   // centre of the codes.
-  static constexpr bool kStaysShort = kPairUnits == kUnits / kGroups && kShift == 0;
+  static constexpr bool kStaysShort = kShortUnits == kUnits / kGroups && kShift == 0;
 };
 
 // Where there is a minimum, codes count from the middle of their range, for which the minimum makes
@@ -52,9 +43,8 @@ constexpr int kCentreOf = E::kHasMin ? (E::kLargest + 1) / 2 : E::kOffset;
 template <class E>
 constexpr int kShiftOf = log2_narrowing(int64_t{kQ8Columns / E::kGroups} * 127 *
                                         (E::kHasMin ? kCentreOf<E> : E::kLargest));
-template <class V, class E>
-using GemmType = TileType<E::kGroups, E::kHasMin, kCentreOf<E>, kShiftOf<E>,
-                          V::kNeedsPairs ? pair_units<E>() : 0>;
+template <class E>
+using GemmType = TileType<E::kGroups, E::kHasMin, kCentreOf<E>, kShiftOf<E>, short_units<E>()>;
 
 // A scale's product with an input's is the upper 17 of 32 bits: what it is worth, and a minimum, in
 // units of a scale.
@@ -86,8 +76,8 @@ struct ProductStarts {
   alignas(32) int32_t numbers[X][T::kGroups];
 
   explicit ProductStarts(const Q8Chunk* const (&x)[X]) {
-    constexpr int kHalf = T::kShift == 0 ? 0 : 1 << (T::kShift - 1);
-    constexpr int kOdd = T::kShift == 0 ? 0 : kHalf - 1;
+    constexpr int kHalf = (1 << T::kShift) / 2;
+    constexpr int kOdd = kHalf == 0 ? 0 : kHalf - 1;
     const __m256i half = _mm256_setr_epi32(kHalf, kOdd, kHalf, kOdd, kHalf, kOdd, kHalf, kOdd);
     for (unsigned i = 0; i < X; ++i) {
       const int16_t* sums = T::kGroups == 8 ? x[i]->sums_32 : x[i]->sums_16;
@@ -165,7 +155,7 @@ template <class V, class T, unsigned X>
     for (typename V::Ints& pair : pairs[i]) pair = V::words(0);
   }
 #pragma GCC unroll 2
-  for (unsigned unit = first; unit < first + T::kPairUnits; ++unit) {
+  for (unsigned unit = first; unit < first + T::kShortUnits; ++unit) {
 #pragma GCC unroll 4
     for (unsigned i = 0; i < X; ++i) {
       const typename V::Ints input = every_word<V>(x[i]->codes + 4 * unit);
@@ -184,7 +174,7 @@ template <class V, class T, unsigned X>
     const ProductStarts<T, X>& starts, unsigned g, typename V::Ints (&dots)[X][kTilePanels]) {
   constexpr unsigned kGroupUnits = kUnits / T::kGroups;
 #pragma GCC unroll 8
-  for (unsigned first = 0; first < kGroupUnits; first += T::kPairUnits) {
+  for (unsigned first = 0; first < kGroupUnits; first += T::kShortUnits) {
     typename V::Ints pairs[X][kTilePanels];
     add_pair_units<V, T, X>(panels, x, kGroupUnits * g + first, pairs);
 #pragma GCC unroll 4
@@ -209,7 +199,7 @@ template <class V, class T, unsigned X>
   for (unsigned h = 0; h < 2; ++h) {
     if constexpr (T::kStaysShort) {
       add_pair_units<V, T, X>(panels, x, kUnits / T::kGroups * (g + h), dots[h]);
-    } else if constexpr (T::kPairUnits > 0) {
+    } else if constexpr (T::kShortUnits > 0) {
       dot_group_in_pairs<V, T, X>(panels, x, starts, g + h, dots[h]);
     } else {
       dot_group<V, T, X>(panels, x, starts, g + h, dots[h]);

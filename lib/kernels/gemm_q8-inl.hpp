@@ -87,7 +87,7 @@ template <class S, class V, class T, unsigned X>
 template <class V, class E>
 struct RowPanels {
   static void fill(const KernelMatrix* w, int64_t row_begin, int64_t row_end, int64_t c,
-                   GemmPanel<V, GemmType<V, E>>* panels) {
+                   GemmPanel<V, GemmType<E>>* panels) {
     constexpr int64_t kLanes = V::kLanes;
     constexpr int64_t kTileRows = kLanes * kTilePanels;
     const int64_t cols = w->cols - c * kQ8Columns;
@@ -112,10 +112,15 @@ struct RowPanels {
   }
 };
 
+template <unsigned kInputs>
+struct Inputs {
+  static constexpr unsigned kCount = kInputs;
+};
+
 template <class S, class V, class E, class Panels = RowPanels<V, E>>
 void gemm_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8Chunk* x,
              int64_t ldx, int64_t n, float* y, int64_t ldy, void* scratch) {
-  using T = GemmType<V, E>;
+  using T = GemmType<E>;
   using Panel = GemmPanel<V, T>;
   constexpr int64_t kTileRows = int64_t{V::kLanes} * kTilePanels;
   static_assert(sizeof(Panel) * kGemmPanels <= kGemmQ8Scratch);
@@ -158,7 +163,7 @@ void gemm_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8
 // them.
 template <class S, class V, class E>
 constexpr GemmQ8Fn gemm_or_null() {
-  if constexpr (V::kNeedsPairs && pair_units<E>() == 0) {
+  if constexpr (!kHasVnni && short_units<E>() == 0) {
     return nullptr;
   } else {
     return gemm_q8<S, V, E>;

@@ -11,7 +11,6 @@ namespace pensee {
 namespace {
 
 struct NarrowInts {
-  static constexpr bool kNeedsPairs = !kHasVnni;
   static constexpr unsigned kLanes = 8;
   // With two panels and two inputs, the sums of two groups' products, and those of chunks: 16
   // registers. Without VNNI more inputs pay though these sums do not stay in registers: within a
@@ -55,8 +54,7 @@ struct NarrowInts {
                               0xaa);
   }
   template <class E>
-  static void fill_rows(const char* const* w,
-                        GemmPanel<NarrowInts, GemmType<NarrowInts, E>>& panel);
+  static void fill_rows(const char* const* w, GemmPanel<NarrowInts, GemmType<E>>& panel);
 };
 
 // The largest magnitudes of the groups' numbers; NaN where one is not finite.
@@ -84,8 +82,7 @@ template <unsigned kGroups>
 }
 
 template <class E>
-void NarrowInts::fill_rows(const char* const* w,
-                           GemmPanel<NarrowInts, GemmType<NarrowInts, E>>& panel) {
+void NarrowInts::fill_rows(const char* const* w, GemmPanel<NarrowInts, GemmType<E>>& panel) {
   constexpr unsigned kGroups = E::kGroups;
   __m256 scales[kGroups];
   __m256 mins[E::kHasMin ? kGroups : 1];
@@ -94,7 +91,7 @@ void NarrowInts::fill_rows(const char* const* w,
   __m256 unit = _mm256_mul_ps(largest_of(scales), _mm256_set1_ps(1.0F / kScaleLevels));
   if constexpr (E::kHasMin) {
     constexpr float kLargest = static_cast<float>(kMinLevels) * kMinUnitOf<E>;
-    const __m256 centre = _mm256_set1_ps(static_cast<float>(GemmType<NarrowInts, E>::kCentre));
+    const __m256 centre = _mm256_set1_ps(static_cast<float>(GemmType<E>::kCentre));
 #pragma GCC unroll 16
     for (unsigned g = 0; g < kGroups; ++g) mins[g] = _mm256_fnmadd_ps(scales[g], centre, mins[g]);
     const __m256 of_mins = _mm256_mul_ps(largest_of(mins), _mm256_set1_ps(1.0F / kLargest));

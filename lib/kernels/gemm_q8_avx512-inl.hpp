@@ -11,7 +11,6 @@ namespace pensee {
 namespace {
 
 struct WideInts {
-  static constexpr bool kNeedsPairs = false;
   static constexpr unsigned kLanes = 16;
   // With two panels, the sums of two groups' products, and those of chunks: 32 registers.
   static constexpr unsigned kTileInputs = 4;
@@ -33,12 +32,11 @@ struct WideInts {
                                    _mm512_slli_epi32(odd, 16 - kShift));
   }
   template <class E>
-  static void fill_rows(const char* const* rows,
-                        GemmPanel<WideInts, GemmType<WideInts, E>>& panel) {
+  static void fill_rows(const char* const* rows, GemmPanel<WideInts, GemmType<E>>& panel) {
     fill<E>(RowWords{rows}, panel);
   }
   template <class E, class Words>
-  static void fill(const Words& w, GemmPanel<WideInts, GemmType<WideInts, E>>& panel);
+  static void fill(const Words& w, GemmPanel<WideInts, GemmType<E>>& panel);
 };
 
 // 1 / x, and 0 where x is too small to count, or NaN.
@@ -221,8 +219,8 @@ struct LevelSource<Decoder<KernelType::kQ6_K>> {
 };
 
 template <class E, class Words>
-void WideInts::fill(const Words& w, GemmPanel<WideInts, GemmType<WideInts, E>>& panel) {
-  LevelSource<E>::template find<GemmType<WideInts, E>::kCentre, kMinUnitOf<E>>(w, panel.levels);
+void WideInts::fill(const Words& w, GemmPanel<WideInts, GemmType<E>>& panel) {
+  LevelSource<E>::template find<GemmType<E>::kCentre, kMinUnitOf<E>>(w, panel.levels);
   panel.levels.unit = _mm512_mul_ps(panel.levels.unit, _mm512_set1_ps(kProductUnit<E>));
   PanelSource<E>::codes(w, panel.codes);
 }

@@ -111,6 +111,14 @@ constexpr int short_products() {
   return count;
 }
 
+// The same in units of four codes, whose two sums they are; at most those of a group, 0: none.
+template <class E>
+constexpr unsigned short_units() {
+  constexpr unsigned kGroupUnits = kUnits / E::kGroups;
+  constexpr unsigned kFit = short_products<E>() / 2;
+  return kFit < kGroupUnits ? kFit : kGroupUnits;
+}
+
 // The products of four vectors of codes and of an input: word v of a half is that half of vector v;
 // from 8 short products on, two short words are.
 template <class E>

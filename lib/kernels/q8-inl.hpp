@@ -80,11 +80,6 @@ inline void for_each_chunk(const KernelMatrix* w, int64_t r, int64_t row_end, F&
   }
 }
 
-template <unsigned kInputs>
-struct Inputs {
-  static constexpr unsigned kCount = kInputs;
-};
-
 // R rows from row r on and X inputs.
 template <class S, class E, unsigned R, unsigned X>
 inline void dot_tile_q8(const KernelMatrix* w, int64_t r, int64_t row_end, const Q8Chunk* x,
@@ -119,26 +114,6 @@ void dot_rows_few(const KernelMatrix* w, int64_t row_begin, int64_t row_end, con
   }
   for (; r < row_end; ++r) {
     dot_tile_q8<S, E, 1, X>(w, r, row_end, x, ldx, y + (r - row_begin), ldy);
-  }
-}
-
-// The same row by row, for any number of inputs: four at a time read what is decoded once.
-template <class S, class E>
-void dot_rows_by_fours(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const Q8Chunk* x,
-                       int64_t ldx, int64_t n, float* y, int64_t ldy) {
-  for (int64_t r = row_begin; r < row_end; ++r) {
-    float* to = y + (r - row_begin);
-    int64_t i = 0;
-    const auto take = [&](auto inputs) {
-      constexpr unsigned kCount = decltype(inputs)::kCount;
-      for (; i + kCount <= n; i += kCount) {
-        dot_tile_q8<S, E, 1, kCount>(w, r, row_end, x + i, ldx, to + i * ldy, ldy);
-      }
-    };
-    take(Inputs<4>{});
-    take(Inputs<3>{});
-    take(Inputs<2>{});
-    take(Inputs<1>{});
   }
 }
 
@@ -244,11 +219,9 @@ void dot_rows_q8(const KernelMatrix* w, int64_t row_begin, int64_t row_end, cons
   if (n == 2) return dot_rows_few<Few, E, 2>(w, row_begin, row_end, x, ldx, y, ldy);
   if (n == 3) return dot_rows_few<Few, E, 3>(w, row_begin, row_end, x, ldx, y, ldy);
   constexpr int64_t kPanelInputs = S::template kPanelInputs<E>;
-  static_assert(kPanelInputs >= 4);
-  if constexpr (kPanelInputs > 4) {
-    if (n < kPanelInputs) {
-      return dot_rows_by_fours<Few, E>(w, row_begin, row_end, x, ldx, n, y, ldy);
-    }
+  static_assert(kPanelInputs == 4 || kPanelInputs == 5);
+  if constexpr (kPanelInputs == 5) {
+    if (n == 4) return dot_rows_few<Few, E, 4>(w, row_begin, row_end, x, ldx, y, ldy);
   }
   dot_rows_many<S, E, RowPanelSource>(w, row_begin, row_end, x, ldx, n, y, ldy);
 }

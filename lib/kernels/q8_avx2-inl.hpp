@@ -78,30 +78,57 @@ struct NarrowPanel {
     }
   }
 
+  // The products of group g for X inputs; without VNNI in words of 16 bits as long as they fit.
+  template <unsigned X>
+  [[gnu::always_inline]] void dot_group(const Q8Chunk* const (&x)[X], unsigned g,
+                                        __m256i (&dots)[X]) const {
+    constexpr unsigned kGroupUnits = kUnits / E::kGroups;
+    constexpr unsigned kShortUnits = short_units<E>();
+    const auto input = [&](unsigned i, unsigned unit) {
+      const char* four = reinterpret_cast<const char*>(x[i]->codes) + 4 * unit;
+      return _mm256_set1_epi32(load_word<int32_t>(four));
+    };
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < X; ++i) dots[i] = _mm256_setzero_si256();
+    if constexpr (kShortUnits < 2) {
+#pragma GCC unroll 8
+      for (unsigned unit = kGroupUnits * g; unit < kGroupUnits * (g + 1); ++unit) {
+#pragma GCC unroll 8
+        for (unsigned i = 0; i < X; ++i) {
+          dots[i] = add_fours<E>(dots[i], codes[unit], input(i, unit));
+        }
+      }
+    } else {
+#pragma GCC unroll 4
+      for (unsigned first = kGroupUnits * g; first < kGroupUnits * (g + 1); first += kShortUnits) {
+        __m256i pairs[X];
+#pragma GCC unroll 8
+        for (unsigned i = 0; i < X; ++i) pairs[i] = pair_products<E>(codes[first], input(i, first));
+#pragma GCC unroll 8
+        for (unsigned unit = first + 1; unit < first + kShortUnits; ++unit) {
+#pragma GCC unroll 8
+          for (unsigned i = 0; i < X; ++i) {
+            pairs[i] = _mm256_add_epi16(pairs[i], pair_products<E>(codes[unit], input(i, unit)));
+          }
+        }
+#pragma GCC unroll 8
+        for (unsigned i = 0; i < X; ++i) dots[i] = _mm256_add_epi32(dots[i], pair_sums(pairs[i]));
+      }
+    }
+  }
+
   // sums[i][0][g] += products of group g for X inputs.
   template <unsigned P, unsigned X>
   static void add(const NarrowPanel* panels, const Q8Chunk* const (&x)[X], Later& later,
                   __m256 (*sums)[P][E::kGroups]) {
     static_assert(P == 1);
     const NarrowPanel& panel = *panels;
-    constexpr unsigned kGroupUnits = kUnits / E::kGroups;
     constexpr bool kWideGroups = E::kGroups == 8;
 #pragma GCC unroll 1
     for (unsigned g = 0; g < E::kGroups; ++g) {
       later.ask();
       __m256i dots[X];
-#pragma GCC unroll 8
-      for (unsigned i = 0; i < X; ++i) dots[i] = _mm256_setzero_si256();
-#pragma GCC unroll 8
-      for (unsigned u = 0; u < kGroupUnits; ++u) {
-        const __m256i weights = panel.codes[kGroupUnits * g + u];
-#pragma GCC unroll 8
-        for (unsigned i = 0; i < X; ++i) {
-          const char* four = reinterpret_cast<const char*>(x[i]->codes) + (kGroupUnits * g + u) * 4;
-          const __m256i input = _mm256_set1_epi32(load_word<int32_t>(four));
-          dots[i] = add_fours<E>(dots[i], weights, input);
-        }
-      }
+      panel.template dot_group<X>(x, g, dots);
 #pragma GCC unroll 8
       for (unsigned i = 0; i < X; ++i) {
         const int sum = kWideGroups ? x[i]->sums_32[g] : x[i]->sums_16[g];

@@ -32,12 +32,10 @@ struct Simd {
   using Rows = NarrowRows<E, R, X>;
   template <class E>
   static constexpr bool kPairsPay = E::kGroups == 8 && short_products<E>() >= 8;
-  // Without VNNI a panel takes three instructions to add four products. Rows, which add more of
-  // them in 16 bits, are faster for many inputs; those of 16 groups up to eight.
+  // Rows, whose many additions in 16 bits take the place of multiplications without VNNI, pay
+  // longer.
   template <class E>
-  static constexpr int64_t kPanelInputs = short_products<E>() < 8 ? 4
-                                          : E::kGroups == 8       ? INT64_MAX
-                                                                  : 9;
+  static constexpr int64_t kPanelInputs = short_products<E>() >= 8 ? 5 : 4;
   template <class E>
   using Panel = NarrowPanel<E>;
   static constexpr unsigned kAddTileOutputs = 2;

@@ -22,7 +22,7 @@ constexpr int64_t kTilesAhead = 8192;  // bytes, into the L2 cache
 template <class E>
 struct TilePanels {
   static void fill(const KernelMatrix* w, int64_t row_begin, int64_t row_end, int64_t c,
-                   GemmPanel<WideInts, GemmType<WideInts, E>>* panels) {
+                   GemmPanel<WideInts, GemmType<E>>* panels) {
     constexpr int64_t kLanes = WideInts::kLanes;
     constexpr int64_t kTileBytes = kLanes * E::kBytes;
     for (int64_t r = row_begin; r < row_end; r += kLanes * kTilePanels) {
