@@ -8,6 +8,10 @@
 #include <iterator>
 #include <string_view>
 
+#if PENSEE_HAVE_AVX2
+#  include <cpuid.h>
+#endif
+
 #include "pensee/kernels/reference.hpp"
 
 namespace pensee {
@@ -50,8 +54,13 @@ bool has_whole_avx512() {
 #endif
 #if PENSEE_HAVE_AVX2
 bool has_avx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-         __builtin_cpu_supports("f16c");
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  // By its bit: to Clang it has no name before version 18.
+  const bool has_f16c = __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c;
 }
 #endif
 #if PENSEE_HAVE_AVXVNNI

@@ -39,7 +39,7 @@ def main():
         codes = [sum(grid_class.grid_map.index(int(v)) << (bits * i) for i, v in enumerate(row))
                  for row in grid]
         text += f"\n/* {comment}. */\n"
-        text += f"static const uint16_t {name}[{len(codes)}] = {{\n"
+        text += f"static constexpr uint16_t {name}[{len(codes)}] = {{\n"
         for i in range(0, len(codes), 12):
             text += "    " + " ".join(f"0x{c:04x}," for c in codes[i:i + 12]) + "\n"
         text += "};\n"
