@@ -182,7 +182,7 @@ pensee_status pensee_estimate_memory(const char* path, const pensee_session_opti
     PENSEE_REQUIRE(estimate);
     PENSEE_ASSIGN_OR_RETURN(const SessionOptions session, session_options(options));
     PENSEE_ASSIGN_OR_RETURN(const MemoryEstimate found,
-                            Model::estimate_memory(path, session, n_threads));
+                            Model::estimate_memory(path, session, n_threads, best_kernels()));
     pensee_memory_estimate out{};
     out.weights_bytes = found.weights_bytes;
     out.converted_bytes = found.converted_bytes;

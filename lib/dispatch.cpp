@@ -4,12 +4,17 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <iterator>
 #include <string_view>
 
 #if PENSEE_HAVE_AVX2
 #  include <cpuid.h>
+#endif
+#if PENSEE_HAVE_AVX512
+#  include <sys/syscall.h>
+#  include <unistd.h>
 #endif
 
 #include "pensee/kernels/reference.hpp"
@@ -31,6 +36,7 @@ extern const KernelTable kTable;
 namespace avx512 {
 extern const KernelTable kTable;
 extern const KernelTable kHalvedTable;
+extern const KernelTable kTiledTable;
 }  // namespace avx512
 #endif
 
@@ -50,6 +56,22 @@ bool has_halved_avx512() {
 }
 bool has_whole_avx512() {
   return has_avx512() && !has_halved_avx512();
+}
+// Whether the processor has AMX with bfloat16, and Linux lets processes that ask use it. GCC 12 has
+// no names for it.
+bool has_amx() {
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  constexpr unsigned kFeatures = (1U << 22) | (1U << 24);  // AMX-BF16, AMX-TILE
+  if (!has_whole_avx512() || __get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
+  if ((d & kFeatures) != kFeatures) return false;
+  constexpr int kGetSupported = 0x1021;  // ARCH_GET_XCOMP_SUPP, since Linux 5.16
+  constexpr uint64_t kTiles = (uint64_t{1} << 17) | (uint64_t{1} << 18);
+  uint64_t supported = 0;
+  return ::syscall(SYS_arch_prctl, kGetSupported, &supported) == 0 &&
+         (supported & kTiles) == kTiles;
 }
 #endif
 #if PENSEE_HAVE_AVX2
@@ -77,7 +99,9 @@ struct Candidate {
 // Best first.
 constexpr Candidate kCandidates[] = {
 #if PENSEE_HAVE_AVX512
-    {&avx512::kTable, has_whole_avx512}, {&avx512::kHalvedTable, has_halved_avx512},
+    {&avx512::kTiledTable, has_amx},
+    {&avx512::kTable, has_whole_avx512},
+    {&avx512::kHalvedTable, has_halved_avx512},
 #endif
 #if PENSEE_HAVE_AVXVNNI
     {&avxvnni::kTable, has_avxvnni},
@@ -89,7 +113,7 @@ constexpr Candidate kCandidates[] = {
 };
 
 // Names of instruction sets, best first, compiled in or not.
-constexpr std::string_view kIsaNames[] = {"avx512", "avxvnni", "avx2", "reference"};
+constexpr std::string_view kIsaNames[] = {"amx", "avx512", "avxvnni", "avx2", "reference"};
 
 // Whether `cap`, the value of PENSEE_MAX_CPU_ISA, allows the instruction set.
 bool allowed(std::string_view isa, std::string_view cap) {

@@ -85,8 +85,8 @@ PENSEE_API uint32_t pensee_version(void);
 PENSEE_API const char* pensee_version_string(void);
 
 /* 1 if the library has the feature, else 0. Features: "safetensors", "gguf", "fp8", and the names
- * of the kernels that this machine can run: "reference", "avx2", "avxvnni", "avx512". Unknown names
- * and NULL: 0. */
+ * of the kernels that this machine can run: "reference", "avx2", "avxvnni", "avx512", "amx".
+ * Unknown names and NULL: 0. */
 PENSEE_API int32_t pensee_has_feature(const char* name);
 
 /* --- Status and errors ------------------------------------------------------------------------ */

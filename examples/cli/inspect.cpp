@@ -113,9 +113,9 @@ Result<void> print_memory(const InfoOptions& options) {
   SessionOptions session;
   session.context_length = options.context;
   PENSEE_ASSIGN_OR_RETURN(session.cache_type, cache_type_from_name(options.model.cache_type));
-  PENSEE_ASSIGN_OR_RETURN(
-      const MemoryEstimate memory,
-      Model::estimate_memory(model_path(options.model), session, options.model.threads));
+  PENSEE_ASSIGN_OR_RETURN(const MemoryEstimate memory,
+                          Model::estimate_memory(model_path(options.model), session,
+                                                 options.model.threads, best_kernels()));
   print_row("memory of the weights", mebibytes(memory.weights_bytes) + ", mapped from the files");
   print_row("memory besides", mebibytes(memory.converted_bytes) + " at most");
   print_row("memory of a session",

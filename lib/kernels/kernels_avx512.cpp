@@ -206,6 +206,13 @@ constexpr KernelTable with_halved_rows(KernelTable table) {
   return table;
 }
 
+// For processors that have AMX, which oneDNN uses.
+constexpr KernelTable with_tiles(KernelTable table) {
+  table.name = "amx";
+  table.has_tiles = 1;
+  return table;
+}
+
 }  // namespace
 
 // The same results, to the bit.
@@ -215,5 +222,7 @@ const KernelTable kTable = kWhole;
 const KernelTable kHalvedTable =
     with_halved_rows<KernelType::kQ8_0, KernelType::kQ4_K, KernelType::kQ5_K, KernelType::kQ6_K>(
         kWhole);
+extern const KernelTable kTiledTable;
+const KernelTable kTiledTable = with_tiles(kWhole);
 
 }  // namespace pensee::avx512

@@ -74,6 +74,7 @@ constexpr KernelTable make_table(const char* name, const AttentionKernels& atten
       .attention_f32 = attention_f32,
       .attention = attention,
       .latents = latents,
+      .has_tiles = 0,
   };
 }
 

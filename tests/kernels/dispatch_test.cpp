@@ -13,7 +13,7 @@
 namespace pensee::test {
 
 TEST_CASE("The list is best first, without repetition, and ends with the reference") {
-  const std::vector<std::string> order = {"avx512", "avxvnni", "avx2", "reference"};
+  const std::vector<std::string> order = {"amx", "avx512", "avxvnni", "avx2", "reference"};
   size_t next = 0;
   for (const KernelTable* table : compiled_kernels()) {
     while (next < order.size() && order[next] != table->name) ++next;

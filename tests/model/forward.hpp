@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "golden.hpp"
+#include "pensee/kernels/dispatch.hpp"
 #include "pensee/model/read_config.hpp"
 #include "pensee/model/sequence.hpp"
 
@@ -18,6 +19,16 @@ namespace pensee {
 
 inline constexpr float kLogitTolerance = 1e-3F;
 inline constexpr double kKlTolerance = 1e-4;  // nats, mean over positions
+
+// The kernels of this machine that round no inputs of matrices in float32, 16 or 8 bits; the best
+// first.
+inline std::vector<const KernelTable*> exact_kernels() {
+  std::vector<const KernelTable*> tables;
+  for (const KernelTable* kernels : compiled_kernels()) {
+    if (kernels->has_tiles == 0) tables.push_back(kernels);
+  }
+  return tables;
+}
 
 inline std::string directory_of(const std::string& model) {
   return std::string(PENSEE_TEST_DATA) + "/models/" + model;

@@ -9,6 +9,7 @@
 #include "compute.hpp"
 #include "golden.hpp"
 #include "pensee/kernels/dispatch.hpp"
+#include "pensee/kernels/reference.hpp"
 
 namespace pensee {
 namespace {
@@ -63,12 +64,49 @@ TEST_CASE("the number of threads changes no bit of a product, long rows included
       std::vector<float> expected;
       for (const int threads : {1, 3, 8}) {
         CAPTURE(threads);
-        const Workbench bench(best_kernels(), threads, multiply_scratch(cols, n));
+        const Workbench bench(best_kernels(), threads, multiply_scratch(best_kernels(), cols, n));
         std::vector<float> y(static_cast<size_t>(n * rows), NAN);
         multiply(bench.compute(), std::array{Product{&w, x.data(), cols, n, y.data(), rows}});
         if (expected.empty()) expected = y;
         CHECK(y == expected);
       }
+    }
+  }
+}
+
+// Where AMX is missing, oneDNN multiplies the panels by other means.
+TEST_CASE("oneDNN's products of panels equal the sum in double precision") {
+  const int64_t rows = 2 * PanelMatmul::kRows + 44;
+  const int64_t cols = PanelMatmul::kDepth + 160;
+  const auto weights = random_floats(rows * cols, 20);
+  const auto gate_rows = q8_0_rows(weights.data(), rows, cols);
+  const Matrix gate = matrix_of(gate_rows, rows, cols);
+  std::vector<float> rounded(weights.size());  // what the rows of Q8_0 say
+  const KernelMatrix of_blocks = kernel_matrix(gate);
+  reference_kernels().unpack_rows[KernelType::kQ8_0](&of_blocks, 0, rows, rounded.data(), cols);
+  for (const KernelTable* table : compiled_kernels()) {
+    CAPTURE(table->name);
+    KernelTable kernels = *table;
+    kernels.has_tiles = 1;
+    const bool in_bfloat16 = kernels.attention.pair == 2;
+    const auto panels = PanelMatmul::create(in_bfloat16);
+    if (in_bfloat16 && panels == nullptr) continue;  // an oneDNN that cannot
+    REQUIRE(panels != nullptr);
+    // Of a sum of `cols` products of numbers that are rounded to eight bits, or to 24.
+    const float tolerance = in_bfloat16 ? 0.4F : 1e-3F;
+    for (const int64_t n : {32, 47, 160, 700}) {
+      CAPTURE(n);
+      const Workbench bench(kernels, 2, multiply_scratch(kernels, cols, n));
+      Compute compute = bench.compute();
+      compute.panels = panels.get();
+      const auto x = random_floats(n * cols, 21);
+      std::vector<float> y(static_cast<size_t>(n * rows), NAN);
+      const Product product{&gate, x.data(), cols, n, y.data(), rows};
+      CHECK(is_panel_matmul(compute, product, gate));
+      multiply(compute, std::array{product});
+      const auto expected = product_in_double(rounded, x, rows, cols, n);
+      CHECK(golden::max_difference(expected, y) < tolerance);
+      CHECK_FALSE(bench.failed());
     }
   }
 }
@@ -95,7 +133,7 @@ TEST_CASE("the scratch that a pass has is enough for a product of some of its ro
   const int64_t cols = 128;
   const int64_t n = 20;
   const int64_t pass_rows = 90;
-  const Workbench bench(best_kernels(), 1, multiply_scratch(cols, pass_rows));
+  const Workbench bench(best_kernels(), 1, multiply_scratch(best_kernels(), cols, pass_rows));
   const auto weights = random_floats(rows * cols, 8);
   const Matrix w = matrix_of(weights, rows, cols);
   const auto x = random_floats(n * cols, 9);

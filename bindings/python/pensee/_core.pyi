@@ -15,7 +15,7 @@ def version() -> str:
 
 def has_feature(name: str) -> bool:
     """Whether the library has a feature: "safetensors", "gguf", "fp8", or kernels that this machine
-    can run: "reference", "avx2", "avxvnni", "avx512"."""
+    can run: "reference", "avx2", "avxvnni", "avx512", "amx"."""
 
 def estimate_memory(
     path: bytes,

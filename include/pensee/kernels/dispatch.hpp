@@ -13,9 +13,9 @@ namespace pensee {
 // and the same for the life of the program; safe from any thread.
 //
 // The environment variable PENSEE_MAX_CPU_ISA, one of "reference", "avx2", "avxvnni", "avx512",
-// leaves out every better table. Unset or empty, it changes nothing. Any other value leaves the
-// reference table alone: whoever sets a limit wants no instruction set that was not named, and a
-// misspelt limit then shows in the name of the table instead of passing unnoticed.
+// "amx", leaves out every better table. Unset or empty, it changes nothing. Any other value leaves
+// the reference table alone: whoever sets a limit wants no instruction set that was not named, and
+// a misspelt limit then shows in the name of the table instead of passing unnoticed.
 [[nodiscard]] std::span<const KernelTable* const> compiled_kernels();
 
 // The first of compiled_kernels().

@@ -1,5 +1,5 @@
-// float32 matrix products on oneDNN. The only file that includes oneDNN, so that what differs
-// between its versions and runtimes stays here.
+// float32 matrix products on oneDNN. Beside onednn_matmul.hpp the only file that includes oneDNN,
+// so that what differs between its runtimes stays here.
 #pragma once
 
 #include <oneapi/dnnl/dnnl.h>

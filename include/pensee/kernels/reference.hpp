@@ -250,6 +250,7 @@ inline void softmax(float* x, float scale, int64_t n) {
       .attention_f32 = ref::kAttention,
       .attention = ref::kAttention,
       .latents = {},
+      .has_tiles = 0,
   };
   return table;
 }

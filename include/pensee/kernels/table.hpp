@@ -206,7 +206,7 @@ struct LatentKernels {
 enum : int { kLogitBlock = 256 };
 
 struct KernelTable {
-  const char* name; /* "reference", "avx2", "avxvnni", "avx512" */
+  const char* name; /* "reference", "avx2", "avxvnni", "avx512", "amx" */
 
   /* Indexed by KernelType. */
   DotRowsFn dot_rows[kKernelTypes];
@@ -239,6 +239,10 @@ struct KernelTable {
   struct AttentionKernels attention;
   /* Null where there are none. */
   struct LatentKernels latents;
+
+  /* 1 where the processor multiplies tiles of numbers such as `attention` has (AMX): oneDNN's
+   * products of panels are the fastest then. */
+  int has_tiles;
 };
 
 } /* namespace pensee */

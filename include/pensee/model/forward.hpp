@@ -55,7 +55,7 @@ class ForwardPass {
     int64_t max_q8 = 0;
 
     static Buffers layout(Arena& arena, const Config& c, const SequenceOptions& options,
-                          int threads) {
+                          const KernelTable& kernels, int threads) {
       const int64_t chunk = options.chunk;
       Buffers b;
       Config cached = c;  // the layer of multi-token prediction comes after the others
@@ -87,7 +87,7 @@ class ForwardPass {
       if (c.has_moe()) b.max_q8 = std::max(b.max_q8, MoeScratch::max_q8(c, chunk));
       b.q8 = arena.take<Q8Chunk>(b.max_q8);
       constexpr int64_t kAligned = 16;  // floats: every thread's scratch is aligned as the first is
-      b.scratch_size = std::max(multiply_scratch(widest, chunk),
+      b.scratch_size = std::max(multiply_scratch(kernels, widest, chunk),
                                 c.has_mla() ? b.mla.thread_scratch() : b.gqa.thread_scratch());
       b.scratch_size = ceil_div(b.scratch_size, kAligned) * kAligned;
       b.thread_scratch = arena.take<float>(threads * b.scratch_size);
@@ -201,6 +201,7 @@ class ForwardPass {
             .q8 = buffers_.q8,
             .max_q8 = buffers_.max_q8,
             .failed = failed_.get(),
+            .panels = model_->panels(),
             .as_alone = as_alone};
   }
 

@@ -13,11 +13,22 @@
 
 namespace pensee {
 
+// Words of a row that PanelMatmul reads.
+[[nodiscard]] constexpr int64_t panel_words(const KernelTable& kernels) noexcept {
+  return PanelMatmul::kDepth / kernels.attention.pair;
+}
+
 // Floats of thread scratch that multiply() needs for matrices of at most `max_cols` columns and
-// inputs of at most `max_n` rows: a panel of unpacked weights, and the results of two panels.
-[[nodiscard]] constexpr int64_t multiply_scratch(int64_t max_cols, int64_t max_n) noexcept {
+// inputs of at most `max_n` rows: a panel of unpacked weights, what PanelMatmul reads and works in,
+// and the results of two panels.
+[[nodiscard]] constexpr int64_t multiply_scratch(const KernelTable& kernels, int64_t max_cols,
+                                                 int64_t max_n) noexcept {
   constexpr int64_t kQ8Panel = kGemmQ8Scratch / int64_t{sizeof(float)};
-  return std::max(kGemmPanel * max_cols, kQ8Panel) + 2 * kGemmPanel * max_n;
+  const int64_t panel_matmul = kernels.has_tiles == 0
+                                   ? 0
+                                   : PanelMatmul::kScratch / int64_t{sizeof(float)} +
+                                         (kGemmPanel + max_n) * panel_words(kernels);
+  return std::max(kGemmPanel * max_cols, kQ8Panel) + panel_matmul + 2 * kGemmPanel * max_n;
 }
 
 // Rows [begin, end) of a matrix, which a thread will read after what it works on.
@@ -27,8 +38,61 @@ struct LaterRows {
   int64_t end = 0;
 };
 
+// packed (n, words) = numbers [first, first + kDepth) of each row of x, zero from `cols` on; each
+// times the scale of its kScaleBlock columns, if there are scales.
+inline void pack_inputs(const KernelTable& kernels, const float* x, int64_t ldx, int64_t n,
+                        int64_t first, int64_t cols, const float* scales, uint32_t* packed) {
+  const int64_t words = panel_words(kernels);
+  const int64_t end = std::min(first + PanelMatmul::kDepth, cols);
+  if (end - first < PanelMatmul::kDepth) std::fill_n(packed, n * words, 0U);
+  const int64_t step = scales == nullptr ? PanelMatmul::kDepth : kScaleBlock;
+  for (int64_t c = first; c < end; c += step) {
+    kernels.attention.pack_left(x + c, ldx, n, std::min(step, end - c),
+                                scales == nullptr ? 1.0F : scales[c / kScaleBlock],
+                                packed + (c - first) / kernels.attention.pair, words);
+  }
+}
+
+// y (n, kGemmPanel) = x * W^T for the panel of W at row `begin`. FP8 weights are exact in bfloat16
+// without their scales, which the inputs take. `panel` as in multiply_panel(). False if oneDNN has
+// no memory.
+inline bool multiply_in_tiles(const Compute& compute, const Product& p, const Matrix& matrix,
+                              int64_t begin, float* y, float* panel) {
+  const KernelTable& kernels = *compute.kernels;
+  const auto type = static_cast<size_t>(matrix.dtype);
+  const KernelMatrix scaled = kernel_matrix(matrix);
+  KernelMatrix plain = scaled;
+  plain.scales = nullptr;
+  static_assert(kGemmPanel == kScaleBlock);
+  const float* scales = scaled.scales == nullptr
+                            ? nullptr
+                            : scaled.scales + begin / kScaleBlock * scaled.scale_stride;
+  const int64_t cols = matrix.cols;
+  const int64_t words = panel_words(kernels);
+  auto* w = reinterpret_cast<uint32_t*>(panel + kGemmPanel * cols);  // (kGemmPanel, words)
+  uint32_t* x = w + kGemmPanel * words;                              // (p.n, words)
+  uint32_t* scratch = x + p.n * words;
+  const int64_t whole = p.n / PanelMatmul::kMinTokens * PanelMatmul::kMinTokens;
+  kernels.unpack_rows[type](&plain, begin, begin + kGemmPanel, panel, cols);
+  std::fill_n(y, whole * kGemmPanel, 0.0F);
+  for (int64_t first = 0; first < cols; first += PanelMatmul::kDepth) {
+    pack_inputs(kernels, panel, cols, kGemmPanel, first, cols, nullptr, w);
+    pack_inputs(kernels, p.x, p.ldx, whole, first, cols, scales, x);
+    for (int64_t i = 0; i < whole;) {
+      const int64_t n = PanelMatmul::tokens_at_once(whole - i);
+      if (!compute.panels->add(n, x + i * words, w, y + i * kGemmPanel, scratch)) return false;
+      i += n;
+    }
+  }
+  if (whole < p.n) {
+    kernels.dot_rows[type](&scaled, begin, begin + kGemmPanel, p.x + whole * p.ldx, p.ldx,
+                           p.n - whole, y + whole * kGemmPanel, kGemmPanel);
+  }
+  return true;
+}
+
 // Rows [begin, end) of W, by one thread: y (n, end - begin) and its distance between rows.
-// `panel` is scratch: (kGemmPanel, w.cols), and kGemmQ8Scratch bytes for block types.
+// `panel` is scratch, as multiply_scratch() says.
 inline void multiply_panel(const Compute& compute, const Product& p, const Matrix& matrix,
                            const Q8Chunk* q8, int64_t begin, int64_t end, const LaterRows& later,
                            float* y, int64_t ldy, float* panel) {
@@ -38,7 +102,7 @@ inline void multiply_panel(const Compute& compute, const Product& p, const Matri
     w.next_bytes = (later.end - later.begin) * later.w->row_bytes;
   }
   const auto type = static_cast<size_t>(matrix.dtype);
-  if (is_block_type(matrix.dtype)) {
+  if (reads_q8(compute, p, matrix)) {
     const KernelTable& k = *compute.kernels;
     const GemmQ8Fn gemm = matrix.is_interleaved ? k.gemm_tiles_q8[type] : k.gemm_q8[type];
     const DotRowsQ8Fn dot = matrix.is_interleaved ? k.dot_tiles_q8[type] : k.dot_rows_q8[type];
@@ -53,10 +117,14 @@ inline void multiply_panel(const Compute& compute, const Product& p, const Matri
     compute.kernels->dot_rows[type](&w, begin, end, p.x, p.ldx, p.n, y, ldy);
     return;
   }
-  compute.kernels->unpack_rows[type](&w, begin, end, panel, w.cols);
-  if (!gemm_nt(p.n, end - begin, w.cols, p.x, p.ldx, panel, w.cols, y, ldy)) {
-    compute.failed->store(true, std::memory_order_relaxed);
+  bool ok = true;
+  if (end - begin == kGemmPanel && is_panel_matmul(compute, p, matrix)) {
+    ok = multiply_in_tiles(compute, p, matrix, begin, y, panel);
+  } else {
+    compute.kernels->unpack_rows[type](&w, begin, end, panel, w.cols);
+    ok = gemm_nt(p.n, end - begin, w.cols, p.x, p.ldx, panel, w.cols, y, ldy);
   }
+  if (!ok) compute.failed->store(true, std::memory_order_relaxed);
 }
 
 // One task of a product: rows [begin, end) of its matrices, by one thread. A GEMM adds to its

@@ -8,6 +8,7 @@
 #include "pensee/base/tensor_view.hpp"
 #include "pensee/base/threads.hpp"
 #include "pensee/kernels/interleave.hpp"
+#include "pensee/kernels/onednn_matmul.hpp"
 #include "pensee/kernels/table.hpp"
 
 namespace pensee {
@@ -50,6 +51,7 @@ struct Compute {
   Q8Chunk* q8 = nullptr;                // (max_q8)
   int64_t max_q8 = 0;                   // chunks
   std::atomic<bool>* failed = nullptr;  // set when oneDNN runs out of memory
+  const PanelMatmul* panels = nullptr;  // where it is the fastest for many rows
   // However many rows there are, each comes out as it would alone, to the bit: by the matrix-vector
   // kernels.
   bool as_alone = false;
@@ -74,12 +76,14 @@ inline constexpr int64_t kGemmRows = 16;
 // The same for an expert's matrices of block types, in a pass over at least kGemmRows tokens:
 // smaller passes have the results of the matrix-vector kernels.
 inline constexpr int64_t kExpertGemmRows = 6;
+// From so many on oneDNN's products of panels are used, where they are fast at all.
+inline constexpr int64_t kPanelMatmulRows = 32;
 // Weight rows in one task of each way, multiples of kTileRows. A panel of the widest matrices stays
 // inside the L2 cache for the vector kernels; a GEMM wants wide panels, and enough of them for its
 // threads to end together.
 inline constexpr int64_t kVectorPanel = 64;
 inline constexpr int64_t kMinGemmPanel = 64;
-inline constexpr int64_t kGemmPanel = 128;
+inline constexpr int64_t kGemmPanel = PanelMatmul::kRows;
 inline constexpr int64_t kExpertPanel = 512;
 inline constexpr int64_t kTasksPerThread = 8;
 // Short rows go together in tasks of about as many bytes: what a kernel asks for ahead at the end
@@ -101,6 +105,20 @@ inline constexpr int64_t kQ8Group = 32;
   return p.n >= (is_part ? kExpertGemmRows : kGemmRows);
 }
 
+// Whether oneDNN multiplies panels of W, unpacked. Not what needs float32, and not where the rows
+// of x lie elsewhere or are only there quantised.
+[[nodiscard]] inline bool is_panel_matmul(const Compute& compute, const Product& p,
+                                          const Matrix& w) noexcept {
+  return compute.panels != nullptr && is_gemm(compute, p, w) && p.n >= kPanelMatmulRows &&
+         p.x != nullptr && p.rows == nullptr && w.dtype != DType::kF32 && !w.is_interleaved;
+}
+
+// Whether W meets inputs that are quantised.
+[[nodiscard]] inline bool reads_q8(const Compute& compute, const Product& p,
+                                   const Matrix& w) noexcept {
+  return is_block_type(w.dtype) && !is_panel_matmul(compute, p, w);
+}
+
 // Multiples of kQ8Group where results are quantised, and in a GEMM.
 static_assert(kVectorPanel % kQ8Group == 0 && kMinGemmPanel % kQ8Group == 0 &&
               kGemmPanel % kQ8Group == 0 && kExpertPanel % kQ8Group == 0);
@@ -109,7 +127,7 @@ static_assert(kVectorPanel % kQ8Group == 0 && kMinGemmPanel % kQ8Group == 0 &&
     // Of other types unpacked weights have room for kGemmPanel rows; and oneDNN's results depend on
     // how many there are, which must not depend on the threads.
     const bool of_blocks =
-        is_block_type(p.w->dtype) && (p.up == nullptr || is_block_type(p.up->dtype));
+        reads_q8(compute, p, *p.w) && (p.up == nullptr || reads_q8(compute, p, *p.up));
     if (!of_blocks) return kGemmPanel;
     // Of many experts: few tasks each, whose results have room for kGemmPanel rows of the pass.
     if (p.pass_rows > 0) {

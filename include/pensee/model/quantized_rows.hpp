@@ -84,13 +84,13 @@ inline void quantize_inputs(const Compute& compute, std::span<const Product> pro
   bool chooses = false;
   for (size_t i = 0; i < products.size(); ++i) {
     const Product& p = products[i];
-    const bool reads_q8 =
-        is_block_type(p.w->dtype) || (p.up != nullptr && is_block_type(p.up->dtype));
+    const bool is_read =
+        reads_q8(compute, p, *p.w) || (p.up != nullptr && reads_q8(compute, p, *p.up));
     const Q8Chunk* q8 = p.x_q8;
-    for (size_t k = 0; k < i && reads_q8 && q8 == nullptr; ++k) {
+    for (size_t k = 0; k < i && is_read && q8 == nullptr; ++k) {
       if (products[k].x == p.x) q8 = compute.plan[k].x_q8;
     }
-    if (p.n > 0 && reads_q8 && q8 == nullptr) {
+    if (p.n > 0 && is_read && q8 == nullptr) {
       const int64_t n = p.rows == nullptr ? p.n : p.pass_rows;
       Q8Chunk* rows = next;
       next += n * q8_chunks(p.w->cols);

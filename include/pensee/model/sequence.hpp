@@ -74,8 +74,9 @@ class Sequence {
   // The operating system commits them as tokens arrive. Errors: kInvalidArgument (options out of
   // range), kOutOfMemory (a context that cannot be addressed).
   static Result<size_t> estimate_memory(const Config& config, const SequenceOptions& options,
-                                        int threads) {
-    return SequenceState::estimate_memory(config, options, threads);
+                                        int threads,
+                                        const KernelTable& kernels = reference_kernels()) {
+    return SequenceState::estimate_memory(config, options, kernels, threads);
   }
 
   [[nodiscard]] const Transformer& model() const noexcept { return *state_.pass().model(); }

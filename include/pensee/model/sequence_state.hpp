@@ -35,11 +35,12 @@ class SequenceState {
       return unsupported("mtp: this model has no layer of multi-token prediction");
     }
     PENSEE_ASSIGN_OR_RETURN(const SequenceOptions checked, checked_options(config, options));
+    const KernelTable& kernels = model->kernels();
     const int threads = model->pool().size();
-    PENSEE_ASSIGN_OR_RETURN(const size_t bytes, estimate_memory(config, checked, threads));
+    PENSEE_ASSIGN_OR_RETURN(const size_t bytes, estimate_memory(config, checked, kernels, threads));
     PENSEE_ASSIGN_OR_RETURN(Arena arena, Arena::create(bytes, checked.allocator));
     SequenceState state;
-    const Buffers buffers = Buffers::layout(arena, config, checked, threads);
+    const Buffers buffers = Buffers::layout(arena, config, checked, kernels, threads);
     state.options_ = checked;
     state.arena_ = std::move(arena);
     state.pass_ = ForwardPass(std::move(model), buffers.pass, checked.mla);
@@ -62,10 +63,10 @@ class SequenceState {
   }
 
   static Result<size_t> estimate_memory(const Config& config, const SequenceOptions& options,
-                                        int threads) {
+                                        const KernelTable& kernels, int threads) {
     PENSEE_ASSIGN_OR_RETURN(const SequenceOptions checked, checked_options(config, options));
     Arena measure;
-    (void)Buffers::layout(measure, config, checked, threads);
+    (void)Buffers::layout(measure, config, checked, kernels, threads);
     if (measure.overflow()) {
       return Error{Status::kOutOfMemory, "a context of " + std::to_string(checked.context_length) +
                                              " tokens cannot be addressed"};
@@ -159,9 +160,9 @@ class SequenceState {
     float* logit_rows = nullptr;
 
     static Buffers layout(Arena& arena, const Config& c, const SequenceOptions& options,
-                          int threads) {
+                          const KernelTable& kernels, int threads) {
       Buffers b;
-      b.pass = ForwardPass::Buffers::layout(arena, c, options, threads);
+      b.pass = ForwardPass::Buffers::layout(arena, c, options, kernels, threads);
       if (options.mtp) b.mtp = MtpScratch::layout(arena, c, options.chunk);
       b.logits = arena.take<float>(c.vocab_size);
       b.logit_rows = arena.take<float>(std::min(kLogitRows, options.chunk) * c.vocab_size);

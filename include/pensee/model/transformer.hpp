@@ -9,6 +9,7 @@
 #include "pensee/io/checkpoint.hpp"
 #include "pensee/io/read_ahead.hpp"
 #include "pensee/kernels/onednn.hpp"
+#include "pensee/kernels/onednn_matmul.hpp"
 #include "pensee/kernels/reference.hpp"
 #include "pensee/model/config.hpp"
 #include "pensee/model/interleaved_weights.hpp"
@@ -41,10 +42,8 @@ class Transformer {
                             Weights::load(*checkpoint, config, progress_of_weights(options)));
     PENSEE_ASSIGN_OR_RETURN(t->pool_, ThreadPool::create(threads));
     PENSEE_RETURN_IF_ERROR(t->prepare_files(*checkpoint, options));
-    if (!t->weights_.all_in_blocks && !prepare_gemm()) {
-      return Error{Status::kOutOfMemory, "no memory to set up oneDNN"};
-    }
     t->kernels_ = options.kernels;
+    PENSEE_RETURN_IF_ERROR(t->prepare_onednn());
     t->rotary_ = RotaryTable::create(config);
     t->rotary_.slow_down(t->weights_.rope_freqs);
     t->softmax_scale_ = softmax_scale(config);
@@ -63,6 +62,8 @@ class Transformer {
   [[nodiscard]] const InterleavedWeights* interleaved() const noexcept {
     return interleaved_.get();
   }
+  // Null where these products are not the fastest.
+  [[nodiscard]] const PanelMatmul* panels() const noexcept { return panels_.get(); }
   // The threads are shared by all sequences; using them does not change the model.
   [[nodiscard]] ThreadPool& pool() const noexcept { return *pool_; }
 
@@ -96,6 +97,15 @@ class Transformer {
     return read_ahead({&file, 1}, checkpoint.source(), *pool_, part(1.0 - share));
   }
 
+  Result<void> prepare_onednn() {
+    const bool has_tiles = kernels_->has_tiles != 0;
+    if ((has_tiles || !weights_.all_in_blocks) && !prepare_gemm()) {
+      return Error{Status::kOutOfMemory, "no memory to set up oneDNN"};
+    }
+    if (has_tiles) panels_ = PanelMatmul::create(kernels_->attention.pair == 2);
+    return {};
+  }
+
   std::shared_ptr<const Checkpoint> checkpoint_;
   std::unique_ptr<const InterleavedWeights> interleaved_;
   Config config_;
@@ -103,6 +113,7 @@ class Transformer {
   RotaryTable rotary_;
   float softmax_scale_ = 1.0F;
   const KernelTable* kernels_ = nullptr;
+  std::unique_ptr<const PanelMatmul> panels_;
   std::unique_ptr<ThreadPool> pool_;
 };
 

@@ -89,11 +89,11 @@ class Model {
   }
 
   // What a checkpoint would take, before it is loaded: reads config.json and the headers only.
-  // `threads` as in LoadOptions. Errors: those of Checkpoint::open and read_config,
+  // `threads` and `kernels` as in LoadOptions. Errors: those of Checkpoint::open and read_config,
   // kInvalidArgument for options out of range, kOutOfMemory for a context that cannot be addressed.
   static Result<MemoryEstimate> estimate_memory(const std::string& path,
-                                                const SessionOptions& session = {},
-                                                int threads = 0) {
+                                                const SessionOptions& session = {}, int threads = 0,
+                                                const KernelTable& kernels = reference_kernels()) {
     PENSEE_ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::open(path));
     PENSEE_ASSIGN_OR_RETURN(const Config config, read_config(*checkpoint));
     PENSEE_ASSIGN_OR_RETURN(const int n_threads, thread_count_of(threads));
@@ -109,7 +109,7 @@ class Model {
     const bool has_mtp = config.num_nextn_predict_layers > 0;
     PENSEE_ASSIGN_OR_RETURN(
         estimate.session_bytes,
-        Sequence::estimate_memory(config, session.sequence_options(has_mtp), n_threads));
+        Sequence::estimate_memory(config, session.sequence_options(has_mtp), n_threads, kernels));
     return estimate;
   }
 
