@@ -124,6 +124,18 @@ TEST_CASE("shards are one checkpoint, and progress is told between them") {
   CHECK(checkpoint.bytes() == tensors_named({"c", "a"}).size() + tensors_named({"b"}).size());
 }
 
+TEST_CASE("one shard stands for all that the index names with it, another file for itself") {
+  const TempDir dir;
+  write_sharded(dir);
+  dir.write("other.safetensors", tensors_named({"d"}));
+  CHECK(open_good(dir.file("two.safetensors"))->tensors().size() == 3);
+  CHECK(open_good(dir.file("other.safetensors"))->tensors().size() == 1);
+  dir.write("model.safetensors", tensors_named({"only"}));
+  dir.write(kIndex, "no index");
+  CHECK(open_good(dir.file("model.safetensors"))->tensors().size() == 1);
+  expect_error(dir.file("two.safetensors"), Status::kCorruptFile, {kIndex});
+}
+
 TEST_CASE("the single file is taken where both forms are") {
   const TempDir dir;
   write_sharded(dir);

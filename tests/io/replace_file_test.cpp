@@ -12,6 +12,7 @@
 #include "pensee/io/mapped_file.hpp"
 
 using pensee::MappedFile;
+using pensee::NewFile;
 using pensee::replace_file;
 using pensee::Status;
 using pensee_test::as_bytes;
@@ -43,6 +44,27 @@ TEST_CASE("a file is written and replaced, and nothing else stays") {
   CHECK(replace_file(path, {}).ok());
   CHECK(std::filesystem::file_size(path) == 0);
   CHECK(files_in(dir) == 1);
+}
+
+TEST_CASE("a file that is not whole has no name, or loses it") {
+  const TempDir dir;
+  const std::string path = dir.write("x", "old");
+  { REQUIRE(NewFile::create(path, 100).ok()); }
+  CHECK(files_in(dir) == 1);
+  CHECK(content(path) == "old");
+  const mode_t mask = ::umask(022);
+  auto file = NewFile::create(path, 3, 0666);
+  ::umask(mask);
+  REQUIRE(file.ok());
+  const bool had_name = files_in(dir) == 2;
+  CHECK(file->write(0, as_bytes("new")).ok());
+  CHECK(content(path) == "old");
+  CHECK(file->commit().ok());
+  CHECK(content(path) == "new");
+  CHECK(files_in(dir) == 1);
+  struct stat found {};
+  REQUIRE(::stat(path.c_str(), &found) == 0);
+  CHECK((found.st_mode & 0777) == (had_name ? 0600 : 0644));
 }
 
 TEST_CASE("a device or a pipe is not replaced") {

@@ -202,6 +202,48 @@ TEST_CASE("matrices of all heads may lie in two dimensions or in three") {
   check_names(load({6, 4}, none).error().message, {"expected shape (2, 3, 4), found (4, 6)"});
 }
 
+TEST_CASE("gates and ups of all experts may lie in one tensor") {
+  using pensee_test::tensor;
+  constexpr uint64_t kHidden = 8;
+  constexpr uint64_t kSize = 4;
+  constexpr uint64_t kExperts = 3;
+  const auto load = [&](uint64_t rows_each, MoeWeights& out) {
+    const std::string file = pensee_test::gguf(
+        {{pensee_test::key("general.architecture", "llama")},
+         {tensor("blk.0.ffn_gate_inp.weight", {kHidden, kExperts}, 0, 0),
+          tensor("blk.0.ffn_gate_up_exps.weight", {kHidden, rows_each, kExperts}, 0, 96),
+          tensor("blk.0.ffn_down_exps.weight", {kSize, kHidden, kExperts}, 0, 96 + 768)},
+         96 + 768 + 384});
+    const std::vector<NamedBuffer> buffers = {{"m.gguf", pensee_test::as_bytes(file)}};
+    const auto checkpoint = Checkpoint::open_buffers(buffers).value();
+    Config config;
+    config.hidden_size = kHidden;
+    config.moe_intermediate_size = kSize;
+    config.n_routed_experts = kExperts;
+    config.topk_method = TopkMethod::kGreedy;
+    config.n_shared_experts = 0;
+    Weights weights;
+    WeightReader reader(*checkpoint, weights);
+    reader.enter_layer(0);
+    const auto loaded = reader.moe(config, out);
+    const TensorView* both = checkpoint->find("blk.0.ffn_gate_up_exps.weight");
+    for (size_t e = 0; e < kExperts && loaded.ok(); ++e) {
+      const FfnWeights& expert = out.experts[e];
+      const auto* first = reinterpret_cast<const float*>(both->data) + e * 2 * kSize * kHidden;
+      CHECK(expert.gate_proj.data == first);
+      CHECK(expert.up_proj.data == first + kSize * kHidden);
+      CHECK(expert.gate_proj.rows == kSize);
+      CHECK(expert.up_proj.rows == kSize);
+    }
+    return loaded;
+  };
+  MoeWeights out;
+  const auto loaded = load(2 * kSize, out);
+  CHECK_MESSAGE(loaded.ok(), loaded.error().message);
+  check_names(load(kSize, out).error().message,
+              {"ffn_gate_up_exps", "expected shape (3, 8, 8), found (3, 4, 8)"});
+}
+
 TEST_CASE("matrices of another shape or type are refused") {
   BreakableCheckpoint transposed;
   auto& shape = transposed.header.at(kProjection).at("shape");

@@ -47,11 +47,12 @@ class Checkpoint {
 
   // `directory_or_file`: a directory with model.safetensors, or with model.safetensors.index.json
   // and the files it names (where both are, the single file is taken, as Hugging Face does), or
-  // with one .gguf file, be it in parts; or one .safetensors file; or one GGUF file, of which the
-  // first part stands for all. Maps the files and checks every header; weights are not read.
-  // Errors: kNotFound, kIoError, kCorruptFile, kUnsupported, kCancelled, kOutOfMemory;
-  // kInvalidArgument for a path that is empty or has a NUL byte, a directory with several models,
-  // or another part of a GGUF file than the first.
+  // with one .gguf file, be it in parts; or one .safetensors file, which stands for all
+  // that an index beside it names with it; or one GGUF file, of which the first part stands for
+  // all. Maps the files and checks every header; weights are not read. Errors: kNotFound, kIoError,
+  // kCorruptFile, kUnsupported, kCancelled, kOutOfMemory; kInvalidArgument for a path that is empty
+  // or has a NUL byte, a directory with several models, or another part of a GGUF file than the
+  // first.
   static Result<std::shared_ptr<const Checkpoint>> open(const std::string& directory_or_file,
                                                         const LoadProgress& progress = {}) {
     std::shared_ptr<Checkpoint> checkpoint(new Checkpoint);
@@ -142,7 +143,16 @@ class Checkpoint {
     where_ = ModelFiles::in_directory(file.has_parent_path() ? file.parent_path().string() : ".");
     const std::string name = file.filename().string();
     PENSEE_ASSIGN_OR_RETURN(const bool gguf, is_gguf(path));
-    return gguf ? load_gguf(name, progress) : load_files({{name, {}}}, progress);
+    return gguf ? load_gguf(name, progress) : load_safetensors(name, progress);
+  }
+
+  // Loads the file `name`, or all files of the model one of whose files it is.
+  Result<void> load_safetensors(const std::string& name, const LoadProgress& progress) {
+    if (name != kSingleName && where_.has(kIndexName)) {
+      PENSEE_ASSIGN_OR_RETURN(const FileMap files, read_index());
+      if (files.contains(name)) return load_files(files, progress);
+    }
+    return load_files({{name, {}}}, progress);
   }
 
   Result<void> load_buffers(std::span<const NamedBuffer> files, const LoadProgress& progress) {

@@ -4,12 +4,14 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <filesystem>
 #include <span>
 #include <string>
 #include <system_error>
@@ -40,22 +42,31 @@ namespace pensee {
   return invalid_argument(path + ": expected a file or nothing there, found a device or a pipe");
 }
 
-// A file that is written in pieces, by any threads, and takes its place when it is whole: a
-// temporary file beside `path` (its name and six more characters), which commit() gives the name. A
-// file that was there is replaced then, and stays if it never comes to that, when the temporary one
-// goes. Only the owner may read the new file.
+// A file that is written in pieces, by any threads, and takes its place when it is whole: until
+// commit() it has no name, or, where the file system has no such files, a temporary one beside
+// `path`. A file that was there is replaced then, and stays if it never comes to that.
 class NewFile {
  public:
-  // A file of `bytes` bytes, for which it takes the room. Errors: kInvalidArgument for a path that
-  // is empty or has a NUL byte, or where there is a device or a pipe; kNotFound if there is
-  // no such directory, kIoError.
-  [[nodiscard]] static Result<NewFile> create(const std::string& path, size_t bytes) {
+  // A file of `bytes` bytes, for which it takes the room. Others than its owner may read it as
+  // `mode` and the umask say, or never where it has a temporary name. Errors: kInvalidArgument for
+  // a path that is empty or has a NUL byte, or where there is a device or a pipe; kNotFound if
+  // there is no such directory, kIoError.
+  [[nodiscard]] static Result<NewFile> create(const std::string& path, size_t bytes,
+                                              mode_t mode = S_IRUSR | S_IWUSR) {
     if (path.empty() || path.find('\0') != path.npos) {
       return invalid_argument("file path: expected a path, found an empty one or a NUL byte");
     }
     PENSEE_RETURN_IF_ERROR(expect_file_or_nothing(path));
     NewFile file(path);
-    file.fd_ = ::mkstemp(file.temporary_.data());
+    if (::access(kOpenFiles, F_OK) == 0) {
+      const std::string directory = std::filesystem::path(path).parent_path().string();
+      file.fd_ =
+          ::open(directory.empty() ? "." : directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+    }
+    if (file.fd_ < 0) {
+      file.temporary_ = path + ".XXXXXX";
+      file.fd_ = ::mkostemp(file.temporary_.data(), O_CLOEXEC);
+    }
     if (file.fd_ < 0) return file.system_error("create", errno);
     const int code = bytes == 0 ? 0 : ::posix_fallocate(file.fd_, 0, static_cast<off_t>(bytes));
     if (code != 0) return file.system_error("write", code);
@@ -75,7 +86,7 @@ class NewFile {
   ~NewFile() {
     if (fd_ < 0) return;
     ::close(fd_);
-    static_cast<void>(::unlink(temporary_.c_str()));
+    if (!temporary_.empty()) static_cast<void>(::unlink(temporary_.c_str()));
   }
 
   // Errors: kIoError.
@@ -88,13 +99,30 @@ class NewFile {
   // The last call. Errors: kIoError.
   [[nodiscard]] Result<void> commit() {
     if (::fsync(fd_) != 0) return system_error("write", errno);
+    const int code = temporary_.empty() ? name_it() : 0;
+    if (code != 0) return system_error("name", code);
     if (std::rename(temporary_.c_str(), path_.c_str()) != 0) return system_error("rename", errno);
     if (::close(std::exchange(fd_, -1)) != 0) return system_error("write", errno);
     return {};
   }
 
  private:
-  explicit NewFile(const std::string& path) : path_(path), temporary_(path + ".XXXXXX") {}
+  static constexpr const char* kOpenFiles = "/proc/self/fd/";  // where files without names have one
+
+  explicit NewFile(const std::string& path) : path_(path) {}
+
+  // Gives the file a temporary name that nothing else has. Returns the system's error code.
+  int name_it() {
+    const std::string file = kOpenFiles + std::to_string(fd_);
+    for (int i = 0;; ++i) {
+      std::string name = path_ + "." + std::to_string(::getpid()) + "-" + std::to_string(i);
+      if (::linkat(AT_FDCWD, file.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) == 0) {
+        temporary_ = std::move(name);
+        return 0;
+      }
+      if (errno != EEXIST) return errno;
+    }
+  }
 
   [[nodiscard]] Error system_error(const char* verb, int code) const {
     const Status status = code == ENOENT || code == ENOTDIR ? Status::kNotFound : Status::kIoError;
@@ -103,11 +131,12 @@ class NewFile {
   }
 
   std::string path_;
-  std::string temporary_;
+  std::string temporary_;  // empty: it has no name yet
   int fd_ = -1;
 };
 
-// Writes a temporary file, then gives it the name: see NewFile, whose errors it has.
+// Writes a temporary file, then gives it the name: see NewFile, whose errors it has. Only the owner
+// may read it.
 [[nodiscard]] inline Result<void> replace_file(const std::string& path,
                                                std::span<const std::byte> bytes) {
   PENSEE_ASSIGN_OR_RETURN(NewFile file, NewFile::create(path, bytes.size()));

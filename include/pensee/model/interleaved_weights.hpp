@@ -101,6 +101,8 @@ class InterleavedWeights {
   // What is written at a time, and where a piece begins: a huge page, for the file's pages in
   // memory are as large as what was written, and threads read from large ones a tenth faster.
   static constexpr int64_t kPieceBytes = int64_t{2} << 20;
+  // Who may read the checkpoint may want the copy.
+  static constexpr mode_t kForAll = S_IRUSR | S_IWUSR | S_IRGRP | S_IROTH;
 
   struct Placed {
     Matrix* matrix;
@@ -176,7 +178,7 @@ class InterleavedWeights {
   }
 
   Result<void> make(const Checkpoint& checkpoint, ThreadPool& pool, const LoadProgress& progress) {
-    PENSEE_ASSIGN_OR_RETURN(NewFile file, NewFile::create(path_, bytes_));
+    PENSEE_ASSIGN_OR_RETURN(NewFile file, NewFile::create(path_, bytes_, kForAll));
     const size_t margin = largest_tile();
     std::vector<std::vector<std::byte>> buffers(static_cast<size_t>(pool.size()));
     for (auto& buffer : buffers) buffer.resize(size_t{kPieceBytes} + 2 * margin);

@@ -150,9 +150,9 @@ class Sequence {
 
   // What the layer of multi-token prediction says of the token after `token`, should decode() read
   // that next: logits (vocab_size), valid until the next call. None where the layer has no state to
-  // go by. The next pass then finds the layer's work done. Errors: kInvalidArgument (a token
-  // outside the vocabulary), kContextFull (decode() could not read it either). Precondition:
-  // SequenceOptions::mtp.
+  // go by, or no memory. The next pass then finds the layer's work done. Errors: kInvalidArgument
+  // (a token outside the vocabulary), kContextFull (decode() could not read it either).
+  // Precondition: SequenceOptions::mtp.
   Result<std::optional<std::span<const float>>> guess_logits(int32_t token) {
     PENSEE_RETURN_IF_ERROR(state_.check({&token, 1}));
     ahead_.clear();
@@ -160,6 +160,7 @@ class Sequence {
     if (n == 0) return std::optional<std::span<const float>>();
     const MtpWeights& w = *model().weights().mtp;
     state_.pass().head(state_.pass().compute(), w.norm, w.head, n - 1, 1, state_.logit_rows());
+    if (state_.pass().take_failure()) return std::optional<std::span<const float>>();
     return std::optional(std::span<const float>(state_.logit_rows(), logits().size()));
   }
   // While it rests, the layer of multi-token prediction costs nothing. It will know nothing of the

@@ -149,7 +149,14 @@ class SequenceState {
     return Error{Status::kOutOfMemory, "no memory for the workspace of oneDNN"};
   }
 
-  int64_t mtp_catch_up(int32_t token) { return mtp_.catch_up(pass_, length_, token); }
+  // Returns how many rows of pass().x() are the layer's; 0 where it has no memory either: a guess
+  // less must not fail the next pass.
+  int64_t mtp_catch_up(int32_t token) {
+    const int64_t n = mtp_.catch_up(pass_, length_, token);
+    if (!pass_.take_failure()) return n;
+    mtp_.restart(length_);
+    return 0;
+  }
   void rest_mtp(bool rests) noexcept { mtp_rests_ = rests; }
 
  private:

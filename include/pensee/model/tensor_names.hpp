@@ -43,6 +43,7 @@ namespace pensee {
   X("mlp.shared_experts.down_proj", "ffn_down_shexp")                            \
   X("mlp.experts.gate_proj", "ffn_gate_exps") /* all experts in one tensor */    \
   X("mlp.experts.up_proj", "ffn_up_exps")                                        \
+  X("mlp.experts.gate_up_proj", "ffn_gate_up_exps") /* both, GGUF alone */       \
   X("mlp.experts.down_proj", "ffn_down_exps")                                    \
   X("eh_proj", "nextn.eh_proj")                                                  \
   X("enorm", "nextn.enorm")                                                      \

@@ -155,10 +155,7 @@ class WeightReader {
                                     out.e_score_correction_bias));
     }
     out.experts.resize(static_cast<size_t>(c.n_routed_experts));
-    PENSEE_RETURN_IF_ERROR(experts("gate_proj", c.moe_intermediate_size, c.hidden_size,
-                                   &FfnWeights::gate_proj, out.experts));
-    PENSEE_RETURN_IF_ERROR(experts("up_proj", c.moe_intermediate_size, c.hidden_size,
-                                   &FfnWeights::up_proj, out.experts));
+    PENSEE_RETURN_IF_ERROR(gates_and_ups(c.moe_intermediate_size, c.hidden_size, out.experts));
     PENSEE_RETURN_IF_ERROR(experts("down_proj", c.hidden_size, c.moe_intermediate_size,
                                    &FfnWeights::down_proj, out.experts));
     if (c.n_shared_experts == 0) return {};
@@ -220,14 +217,8 @@ class WeightReader {
     const std::string merged = "mlp.experts." + part + ".weight";
     if (scheme_ == NamingScheme::kGguf && has(merged)) {
       Matrix all;
-      const auto n = static_cast<int64_t>(out.size());
-      PENSEE_RETURN_IF_ERROR(stack(merged, n, rows, cols, all));
-      for (int64_t e = 0; e < n; ++e) {
-        Matrix one = all;
-        one.rows = rows;
-        one.data = static_cast<const char*>(all.data) + e * rows * all.row_bytes;
-        out[static_cast<size_t>(e)].*member = one;
-      }
+      PENSEE_RETURN_IF_ERROR(stack(merged, static_cast<int64_t>(out.size()), rows, cols, all));
+      hand_out(all, rows, 0, member, out);
       return {};
     }
     for (size_t e = 0; e < out.size(); ++e) {
@@ -235,6 +226,34 @@ class WeightReader {
                                     rows, cols, out[e].*member));
     }
     return {};
+  }
+
+  // The gate of every expert and its up matrix: in tensors of their own, or one after the other in
+  // the tensor of both.
+  Result<void> gates_and_ups(int64_t rows, int64_t cols, std::vector<FfnWeights>& out) {
+    const std::string both = "mlp.experts.gate_up_proj.weight";
+    if (scheme_ == NamingScheme::kGguf && has(both)) {
+      Matrix all;
+      PENSEE_RETURN_IF_ERROR(stack(both, static_cast<int64_t>(out.size()), 2 * rows, cols, all));
+      hand_out(all, rows, 0, &FfnWeights::gate_proj, out);
+      hand_out(all, rows, rows, &FfnWeights::up_proj, out);
+      return {};
+    }
+    PENSEE_RETURN_IF_ERROR(experts("gate_proj", rows, cols, &FfnWeights::gate_proj, out));
+    return experts("up_proj", rows, cols, &FfnWeights::up_proj, out);
+  }
+
+  // `all` has as many rows of each expert: to each `rows` of its own, from its row `first` on.
+  static void hand_out(const Matrix& all, int64_t rows, int64_t first, Matrix FfnWeights::*member,
+                       std::vector<FfnWeights>& out) {
+    const int64_t rows_each = all.rows / static_cast<int64_t>(out.size());
+    for (size_t e = 0; e < out.size(); ++e) {
+      Matrix& one = out[e].*member;
+      one = all;
+      one.rows = rows;
+      one.data = static_cast<const char*>(all.data) +
+                 (static_cast<int64_t>(e) * rows_each + first) * all.row_bytes;
+    }
   }
 
   Matrix used_in_place(const TensorView& tensor, int64_t rows, int64_t cols) {

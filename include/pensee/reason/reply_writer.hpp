@@ -161,6 +161,9 @@ class ReplyWriter {
     return NextToken{&tools_.feed.sequence(), tools_.feed.tokens().back()};
   }
 
+  // The layer of multi-token prediction has nothing to do until step() wants its next guess.
+  void rest_guesses() noexcept { tools_.feed.rest_mtp(true); }
+
   // What the work of the phase under way has taken.
   [[nodiscard]] double& seconds() {
     Usage& usage = controller_->usage();
