@@ -129,6 +129,8 @@ Result<ReplyOptions> reply_options(const pensee_reply_options* given) {
     if (stop == nullptr) return invalid_argument("stop: expected texts, found NULL");
     out.stop.emplace_back(stop);
   }
+  if (options.answer_grammar != nullptr) out.answer_grammar = options.answer_grammar;
+  if (options.answer_json_schema != nullptr) out.answer_json_schema = options.answer_json_schema;
   if (options.prefill_progress != nullptr) {
     out.prefill_progress =
         [call = options.prefill_progress, user_data = options.prefill_progress_user_data](

@@ -387,6 +387,16 @@ typedef struct pensee_reply_options {
   pensee_prefill_progress_fn prefill_progress; /* may be NULL; called until the prompt is read,
                                                 * also in forks made before */
   void* prefill_progress_user_data;
+  /* The form of the answer, one of them at most: a grammar in llama.cpp's notation (GBNF), whose
+   * rule `root` is the whole, or a JSON schema. The thought stays free. Only tokens that some text
+   * of the form goes on with are chosen, and the answer ends (COMPLETE) where nothing can follow;
+   * other ends, such as `max_answer_tokens`, may leave it incomplete. White space may come before
+   * it. Of a schema: properties in its order, no others unless it has "additionalProperties";
+   * UNSUPPORTED for keywords besides type, enum, const, properties, required, additionalProperties,
+   * items, prefixItems, minItems, maxItems, minLength, maxLength, anyOf, oneOf, allOf of one
+   * schema, $ref within it, and those that only describe. */
+  const char* answer_grammar; /* NULL or empty: none */
+  const char* answer_json_schema;
 } pensee_reply_options;
 
 /* Sets the defaults; see "Structs" above. */

@@ -6,6 +6,8 @@
 #include "commands.hpp"
 #include "interrupt.hpp"
 #include "load.hpp"
+#include "pensee/io/mapped_file.hpp"
+#include "pensee/reason/answer_form.hpp"
 #include "pensee/reason/session.hpp"
 #include "reply_printer.hpp"
 #include "terminal.hpp"
@@ -22,12 +24,21 @@ Thinking thinking_of(const std::string& name) {
   return name == "off" ? Thinking::kOff : Thinking::kAuto;
 }
 
-ReplyOptions reply_options(const AskOptions& options) {
+// The text of a file; none for no name.
+Result<std::string> text_of(const std::string& file) {
+  if (file.empty()) return std::string();
+  PENSEE_ASSIGN_OR_RETURN(const MappedFile text, MappedFile::open(file));
+  return std::string(reinterpret_cast<const char*>(text.bytes().data()), text.bytes().size());
+}
+
+Result<ReplyOptions> reply_options(const AskOptions& options) {
   ReplyOptions reply;
   reply.thinking = thinking_of(options.thinking);
   reply.thinking_token_budget = options.thinking_budget.value_or(reply.thinking_token_budget);
   reply.max_answer_tokens = options.max_answer_tokens.value_or(reply.max_answer_tokens);
   reply.max_tokens = options.max_tokens.value_or(reply.max_tokens);
+  PENSEE_ASSIGN_OR_RETURN(reply.answer_grammar, text_of(options.answer_grammar));
+  PENSEE_ASSIGN_OR_RETURN(reply.answer_json_schema, text_of(options.answer_json_schema));
   reply.thought_sampler.temperature = options.greedy ? 0.0F : options.temperature;
   reply.thought_sampler.top_p = options.top_p;
   reply.thought_sampler.top_k = options.top_k;
@@ -38,10 +49,12 @@ ReplyOptions reply_options(const AskOptions& options) {
 
 // What can be known to be wrong without a model. Errors name the option instead of the field.
 Result<void> check(const AskOptions& options) {
-  const ReplyOptions reply = reply_options(options);
+  PENSEE_ASSIGN_OR_RETURN(const ReplyOptions reply, reply_options(options));
   for (const Result<void>& valid : {validate(reply), validate(reply.thought_settings({}))}) {
     if (!valid) return by_option(valid.error());
   }
+  const Result<AnswerForm> form = AnswerForm::create(reply, {});
+  if (!form) return by_option(form.error());
   return {};
 }
 
@@ -101,7 +114,7 @@ void write_json(const nlohmann::ordered_json& json, int indentation) {
 Result<int> converse(Session& session, const AskOptions& options, const std::string& prompt,
                      int indentation) {
   ProgressBar bar("reading the prompt");
-  ReplyOptions reply_settings = reply_options(options);
+  PENSEE_ASSIGN_OR_RETURN(ReplyOptions reply_settings, reply_options(options));
   reply_settings.prefill_progress = [&](int64_t done, int64_t total) {
     bar.show(static_cast<double>(done) / static_cast<double>(total));
     return true;

@@ -47,6 +47,10 @@ void add_ask_options(CLI::App& command, AskOptions& options) {
   command.add_option("--max-answer-tokens", options.max_answer_tokens,
                      "Tokens of the answer at most");
   command.add_option("--max-tokens", options.max_tokens, "Tokens of thought and answer at most");
+  command.add_option("--answer-grammar", options.answer_grammar,
+                     "File with a grammar (GBNF) that the answer keeps to");
+  command.add_option("--answer-json-schema", options.answer_json_schema,
+                     "File with a JSON schema that the answer keeps to");
   command.add_option("--context", options.context, "Tokens that the session can hold")
       ->check(CLI::PositiveNumber);
   command
@@ -73,6 +77,8 @@ Error by_option(Error error) {
   static constexpr std::array kNames = {Name{"thinking_token_budget", "--thinking-budget"},
                                         Name{"max_answer_tokens", "--max-answer-tokens"},
                                         Name{"max_tokens", "--max-tokens"},
+                                        Name{"answer_grammar", "--answer-grammar"},
+                                        Name{"answer_json_schema", "--answer-json-schema"},
                                         Name{"temperature", "--temp"},
                                         Name{"top_p", "--top-p"},
                                         Name{"top_k", "--top-k"},

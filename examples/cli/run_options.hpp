@@ -35,6 +35,8 @@ struct AskOptions {
   std::optional<int64_t> thinking_budget;  // tokens
   std::optional<int64_t> max_answer_tokens;
   std::optional<int64_t> max_tokens;
+  std::string answer_grammar;  // files
+  std::string answer_json_schema;
   std::optional<int64_t> context;  // tokens
   Speculation speculation = Speculation::kOff;
   std::optional<float> temperature;

@@ -5,7 +5,7 @@
 //             writing GGUF, quantisers
 //   model/    Config, Weights, the parts of a layer, and forward.hpp: THE forward pass
 //   text/     Tokenizer, ChatTemplate, whole UTF-8 characters from a stream of tokens
-//   decode/   Sampler, guesses at coming tokens, and the loop that generates tokens
+//   decode/   Sampler, guesses at coming tokens, grammars, and the loop that generates tokens
 //   reason/   phases, budgets, events, Model and Session: ask for thoughts and answers apart; save
 //             and restore sessions, step many of them
 //   kernels/  the table of innermost loops; reference_kernels() is always there, best_kernels()

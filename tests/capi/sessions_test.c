@@ -184,6 +184,34 @@ static void controls(const pensee_model* model) {
   pensee_session_destroy(session);
 }
 
+static void forms(const pensee_model* model) {
+  pensee_sampler_options sampler;
+  pensee_reply_options options = greedy(&sampler, 400);
+  pensee_session* session = new_session(model);
+  options.answer_grammar = "root ::= \"= \" [0-9]{2} \".\"";
+  MUST(pensee_session_ask(session, kQuestion, PENSEE_NUL_TERMINATED, &options, &error));
+  CHECK(pensee_session_answer_end(session) == PENSEE_ANSWER_END_COMPLETE);
+  CHECK(pensee_session_thought_end(session) == PENSEE_THOUGHT_END_CLOSED);
+  CHECK(strncmp(pensee_session_answer_text(session, NULL), "= ", 2) == 0);
+  CHECK(strlen(pensee_session_answer_text(session, NULL)) == 5);
+  MUST(pensee_session_reset(session, &error));
+  options.answer_grammar = "";
+  options.answer_json_schema = "{\"enum\": [\"so\", {\"a\": null}]}";
+  MUST(pensee_session_ask(session, kQuestion, PENSEE_NUL_TERMINATED, &options, &error));
+  CHECK(pensee_session_answer_end(session) == PENSEE_ANSWER_END_COMPLETE);
+  CHECK(strcmp(pensee_session_answer_text(session, NULL), "\"so\"") == 0 ||
+        strcmp(pensee_session_answer_text(session, NULL), "{\"a\":null}") == 0);
+  add_question(session);
+  options.answer_grammar = "root ::= x";
+  EXPECT(INVALID, "answer_json_schema", pensee_session_start(session, &options, &error));
+  options.answer_json_schema = NULL;
+  EXPECT(INVALID, "answer_grammar: no rule x", pensee_session_start(session, &options, &error));
+  options.answer_grammar = NULL;
+  options.answer_json_schema = "{\"pattern\": \"a\"}";
+  EXPECT(PENSEE_ERROR_UNSUPPORTED, "pattern", pensee_session_start(session, &options, &error));
+  pensee_session_destroy(session);
+}
+
 static void messages(const pensee_model* model) {
   pensee_sampler_options sampler;
   const pensee_reply_options options = greedy(&sampler, 20);
@@ -528,6 +556,7 @@ int main(int argc, char** argv) {
   model = load_tiny(argv[1], 1);
   whole_replies(model);
   controls(model);
+  forms(model);
   messages(model);
   ready_prompts(model);
   speculation(model);

@@ -69,6 +69,12 @@ expect 0 ask --greedy --thinking-budget 0 --json "$question"
 has out '"thought": ""'
 expect 0 ask --greedy --max-answer-tokens 1 --json "$question"
 has out '"answer_end": "length"'
+printf '%s' 'root ::= "\\boxed{" [0-9]+ "}"' >grammar
+expect 0 ask --greedy --answer-grammar grammar "$question"
+[ "$(cat out)" = '\boxed{42}' ] || fail 'the answer does not keep to the grammar'
+printf '%s' '{"enum": ["forty-two"]}' >schema
+expect 0 ask --greedy --answer-json-schema schema "$question"
+[ "$(cat out)" = '"forty-two"' ] || fail 'the answer does not keep to the schema'
 expect 1 ask --greedy --max-tokens 3 "$question"
 is_empty out
 has err 'no answer'
@@ -226,6 +232,10 @@ expect 1 ask no/such/model --top-p 2 "$question"
 has err '--top-p: expected more than 0, at most 1'
 expect 1 ask no/such/model --thinking-budget -2 "$question"
 has err '--thinking-budget: expected -1 or more, found -2'
+expect 1 ask no/such/model --answer-grammar schema "$question"
+has err '--answer-grammar: line 1'
+expect 1 ask no/such/model --answer-json-schema no/such/file "$question"
+has err 'no/such/file'
 expect 1 ask no/such/model --cache-type q4 "$question"
 has err 'cache type: expected one of'
 expect 1 ask --context 0 "$question"

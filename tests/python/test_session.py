@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -194,6 +195,34 @@ def test_the_words_of_requests_to_servers(model: pensee.Model) -> None:
     assert thought.usage.thought_tokens == 1024
 
 
+def test_the_form_of_the_answer(model: pensee.Model) -> None:
+    free = model.ask(QUESTION, temperature=0)
+    schema = {
+        "type": "object",
+        "properties": {"result": {"type": "integer"}, "sure": {"type": "boolean"}},
+        "required": ["result", "sure"],
+    }
+    formats = {"type": "json_schema", "json_schema": {"name": "r", "schema": schema}}
+    given: list[pensee.ReplyOptions] = [
+        {"answer_json_schema": schema},
+        {"answer_json_schema": json.dumps(schema)},
+        {"response_format": formats},
+    ]
+    for options in given:
+        reply = model.ask(QUESTION, temperature=0, **options)
+        assert reply.thought == free.thought and reply.answer_end is AnswerEnd.COMPLETE
+        answer = json.loads(reply.answer)
+        assert list(answer) == ["result", "sure"] and isinstance(answer["result"], int)
+    reply = model.ask(QUESTION, temperature=0, answer_grammar='root ::= "\\\\boxed{" [0-9]+ "}"')
+    assert reply.answer == "\\boxed{42}"
+    anything = model.ask(QUESTION, temperature=0, response_format={"type": "text"})
+    assert anything.answer == free.answer
+    some = model.ask(
+        QUESTION, temperature=0, response_format={"type": "json_object"}, max_answer_tokens=8
+    )
+    assert some.answer.startswith("{")
+
+
 def test_replies_in_the_words_of_servers(model: pensee.Model) -> None:
     session = model.session()
     events = list(session.stream(QUESTION, temperature=0))
@@ -251,6 +280,14 @@ def test_samplers(model: pensee.Model) -> None:
         ({"stop": ["\ud800"]}, pensee.InvalidArgumentError, "stop"),
         ({"budget_message": 1}, TypeError, "budget_message"),
         ({"extension_text": "\ud800"}, pensee.InvalidArgumentError, "extension_text"),
+        ({"answer_grammar": 1}, TypeError, "answer_grammar: expected a str"),
+        ({"answer_grammar": "root ::= ("}, pensee.InvalidArgumentError, "answer_grammar: line 1"),
+        ({"answer_json_schema": 1}, TypeError, "answer_json_schema: expected a str"),
+        ({"answer_json_schema": {"a": b""}}, pensee.InvalidArgumentError, "expected JSON"),
+        ({"answer_json_schema": {"not": {}}}, pensee.UnsupportedError, '"not"'),
+        ({"response_format": {"type": "xml"}}, pensee.InvalidArgumentError, "response_format.type"),
+        ({"response_format": 1}, pensee.InvalidArgumentError, "response_format.type"),
+        ({"response_format": {"type": "json_schema"}}, pensee.InvalidArgumentError, '"schema"'),
         ({"answer_sampler": 1}, TypeError, "answer_sampler: expected a dict"),
         ({"answer_sampler": {1: 0.5}}, TypeError, "answer_sampler: expected names of type str"),
         ({"answer_sampler": {"x": 1}}, TypeError, "answer_sampler: unexpected key 'x'"),

@@ -372,7 +372,7 @@ class Session:
 def _encoded(given: Any) -> dict[str, Any]:
     """What the extension takes. Checks texts, which it could only call a wrong type."""
     options = in_our_words(given)
-    for name in ("budget_message", "extension_text"):
+    for name in ("budget_message", "extension_text", "answer_grammar", "answer_json_schema"):
         _check_text(name, options.get(name))
     stop = options.get("stop")
     if stop is not None and not isinstance(stop, str):

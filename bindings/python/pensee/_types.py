@@ -72,6 +72,16 @@ class ReplyOptions(SamplerOptions, total=False):
     """Thought, answer and delimiters together."""
     stop: Iterable[str] | None
     """Each ends the answer and is not part of it."""
+    answer_grammar: str | None
+    """The form of the answer, in llama.cpp's notation (GBNF), `root` being the whole: only tokens that
+    go on with some text of it are chosen. The thought stays free."""
+    answer_json_schema: str | bool | Mapping[str, Any] | None
+    """The same of a JSON schema: as text or as json.loads() has it. Properties come in its order, no
+    others unless it has `additionalProperties`. UnsupportedError for keywords that would be
+    overlooked, such as `pattern`."""
+    response_format: Mapping[str, Any] | None
+    """The same as servers take it: {"type": "json_schema", "json_schema": {"schema": ...}},
+    {"type": "json_object"} or {"type": "text"}."""
     answer_sampler: SamplerOptions | None
     prefill_progress: Callable[[int, int], object] | None
     """Called with (done, total) tokens of the prompt, of those that were not in the cache; what it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -10,13 +11,14 @@ from ._errors import InvalidArgumentError
 _TYPES = {"enabled": True, "disabled": False}
 _SPECULATIONS = {"off": 0, "prompt_lookup": 1, "mtp": 2, "auto": 3}  # at the numbers of the C interface
 _CACHE_TYPES = {"bf16": 0, "f32": 1, "q8": 2}  # likewise
+_FORMATS: dict[str, Any] = {"text": None, "json_object": {"type": "object"}, "json_schema": "schema"}
 # Thought tokens, as Google's servers take these words; "none" is no thought.
 _EFFORTS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
 
 
 def in_our_words(options: Mapping[str, Any]) -> dict[str, Any]:
     """`options` with `thinking: {"type": ...}`, `chat_template_kwargs` and `reasoning_effort` replaced
-    by `thinking` and `thinking_token_budget`. Where they contradict each other, the first of them
+    by `thinking` and `thinking_token_budget`, `response_format` by `answer_json_schema`. Where they contradict each other, the first of them
     counts, and a budget that is given."""
     out = dict(options)
     thinking: Any = out.get("thinking")
@@ -35,7 +37,30 @@ def in_our_words(options: Mapping[str, Any]) -> dict[str, Any]:
         if budget != 0 and out.get("thinking_token_budget") is None:
             out["thinking_token_budget"] = budget
     out["thinking"] = thinking
+    form = out.pop("response_format", None)
+    if form is not None and out.get("answer_json_schema") is None:
+        out["answer_json_schema"] = _schema_of(form)
+    schema: Any = out.get("answer_json_schema")
+    if isinstance(schema, Mapping | bool):
+        try:
+            out["answer_json_schema"] = json.dumps(schema, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise InvalidArgumentError(f"answer_json_schema: expected JSON: {error}") from None
     return out
+
+
+def _schema_of(form: Any) -> Any:
+    """The schema of a `response_format`; None for any text."""
+    entries = cast("Mapping[object, object]", form) if isinstance(form, Mapping) else {}
+    kind = _choice("response_format.type", entries.get("type"), _FORMATS)
+    if kind != "schema":
+        return kind
+    wrapped = entries.get("json_schema")
+    if isinstance(wrapped, Mapping):
+        schema = cast("Mapping[object, object]", wrapped).get("schema")
+        if isinstance(schema, Mapping | bool):
+            return cast("Any", schema)
+    raise InvalidArgumentError('response_format.json_schema: expected a mapping with "schema"')
 
 
 def speculation_code(speculation: str) -> int:

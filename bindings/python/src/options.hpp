@@ -122,15 +122,27 @@ class Options {
         return;
       }
     }
+    struct Text {
+      const char* name;
+      std::string Options::*copy;
+      const char* Fields::*field;
+    };
+    static constexpr std::array<Text, 4> kTexts = {{
+        {"budget_message", &Options::budget_message_, &Fields::budget_message},
+        {"extension_text", &Options::extension_text_, &Fields::extension_text},
+        {"answer_grammar", &Options::answer_grammar_, &Fields::answer_grammar},
+        {"answer_json_schema", &Options::answer_json_schema_, &Fields::answer_json_schema},
+    }};
+    for (const Text& known : kTexts) {
+      if (name == known.name) {
+        this->*known.copy = text(name, value);
+        options_.*known.field = (this->*known.copy).c_str();
+        return;
+      }
+    }
     if (name == "thinking") {
       if (!PyBool_Check(value.ptr())) wrong_type(name, "True, False or None", value);
       options_.thinking = value.ptr() == Py_True ? PENSEE_THINKING_ON : PENSEE_THINKING_OFF;
-    } else if (name == "budget_message") {
-      budget_message_ = text(name, value);
-      options_.budget_message = budget_message_.c_str();
-    } else if (name == "extension_text") {
-      extension_text_ = text(name, value);
-      options_.extension_text = extension_text_.c_str();
     } else if (name == "stop") {
       if (py::isinstance<py::str>(value)) wrong_type(name, "a sequence of str", value);
       for (const py::handle stop : value) stop_.push_back(text(name, stop));
@@ -158,7 +170,7 @@ class Options {
 
   c::ReplyOptions options_;
   c::SamplerOptions thought_sampler_, answer_sampler_;
-  std::string budget_message_, extension_text_;
+  std::string budget_message_, extension_text_, answer_grammar_, answer_json_schema_;
   std::vector<std::string> stop_;
   std::vector<const char*> stop_pointers_;
   std::shared_ptr<py::object> progress_ = std::make_shared<py::object>(py::none());

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "pensee/base/result.hpp"
+#include "pensee/reason/answer_form.hpp"
 #include "pensee/reason/event.hpp"
 #include "pensee/reason/phase.hpp"
 #include "pensee/reason/reply_options.hpp"
@@ -29,7 +30,8 @@ struct PhaseRules {
   PhaseMachine::TokenBytes token_bytes;
 };
 
-// Decides token by token how a reply goes on: budgets, forced tokens, stop strings and endings. It
+// Decides token by token how a reply goes on: budgets, forced tokens, the answer's form, stop
+// strings and endings. It
 // knows token ids and text, and nothing of models. The loop around it:
 //
 //   controller.read_prompt(control_tokens);
@@ -52,7 +54,8 @@ class PhaseController {
   static Result<PhaseController> create(PhaseRules rules, const ReplyOptions& options) {
     PENSEE_RETURN_IF_ERROR(validate(options));
     PENSEE_ASSIGN_OR_RETURN(StopStrings stop, StopStrings::create(options.stop));
-    return PhaseController(std::move(rules), options, std::move(stop));
+    PENSEE_ASSIGN_OR_RETURN(AnswerForm form, AnswerForm::create(options, rules.delimiters));
+    return PhaseController(std::move(rules), options, std::move(stop), std::move(form));
   }
 
   // Takes the state that the prompt leaves; see PhaseMachine::read_prompt. Where it opens no
@@ -79,6 +82,9 @@ class PhaseController {
         end(AnswerEnd::kLength);
       }
     }
+    if (!done_ && machine_.phase() == Phase::kAnswer && form_.is_finished()) {
+      end(AnswerEnd::kComplete);
+    }
     if (done_) return {ActionKind::kDone, kNoToken};
     if (!forced_.empty()) return {ActionKind::kForce, forced_.front()};
     return {ActionKind::kSample, kNoToken};
@@ -86,6 +92,12 @@ class PhaseController {
 
   // The tokens that next() will force one after the other; none if it samples.
   [[nodiscard]] std::span<const int32_t> forced() const noexcept { return forced_; }
+
+  // Whether the sampler may choose this token now.
+  [[nodiscard]] bool allows(int32_t token) {
+    return form_.allows(token, machine_, rules_.token_bytes,
+                        may_skip_ && options_.thinking != Thinking::kOff);
+  }
 
   // Takes the token that next() asked for. Returns how many of the newest tokens, this one
   // included, have to leave the context: 0, or the length of a close, or of a beginning of an
@@ -97,6 +109,7 @@ class PhaseController {
     const bool refuses_answer = awaits_thought();
     const PhaseMachine::Step step = machine_.observe(token);
     if (refuses_answer && step.released + step.head > 0) return refuse_answer();
+    follow_form(before, token, step);
     show(step.released, before);
     if (done_) return count_waiting(step.consumed), 0;
     if (step.change == PhaseMachine::Change::kNone) return 0;
@@ -144,11 +157,26 @@ class PhaseController {
     bool forced = false;
   };
 
-  PhaseController(PhaseRules rules, const ReplyOptions& options, StopStrings stop)
+  PhaseController(PhaseRules rules, const ReplyOptions& options, StopStrings stop, AnswerForm form)
       : rules_(std::move(rules)),
         options_(options),
         machine_(rules_.delimiters, rules_.token_bytes),
-        stop_(std::move(stop)) {}
+        stop_(std::move(stop)),
+        form_(std::move(form)) {}
+
+  // Tells the answer's form of a token.
+  void follow_form(Phase before, int32_t token, const PhaseMachine::Step& step) {
+    using Change = PhaseMachine::Change;
+    const std::string_view bytes = rules_.token_bytes(token);
+    if (step.change == Change::kOpened) {
+      form_.restart();
+    } else if (step.change == Change::kClosed) {
+      form_.restart();
+      form_.take(bytes.substr(bytes.size() - step.tail));
+    } else if (before == Phase::kAnswer) {
+      form_.take(bytes);
+    }
+  }
 
   // Tokens that may be a delimiter's beginning count, so that no cap is passed while they wait.
   [[nodiscard]] bool reached(int64_t cap, int64_t tokens) const noexcept {
@@ -337,6 +365,7 @@ class PhaseController {
   ReplyOptions options_;
   PhaseMachine machine_;
   StopStrings stop_;
+  AnswerForm form_;
   Utf8Stream utf8_;
   std::string unshown_;  // bytes of the phase that came with the tokens of a delimiter
   Usage usage_;

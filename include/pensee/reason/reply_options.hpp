@@ -39,9 +39,20 @@ struct ReplyOptions {
   SamplerOverrides answer_sampler = {};   // over the thought's settings
   std::vector<std::string> stop = {};     // each ends the answer and is not part of it
 
+  // The form of the answer, at most one of them: a grammar in the notation of parse_grammar(), or a
+  // JSON schema, of which json_schema_grammar() says what is known. The thought stays free. Tokens
+  // that no text of the form goes on with are not chosen, and the answer ends (kComplete) where
+  // nothing can follow; other ends, such as max_answer_tokens, may leave it incomplete. White space
+  // may come before.
+  std::string answer_grammar = {};
+  std::string answer_json_schema = {};
+
   // Called while the prompt is read, after each chunk; false cancels the reply.
   std::function<bool(int64_t done, int64_t total)> prefill_progress = {};
 
+  [[nodiscard]] bool has_answer_form() const noexcept {
+    return !answer_grammar.empty() || !answer_json_schema.empty();
+  }
   [[nodiscard]] SamplerOptions thought_settings(const SamplerOptions& defaults) const noexcept {
     return thought_sampler.over(defaults);
   }
@@ -50,8 +61,8 @@ struct ReplyOptions {
   }
 };
 
-// kInvalidArgument naming the field that is out of range. Stop strings and samplers are checked
-// where they are made.
+// kInvalidArgument naming the field that is out of range. Stop strings, samplers and the form of
+// the answer are checked where they are made.
 [[nodiscard]] inline Result<void> validate(const ReplyOptions& o) {
   const auto at_least = [](const char* field, int64_t least, int64_t found) {
     return found >= least ? Result<void>()
@@ -69,6 +80,9 @@ struct ReplyOptions {
   }
   if (find_malformed_utf8(o.extension_text)) {
     return invalid_argument("extension_text: expected UTF-8");
+  }
+  if (!o.answer_grammar.empty() && !o.answer_json_schema.empty()) {
+    return invalid_argument("answer_json_schema: expected none beside answer_grammar");
   }
   if (o.min_thought_tokens > 0 && o.extension_text.empty()) {
     return invalid_argument("extension_text: expected a text for min_thought_tokens, found none");

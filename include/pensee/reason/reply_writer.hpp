@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -108,6 +109,8 @@ class ReplyWriter {
                             PhaseController::create(std::move(rules), options));
     controller.read_prompt(prompt.control);
     controller.usage().prompt_tokens = length;
+    if (options.has_answer_form())
+      allowed_.reserve(static_cast<size_t>(model_->config().vocab_size));
     ReplyOptions kept = options;  // may throw; from here on nothing does
     controller_.emplace(std::move(controller));
     options_ = std::move(kept);
@@ -188,6 +191,8 @@ class ReplyWriter {
   }
 
  private:
+  static constexpr float kExcluded = -std::numeric_limits<float>::infinity();
+
   [[nodiscard]] Result<PhaseRules> phase_rules(const ReplyOptions& options) const {
     const Tokenizer& tokenizer = model_->tokenizer();
     PhaseRules rules;
@@ -250,7 +255,7 @@ class ReplyWriter {
       PENSEE_ASSIGN_OR_RETURN(sample, tools_.sampler.sample_of(logits, action.token));
     } else {
       PENSEE_RETURN_IF_ERROR(use_settings_of(controller_->phase()));
-      PENSEE_ASSIGN_OR_RETURN(sample, tools_.sampler.sample(logits));
+      PENSEE_ASSIGN_OR_RETURN(sample, choose(logits));
     }
     const bool was_guessed = !forced && tools_.feed.foresees(sample.token);
     if (tools_.mtp) tools_.mtp->settle(sample.token);
@@ -271,6 +276,35 @@ class ReplyWriter {
       tools_.lookup->restart(tools_.feed.tokens());
     }
     return {};
+  }
+
+  // The sampler's choice among the tokens that the controller allows. It nearly always is one of
+  // them; to take away those that are not, one by one as they are drawn, draws from what is left as
+  // if they had not been there.
+  Result<Sample> choose(std::span<const float> logits) {
+    constexpr int kOneByOne = 32;
+    PENSEE_ASSIGN_OR_RETURN(Sample sample, tools_.sampler.sample(logits));
+    if (controller_->allows(sample.token)) return sample;
+    allowed_.assign(logits.begin(), logits.end());
+    for (int tries = 1; !controller_->allows(sample.token); ++tries) {
+      allowed_[static_cast<size_t>(sample.token)] = kExcluded;
+      if (tries == kOneByOne) PENSEE_RETURN_IF_ERROR(exclude_others());
+      PENSEE_ASSIGN_OR_RETURN(sample, tools_.sampler.sample(allowed_));
+    }
+    return tools_.sampler.sample_of(logits, sample.token);
+  }
+  Result<void> exclude_others() {
+    bool some_left = false;
+    for (size_t i = 0; i < allowed_.size(); ++i) {
+      if (allowed_[i] == kExcluded) continue;
+      if (controller_->allows(static_cast<int32_t>(i))) {
+        some_left = true;
+      } else {
+        allowed_[i] = kExcluded;
+      }
+    }
+    if (some_left) return {};
+    return unsupported("answer_grammar: the model has no token that goes on with the answer");
   }
 
   // What a pass is worth reading beside the newest token: what will be forced after it, or guesses.
@@ -324,6 +358,7 @@ class ReplyWriter {
   std::optional<PhaseController> controller_;
   ReplyOptions options_;
   std::vector<int32_t> prompt_;           // until it is read
+  std::vector<float> allowed_;            // logits (vocab_size) of tokens that may be chosen
   Phase sampled_phase_ = Phase::kPrompt;  // whose settings the sampler has
 };
 

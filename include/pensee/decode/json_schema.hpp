@@ -1,0 +1,395 @@
+// JSON schemas (draft 2020-12) as grammars.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "pensee/base/json.hpp"
+#include "pensee/base/result.hpp"
+
+namespace pensee {
+
+namespace json_schema_detail {
+
+using Json = nlohmann::ordered_json;  // properties are written in their order
+
+// Writes the rules of a schema, in the notation of parse_grammar().
+class Writer {
+ public:
+  explicit Writer(const Json& root) : root_(root) {}
+
+  Result<std::string> write() {
+    PENSEE_ASSIGN_OR_RETURN(const std::string all, value_of(root_, "", 0));
+    return "root ::= " + all + "\n" + rules_ + kJson;
+  }
+
+ private:
+  static constexpr int kMostNested = 100;
+  // White space is bounded, and so are digits: nothing that a model might repeat for ever.
+  static constexpr const char* kJson =
+      R"(ws ::= " "? | "\n" [ \t]{0,40}
+string ::= "\"" char* "\""
+char ::= [^"\\\x00-\x1f] | "\\" (["\\/bfnrt] | "u" [0-9a-fA-F]{4})
+integer ::= "-"? ("0" | [1-9] [0-9]{0,17})
+number ::= integer ("." [0-9]{1,17})? ([eE] [-+]? [0-9]{1,3})?
+boolean ::= "true" | "false"
+null ::= "null"
+value ::= string | number | boolean | null | array | object
+array ::= "[" ws (value (ws "," ws value)*)? ws "]"
+object ::= "{" ws (member (ws "," ws member)*)? ws "}"
+member ::= string ws ":" ws value
+)";
+  // What says nothing about which texts are right.
+  static inline const std::set<std::string> kAnnotations = {
+      "$schema", "$id",      "$comment", "$defs",       "definitions", "$anchor",    "title",
+      "default", "examples", "readOnly", "description", "writeOnly",   "deprecated", "format"};
+
+  [[nodiscard]] static Error error(const std::string& path, const std::string& what) {
+    return invalid_argument("answer_json_schema: " + (path.empty() ? "" : path + ": ") + what);
+  }
+  [[nodiscard]] static Error unsupported_at(const std::string& path, const std::string& what) {
+    return unsupported("answer_json_schema: " + (path.empty() ? "" : path + ": ") + what +
+                       " is not supported");
+  }
+  static std::string join(const std::string& path, const std::string& key) {
+    return path.empty() ? key : path + "." + key;
+  }
+
+  // A new rule; returns its name.
+  std::string add(const std::string& definition) {
+    const std::string name = new_name();
+    define(name, definition);
+    return name;
+  }
+  std::string new_name() { return "r" + std::to_string(n_names_++); }
+  void define(const std::string& name, const std::string& definition) {
+    rules_ += name + " ::= " + definition + "\n";
+  }
+  // A text that has to stand as it is.
+  static std::string literal(const std::string& text) {
+    std::string quoted = "\"";
+    for (const char c : text) {
+      if (c == '"' || c == '\\') quoted += '\\';
+      quoted += c;
+    }
+    return quoted + "\"";
+  }
+  static std::string literal(const Json& value) { return literal(value.dump()); }
+
+  // Refuses keywords besides `known` and annotations, which would be overlooked.
+  static Result<void> expect_only(const Json& schema, const std::set<std::string>& known,
+                                  const std::string& path) {
+    for (const auto& [key, value] : schema.items()) {
+      if (known.contains(key) || kAnnotations.contains(key)) continue;
+      return unsupported_at(path, "\"" + printable(key) + "\" here");
+    }
+    return {};
+  }
+
+  // The rule of a schema: its name, or an expression that may stand for it.
+  Result<std::string> value_of(const Json& schema, const std::string& path, int depth) {
+    if (depth > kMostNested) return error(path, "expected fewer schemas in one another");
+    if (schema.is_boolean()) {
+      return schema.get<bool>() ? Result<std::string>("value")
+                                : Result<std::string>(unsupported_at(path, "false"));
+    }
+    if (!schema.is_object()) return error(path, "expected a schema");
+    if (schema.contains("$ref")) return reference(schema, path, depth);
+    if (schema.contains("const")) {
+      PENSEE_RETURN_IF_ERROR(expect_only(schema, {"const", "type"}, path));
+      return add(literal(schema["const"]));
+    }
+    if (schema.contains("enum")) return enumeration(schema, path);
+    for (const char* key : {"anyOf", "oneOf", "allOf"}) {
+      if (schema.contains(key)) return combination(schema, key, path, depth);
+    }
+    return by_type(schema, path, depth);
+  }
+
+  Result<std::string> reference(const Json& schema, const std::string& path, int depth) {
+    PENSEE_RETURN_IF_ERROR(expect_only(schema, {"$ref"}, path));
+    const Json& target = schema["$ref"];
+    if (!target.is_string() || !target.get_ref<const std::string&>().starts_with('#')) {
+      return unsupported_at(join(path, "$ref"), "what does not begin with #");
+    }
+    const std::string pointer = target.get<std::string>().substr(1);
+    if (const auto found = references_.find(pointer); found != references_.end()) {
+      return found->second;
+    }
+    const Json* place = find(pointer);
+    if (place == nullptr) return error(join(path, "$ref"), "no schema at #" + printable(pointer));
+    const std::string name = references_[pointer] = new_name();
+    PENSEE_ASSIGN_OR_RETURN(const std::string value, value_of(*place, "#" + pointer, depth + 1));
+    define(name, value);
+    return name;
+  }
+  // Where a JSON pointer leads (RFC 6901); null if nowhere.
+  [[nodiscard]] const Json* find(const std::string& pointer) const {
+    const Json* place = &root_;
+    for (size_t at = 0; at < pointer.size();) {
+      if (pointer[at] != '/') return nullptr;
+      const size_t end = std::min(pointer.find('/', at + 1), pointer.size());
+      std::string key = pointer.substr(at + 1, end - at - 1);
+      for (const auto& [code, c] : {std::pair{"~1", "/"}, std::pair{"~0", "~"}}) {
+        for (size_t i = 0; (i = key.find(code, i)) != key.npos; ++i) key.replace(i, 2, c);
+      }
+      if (!place->is_object() || !place->contains(key)) return nullptr;
+      place = &(*place)[key];
+      at = end;
+    }
+    return place;
+  }
+
+  Result<std::string> enumeration(const Json& schema, const std::string& path) {
+    PENSEE_RETURN_IF_ERROR(expect_only(schema, {"enum", "type"}, path));
+    const Json& values = schema["enum"];
+    if (!values.is_array() || values.empty()) return error(join(path, "enum"), "expected values");
+    std::string definition;
+    for (const Json& value : values)
+      definition += (definition.empty() ? "" : " | ") + literal(value);
+    return add(definition);
+  }
+
+  Result<std::string> combination(const Json& schema, const std::string& key,
+                                  const std::string& path, int depth) {
+    PENSEE_RETURN_IF_ERROR(expect_only(schema, {key}, path));
+    const Json& parts = schema[key];
+    const std::string where = join(path, key);
+    if (!parts.is_array() || parts.empty()) return error(where, "expected schemas");
+    if (key == "allOf" && parts.size() > 1) return unsupported_at(where, "more than one schema");
+    std::string definition;
+    for (size_t i = 0; i < parts.size(); ++i) {
+      PENSEE_ASSIGN_OR_RETURN(const std::string part,
+                              value_of(parts[i], join(where, std::to_string(i)), depth + 1));
+      definition += (i == 0 ? "" : " | ") + part;
+    }
+    return add(definition);
+  }
+
+  Result<std::string> by_type(const Json& schema, const std::string& path, int depth) {
+    std::vector<std::string> types;
+    if (!schema.contains("type")) {
+      for (const char* key : {"properties", "required", "additionalProperties"}) {
+        if (types.empty() && schema.contains(key)) types = {"object"};
+      }
+      for (const char* key : {"items", "prefixItems", "minItems", "maxItems"}) {
+        if (types.empty() && schema.contains(key)) types = {"array"};
+      }
+      for (const char* key : {"minLength", "maxLength"}) {
+        if (types.empty() && schema.contains(key)) types = {"string"};
+      }
+      PENSEE_RETURN_IF_ERROR(types.empty() ? expect_only(schema, {}, path) : Result<void>());
+      if (types.empty()) return std::string("value");
+    } else {
+      const Json& type = schema["type"];
+      for (const Json& one : type.is_array() ? type : Json::array({type})) {
+        if (!one.is_string()) return error(join(path, "type"), "expected names of types");
+        types.push_back(one.get<std::string>());
+      }
+      if (types.empty()) return error(join(path, "type"), "expected names of types");
+    }
+    // With several types a keyword need only be one of some of them.
+    std::set<std::string> known = {"type"};
+    std::string definition;
+    for (const std::string& type : types) {
+      PENSEE_ASSIGN_OR_RETURN(const std::string one, of_type(schema, type, path, depth, known));
+      definition += (definition.empty() ? "" : " | ") + one;
+    }
+    PENSEE_RETURN_IF_ERROR(expect_only(schema, known, path));
+    return types.size() == 1 ? definition : add(definition);
+  }
+
+  Result<std::string> of_type(const Json& schema, const std::string& type, const std::string& path,
+                              int depth, std::set<std::string>& known) {
+    if (type == "object") {
+      known.insert({"properties", "required", "additionalProperties"});
+      return object(schema, path, depth);
+    }
+    if (type == "array") {
+      known.insert({"items", "prefixItems", "minItems", "maxItems"});
+      return array(schema, path, depth);
+    }
+    if (type == "string") {
+      known.insert({"minLength", "maxLength"});
+      PENSEE_ASSIGN_OR_RETURN(const std::string times, bounds(schema, "Length", path));
+      return times == "*" ? std::string("string") : add(R"("\"" char)" + times + R"( "\"")");
+    }
+    for (const char* plain : {"integer", "number", "boolean", "null"}) {
+      if (type == plain) return type;
+    }
+    return error(join(path, "type"), "expected a type of JSON, found " + printable(type));
+  }
+
+  // A non-negative whole number of the schema, or `otherwise`.
+  static Result<int64_t> count(const Json& schema, const std::string& key, int64_t otherwise,
+                               const std::string& path) {
+    if (!schema.contains(key)) return otherwise;
+    constexpr int64_t kMost = 100000;
+    const Json& value = schema[key];
+    if (value.is_number_integer() && value.get<int64_t>() >= 0 && value.get<int64_t>() <= kMost) {
+      return value.get<int64_t>();
+    }
+    return error(join(path, key), "expected 0 to " + std::to_string(kMost));
+  }
+  // "*" or "{m,n}" of minWhat and maxWhat.
+  static Result<std::string> bounds(const Json& schema, const std::string& what,
+                                    const std::string& path, int64_t less = 0) {
+    PENSEE_ASSIGN_OR_RETURN(const int64_t least, count(schema, "min" + what, 0, path));
+    PENSEE_ASSIGN_OR_RETURN(const int64_t most, count(schema, "max" + what, -1, path));
+    if (most >= 0 && most < least) return error(path, "max" + what + " is below min" + what);
+    const int64_t first = std::max<int64_t>(0, least - less);
+    if (most < 0) return first == 0 ? "*" : "{" + std::to_string(first) + ",}";
+    return "{" + std::to_string(first) + "," + std::to_string(std::max<int64_t>(0, most - less)) +
+           "}";
+  }
+
+  Result<std::string> array(const Json& schema, const std::string& path, int depth) {
+    constexpr const char* kComma = R"( ws "," ws )";
+    PENSEE_ASSIGN_OR_RETURN(const int64_t least, count(schema, "minItems", 0, path));
+    PENSEE_ASSIGN_OR_RETURN(const int64_t most, count(schema, "maxItems", -1, path));
+    const bool has_first = schema.contains("prefixItems");
+    const bool is_closed = schema.contains("items") && schema["items"] == false;
+    std::string item = "value";
+    if (schema.contains("items") && !is_closed) {
+      PENSEE_ASSIGN_OR_RETURN(item, value_of(schema["items"], join(path, "items"), depth + 1));
+    }
+    if (!has_first) {
+      if (most == 0 || is_closed) return add(R"("[" ws "]")");
+      PENSEE_ASSIGN_OR_RETURN(const std::string times, bounds(schema, "Items", path, 1));
+      const std::string items = item + " (" + kComma + item + ")" + times;
+      return add(R"("[" ws )" + (least == 0 ? "(" + items + ")?" : items) + R"( ws "]")");
+    }
+    // All of the first ones have to be there, as in tuples.
+    const Json& first = schema["prefixItems"];
+    if (!first.is_array() || first.empty()) return error(path, "prefixItems: expected schemas");
+    const auto n = static_cast<int64_t>(first.size());
+    if (most >= 0 && most < n)
+      return unsupported_at(join(path, "maxItems"), "less than prefixItems");
+    std::string items;
+    for (size_t i = 0; i < first.size(); ++i) {
+      PENSEE_ASSIGN_OR_RETURN(
+          const std::string one,
+          value_of(first[i], join(path, "prefixItems." + std::to_string(i)), depth + 1));
+      items += (i == 0 ? "" : kComma) + one;
+    }
+    if (!is_closed && most != n) {
+      PENSEE_ASSIGN_OR_RETURN(const std::string times, bounds(schema, "Items", path, n));
+      items += " (" + std::string(kComma) + item + ")" + times;
+    }
+    return add(R"("[" ws )" + items + R"( ws "]")");
+  }
+
+  // Properties come in the order of the schema, and those that are not required may be missing.
+  Result<std::string> object(const Json& schema, const std::string& path, int depth) {
+    const Json properties = schema.value("properties", Json::object());
+    const Json required = schema.value("required", Json::array());
+    if (!properties.is_object()) return error(join(path, "properties"), "expected an object");
+    if (!required.is_array()) return error(join(path, "required"), "expected names");
+    std::set<std::string> needed;
+    for (const Json& name : required) {
+      if (!name.is_string()) return error(join(path, "required"), "expected names");
+      if (!properties.contains(name.get<std::string>())) {
+        return unsupported_at(join(path, "required"), "a name that is no property");
+      }
+      needed.insert(name.get<std::string>());
+    }
+    const bool is_open = schema.contains("additionalProperties")
+                             ? schema["additionalProperties"] != false
+                             : !schema.contains("properties");
+    std::string more;  // a property of another name
+    if (is_open) {
+      PENSEE_ASSIGN_OR_RETURN(const std::string value,
+                              value_of(schema.value("additionalProperties", Json(true)),
+                                       join(path, "additionalProperties"), depth + 1));
+      more = add(other_key(properties) + R"( ws ":" ws )" + value);
+    }
+    std::vector<std::pair<std::string, bool>> members;
+    for (const auto& [name, property] : properties.items()) {
+      PENSEE_ASSIGN_OR_RETURN(
+          const std::string value,
+          value_of(property, join(join(path, "properties"), printable(name)), depth + 1));
+      members.emplace_back(add(literal(Json(name)) + R"( ws ":" ws )" + value),
+                           needed.contains(name));
+    }
+    return add(R"("{" ws )" + chain(members, more) + R"( ws "}")");
+  }
+
+  // Members apart by commas, from the last to the first: `rest` is what may follow once there is a
+  // member, `first` what there may be before.
+  std::string chain(const std::vector<std::pair<std::string, bool>>& members,
+                    const std::string& more) {
+    constexpr const char* kComma = R"(ws "," ws )";
+    std::string rest = add(more.empty() ? R"("")" : "(" + std::string(kComma) + more + ")*");
+    std::string first = add(more.empty() ? R"("")" : "(" + more + " " + rest + ")?");
+    for (size_t i = members.size(); i-- > 0;) {
+      const auto& [member, is_needed] = members[i];
+      const std::string with = member + " " + rest;
+      first = add(is_needed ? with : with + " | " + first);
+      rest = add(is_needed ? kComma + with : kComma + with + " | " + rest);
+    }
+    return first;
+  }
+
+  // A key that is none of the properties' names: by the letters that they have in common with it.
+  std::string other_key(const Json& properties) {
+    std::set<std::string> names;
+    for (const auto& [name, property] : properties.items()) {
+      const std::string text = Json(name).dump();
+      names.insert(text.substr(1, text.size() - 2));
+    }
+    return names.empty() ? "string" : add(R"("\"" )" + unlike(names, "") + R"( "\"")");
+  }
+  // The rest of a key that began with `prefix`, no escapes in it.
+  std::string unlike(const std::set<std::string>& names, const std::string& prefix) {
+    std::map<std::string, bool> next;  // characters that go on towards a name
+    for (const std::string& name : names) {
+      if (!name.starts_with(prefix) || name.size() == prefix.size()) continue;
+      size_t size = 1;
+      while (prefix.size() + size < name.size() &&
+             (static_cast<unsigned char>(name[prefix.size() + size]) & 0xC0U) == 0x80) {
+        ++size;
+      }
+      next.emplace(name.substr(prefix.size(), size), true);
+    }
+    std::string others;
+    std::string definition;
+    for (const auto& [character, unused] : next) {
+      if (character == "\\") continue;  // no key is written with it
+      others +=
+          character == "]" || character == "^" || character == "-" ? "\\" + character : character;
+      definition += literal(character) + " " + unlike(names, prefix + character) + " | ";
+    }
+    definition += "[^\"\\\\\\x00-\\x1f" + others + "] [^\"\\\\\\x00-\\x1f]*";
+    if (!names.contains(prefix)) definition += R"( | "")";
+    return add(definition);
+  }
+
+  const Json& root_;
+  std::string rules_;
+  size_t n_names_ = 0;
+  std::map<std::string, std::string> references_;  // JSON pointers, and the names of their rules
+};
+
+}  // namespace json_schema_detail
+
+// The grammar, for parse_grammar(), of the JSON texts that a schema describes: their properties in
+// its order, no others unless it has `additionalProperties`, little white space. Of its keywords
+// it knows type, enum, const, properties, required, additionalProperties, items, prefixItems (all
+// of them are then there), minItems, maxItems, minLength, maxLength, anyOf, oneOf (as anyOf), allOf
+// of one schema, $ref within the document, and those that describe only, `format` among them.
+// Errors: kInvalidArgument, and kUnsupported for other keywords, naming the place.
+[[nodiscard]] inline Result<std::string> json_schema_grammar(std::string_view schema) {
+  using json_schema_detail::Json;
+  const Json json = Json::parse(schema, nullptr, /*allow_exceptions=*/false);
+  if (json.is_discarded()) return invalid_argument("answer_json_schema: expected JSON");
+  return json_schema_detail::Writer(json).write();
+}
+
+}  // namespace pensee

@@ -1,0 +1,90 @@
+// AnswerForm: keeps an answer to a grammar or a JSON schema, token by token.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "pensee/base/result.hpp"
+#include "pensee/decode/grammar.hpp"
+#include "pensee/decode/grammar_text.hpp"
+#include "pensee/decode/json_schema.hpp"
+#include "pensee/reason/phase.hpp"
+#include "pensee/reason/reply_options.hpp"
+
+namespace pensee {
+
+// Thoughts are free, and so is the choice whether there is one, where the model has it. Copies are
+// independent. One thread at a time.
+class AnswerForm {
+ public:
+  AnswerForm() = default;  // any answer
+
+  // Errors: those of parse_grammar() and json_schema_grammar().
+  static Result<AnswerForm> create(const ReplyOptions& options, const Delimiters& delimiters) {
+    AnswerForm form;
+    if (!options.has_answer_form()) return form;
+    std::string text = options.answer_grammar;
+    if (text.empty()) {
+      PENSEE_ASSIGN_OR_RETURN(text, json_schema_grammar(options.answer_json_schema));
+    }
+    PENSEE_ASSIGN_OR_RETURN(form.grammar_, parse_grammar(text));
+    form.restart();
+    // Where a thought's delimiter is text, the answer may turn out to begin with it.
+    if (delimiters.are_spelled() && options.thinking != Thinking::kOff) {
+      PENSEE_ASSIGN_OR_RETURN(auto with_thought, parse_grammar(text, delimiters.open_text));
+      form.matcher_.emplace(std::move(with_thought));
+    }
+    return form;
+  }
+
+  // Whether `token` may come next. `may_think`: the model may still open a thought.
+  [[nodiscard]] bool allows(int32_t token, const PhaseMachine& machine,
+                            const PhaseMachine::TokenBytes& token_bytes, bool may_think) {
+    if (!matcher_) return true;
+    const Delimiters& delimiters = machine.delimiters();
+    using Change = PhaseMachine::Change;
+    if (machine.phase() == Phase::kThought) {
+      if (!delimiters.are_spelled()) return true;
+      const PhaseMachine::Step step = PhaseMachine(machine).observe(token);
+      const std::string_view bytes = token_bytes(token);
+      return step.change != Change::kClosed ||
+             GrammarMatcher(grammar_).takes(bytes.substr(bytes.size() - step.tail));
+    }
+    if (std::find(delimiters.end.begin(), delimiters.end.end(), token) != delimiters.end.end()) {
+      return matcher_->is_complete();
+    }
+    const std::string_view bytes = token_bytes(token);
+    if (bytes.empty()) {
+      return may_think && delimiters.open.size() == 1 && delimiters.open[0] == token;
+    }
+    if (!matcher_->takes(bytes)) return false;
+    if (!delimiters.are_spelled()) return true;
+    const Change change = PhaseMachine(machine).observe(token).change;
+    return change == Change::kNone || (change == Change::kOpened && may_think);
+  }
+
+  // Text of the answer, or of what may become a thought's delimiter, has been written.
+  void take(std::string_view bytes) {
+    if (matcher_) matcher_->push(bytes);
+  }
+  // A thought has begun or ended: the answer begins after it.
+  void restart() {
+    if (grammar_ != nullptr) matcher_.emplace(grammar_);
+  }
+
+  // Whether the answer is whole, and nothing can follow it.
+  [[nodiscard]] bool is_finished() const {
+    return matcher_ && matcher_->is_complete() && matcher_->next_bytes().none();
+  }
+
+ private:
+  std::shared_ptr<const Grammar> grammar_;
+  std::optional<GrammarMatcher> matcher_;
+};
+
+}  // namespace pensee
