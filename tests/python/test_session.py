@@ -204,12 +204,12 @@ def test_the_form_of_the_answer(model: pensee.Model) -> None:
     }
     formats = {"type": "json_schema", "json_schema": {"name": "r", "schema": schema}}
     given: list[pensee.ReplyOptions] = [
-        {"answer_json_schema": schema},
-        {"answer_json_schema": json.dumps(schema)},
-        {"response_format": formats},
+        {"temperature": 0, "answer_json_schema": schema},
+        {"temperature": 0, "answer_json_schema": json.dumps(schema)},
+        {"temperature": 0, "response_format": formats},
     ]
     for options in given:
-        reply = model.ask(QUESTION, temperature=0, **options)
+        reply = model.ask(QUESTION, **options)
         assert reply.thought == free.thought and reply.answer_end is AnswerEnd.COMPLETE
         answer = json.loads(reply.answer)
         assert list(answer) == ["result", "sure"] and isinstance(answer["result"], int)

@@ -18,8 +18,8 @@ _EFFORTS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 245
 
 def in_our_words(options: Mapping[str, Any]) -> dict[str, Any]:
     """`options` with `thinking: {"type": ...}`, `chat_template_kwargs` and `reasoning_effort` replaced
-    by `thinking` and `thinking_token_budget`, `response_format` by `answer_json_schema`. Where they contradict each other, the first of them
-    counts, and a budget that is given."""
+    by `thinking` and `thinking_token_budget`, `response_format` by `answer_json_schema`. Where they
+    contradict each other, the first of them counts, and a budget or schema that is given."""
     out = dict(options)
     thinking: Any = out.get("thinking")
     if isinstance(thinking, Mapping):
@@ -51,7 +51,9 @@ def in_our_words(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _schema_of(form: Any) -> Any:
     """The schema of a `response_format`; None for any text."""
-    entries = cast("Mapping[object, object]", form) if isinstance(form, Mapping) else {}
+    entries: Mapping[object, object] = {}
+    if isinstance(form, Mapping):
+        entries = cast("Mapping[object, object]", form)
     kind = _choice("response_format.type", entries.get("type"), _FORMATS)
     if kind != "schema":
         return kind

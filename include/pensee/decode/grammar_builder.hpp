@@ -88,9 +88,12 @@ class GrammarBuilder {
   int32_t finish(int32_t start) {
     grammar_.start = start;
     std::vector<bool> has_text(grammar_.rules.size());
-    for (bool changed = true; changed;) {
+    const size_t n = grammar_.rules.size();
+    bool backwards = false;  // in turn: rules mostly lead one way
+    for (bool changed = true; changed; backwards = !backwards) {
       changed = false;
-      for (size_t r = 0; r < grammar_.rules.size(); ++r) {
+      for (size_t i = 0; i < n; ++i) {
+        const size_t r = backwards ? n - 1 - i : i;
         Grammar::Rule& rule = grammar_.rules[r];
         if (!has_text[r] && ends_by(rule, [&](const auto& symbol) {
               return symbol.rule == Grammar::kNone || has_text[static_cast<size_t>(symbol.rule)];
