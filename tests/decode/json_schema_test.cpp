@@ -59,7 +59,7 @@ TEST_CASE("what would be overlooked is refused, with its place") {
   };
   constexpr Status kWrong = Status::kInvalidArgument;
   constexpr Status kUnknown = Status::kUnsupported;
-  refuses(R"({"properties": {"a": {"type": "integer", "minimum": 3}}})", kUnknown,
+  refuses(R"({"properties": {"a": {"type": "number", "minimum": 3}}})", kUnknown,
           R"(properties.a: "minimum")");
   refuses(R"({"type": "string", "pattern": "a+"})", kUnknown, R"("pattern")");
   refuses(R"({"type": "string", "minItems": 1})", kUnknown, R"("minItems")");
@@ -77,6 +77,8 @@ TEST_CASE("what would be overlooked is refused, with its place") {
   refuses(R"({"required": 3})", kWrong, "required");
   refuses(R"({"type": "string", "minLength": -1})", kWrong, "minLength");
   refuses(R"({"type": "array", "minItems": 3, "maxItems": 2})", kWrong, "maxItems");
+  refuses(R"({"type": "integer", "minimum": "3"})", kWrong, "minimum");
+  refuses(R"({"type": "integer", "minimum": 3, "exclusiveMaximum": 3})", kWrong, "no integer");
   refuses("{", kWrong, "expected JSON");
   refuses("\"\xff\"", kWrong, "expected JSON");
   std::string deep = "true";

@@ -22,6 +22,8 @@ SCHEMAS = [
     {"type": "string", "minLength": 2, "maxLength": 4},
     {"type": ["integer", "null"]},
     {"type": "number"},
+    {"type": "integer", "minimum": -7, "exclusiveMaximum": 2000},
+    {"type": "array", "items": {"type": "integer", "exclusiveMinimum": 0.5, "maximum": 123456}},
     {"enum": ["red", "green", 7, None, [1, "é"], {"a": "\"q\""}]},
     {"const": {"a": [1, 2]}},
     {"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 3},

@@ -90,8 +90,6 @@ class GrammarMatcher {
   }
   // Whether the text taken is of the grammar.
   [[nodiscard]] bool is_complete() const { return sets_.back().is_complete; }
-  // Whether nothing was taken yet.
-  [[nodiscard]] bool is_at_start() const noexcept { return sets_.size() == 1; }
 
  private:
   // A production under way, begun where set `origin` was the newest; `at` is the symbol it awaits.

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -13,6 +15,7 @@
 
 #include "pensee/base/json.hpp"
 #include "pensee/base/result.hpp"
+#include "pensee/decode/integer_range.hpp"
 
 namespace pensee {
 
@@ -221,10 +224,42 @@ member ::= string ws ":" ws value
       PENSEE_ASSIGN_OR_RETURN(const std::string times, bounds(schema, "Length", path));
       return times == "*" ? std::string("string") : add(R"("\"" char)" + times + R"( "\"")");
     }
-    for (const char* plain : {"integer", "number", "boolean", "null"}) {
+    if (type == "integer") {
+      known.insert({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"});
+      return integer(schema, path);
+    }
+    for (const char* plain : {"number", "boolean", "null"}) {
       if (type == plain) return type;
     }
     return error(join(path, "type"), "expected a type of JSON, found " + printable(type));
+  }
+
+  // Bounds count as far as they are in the range of the numbers that are written.
+  Result<std::string> integer(const Json& schema, const std::string& path) {
+    constexpr auto kMost = static_cast<double>(kLargestInteger);
+    int64_t least = -kLargestInteger;
+    int64_t most = kLargestInteger;
+    bool is_bounded = false;
+    for (const char* key : {"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"}) {
+      if (!schema.contains(key)) continue;
+      if (!schema[key].is_number()) return error(join(path, key), "expected a number");
+      is_bounded = true;
+      const bool is_least = std::string_view(key).ends_with("inimum");
+      const double value = std::clamp(schema[key].get<double>(), -kMost, kMost);
+      const bool is_exact = schema[key].is_number_integer() && std::abs(value) < kMost;
+      const auto bound =
+          is_exact ? schema[key].get<int64_t>()
+                   : static_cast<int64_t>(is_least ? std::ceil(value) : std::floor(value));
+      const bool is_out = key[0] == 'e' && static_cast<double>(bound) == value;
+      if (is_least) {
+        least = std::max(least, bound + (is_out ? 1 : 0));
+      } else {
+        most = std::min(most, bound - (is_out ? 1 : 0));
+      }
+    }
+    if (!is_bounded) return std::string("integer");
+    if (most < least) return error(path, "no integer is between minimum and maximum");
+    return add(integer_range(least, most));
   }
 
   // A non-negative whole number of the schema, or `otherwise`.
@@ -382,9 +417,10 @@ member ::= string ws ":" ws value
 // The grammar, for parse_grammar(), of the JSON texts that a schema describes: their properties in
 // its order, no others unless it has `additionalProperties`, little white space. Of its keywords
 // it knows type, enum, const, properties, required, additionalProperties, items, prefixItems (all
-// of them are then there), minItems, maxItems, minLength, maxLength, anyOf, oneOf (as anyOf), allOf
-// of one schema, $ref within the document, and those that describe only, `format` among them.
-// Errors: kInvalidArgument, and kUnsupported for other keywords, naming the place.
+// of them are then there), minItems, maxItems, minLength, maxLength, minimum, maximum and their
+// exclusive forms (of integers), anyOf, oneOf (as anyOf), allOf of one schema, $ref within the
+// document, and those that describe only, `format` among them. Errors: kInvalidArgument, and
+// kUnsupported for other keywords, naming the place.
 [[nodiscard]] inline Result<std::string> json_schema_grammar(std::string_view schema) {
   using json_schema_detail::Json;
   const Json json = Json::parse(schema, nullptr, /*allow_exceptions=*/false);
