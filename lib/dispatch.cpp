@@ -17,6 +17,7 @@
 #  include <unistd.h>
 #endif
 
+#include "pensee/kernels/onednn_matmul.hpp"
 #include "pensee/kernels/reference.hpp"
 
 namespace pensee {
@@ -57,8 +58,8 @@ bool has_halved_avx512() {
 bool has_whole_avx512() {
   return has_avx512() && !has_halved_avx512();
 }
-// Whether the processor has AMX with bfloat16, and Linux lets processes that ask use it. GCC 12 has
-// no names for it.
+// Whether the processor has AMX with bfloat16, Linux lets processes that ask use it, and oneDNN
+// will. GCC 12 has no names for it.
 bool has_amx() {
   unsigned a = 0;
   unsigned b = 0;
@@ -71,7 +72,7 @@ bool has_amx() {
   constexpr uint64_t kTiles = (uint64_t{1} << 17) | (uint64_t{1} << 18);
   uint64_t supported = 0;
   return ::syscall(SYS_arch_prctl, kGetSupported, &supported) == 0 &&
-         (supported & kTiles) == kTiles;
+         (supported & kTiles) == kTiles && onednn_uses_amx();
 }
 #endif
 #if PENSEE_HAVE_AVX2

@@ -492,7 +492,8 @@ typedef struct pensee_event {
 PENSEE_API pensee_status pensee_event_init(pensee_event* event, size_t struct_size,
                                            uint32_t header_version);
 /* The next event, after at most one token's work (the first: the prompt's too). Errors: WRONG_STATE
- * if no reply is under way, OUT_OF_MEMORY, INTERNAL for logits that are not numbers. */
+ * if no reply is under way, OUT_OF_MEMORY, INTERNAL for logits that are not numbers, UNSUPPORTED if
+ * no token goes on with the form of the answer. */
 PENSEE_API pensee_status pensee_session_step(pensee_session* session, pensee_event* event,
                                              pensee_error** error);
 /* Not 0 cancels the reply, which then ends with its events. `event` is valid during the call. */

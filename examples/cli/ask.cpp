@@ -28,6 +28,8 @@ Thinking thinking_of(const std::string& name) {
 Result<std::string> text_of(const std::string& file) {
   if (file.empty()) return std::string();
   PENSEE_ASSIGN_OR_RETURN(const MappedFile text, MappedFile::open(file));
+  if (text.bytes().empty())
+    return invalid_argument(file + ": expected a text, found an empty file");
   return std::string(reinterpret_cast<const char*>(text.bytes().data()), text.bytes().size());
 }
 

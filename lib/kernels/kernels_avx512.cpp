@@ -206,10 +206,13 @@ constexpr KernelTable with_halved_rows(KernelTable table) {
   return table;
 }
 
-// For processors that have AMX, which oneDNN uses.
+// For processors that have AMX, which oneDNN uses. Interleaved rows would lead past it, and give
+// other results than plain ones.
 constexpr KernelTable with_tiles(KernelTable table) {
   table.name = "amx";
   table.has_tiles = 1;
+  for (DotRowsQ8Fn& kernel : table.dot_tiles_q8) kernel = nullptr;
+  for (GemmQ8Fn& kernel : table.gemm_tiles_q8) kernel = nullptr;
   return table;
 }
 

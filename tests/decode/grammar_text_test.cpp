@@ -105,6 +105,14 @@ TEST_CASE("mistakes are named with their place") {
   std::string large = "root ::= \"x\"";
   for (int i = 0; i < 20; ++i) large += " \"y\"{100000}";
   refuses(large, "too large");
+  refuses("root ::= \"" + std::string(1100000, 'x') + "\"", "too large");
+  refuses("root ::= " + std::string(1100000, '|'), "too large");
+  refuses(
+      "root ::= \"x\"{100000}{100000}{100000}{100000}{100000}{100000}{100000}{100000}{100000}"
+      "{100000}{100000}",
+      "too large");
+  refuses("root ::= [^\\x00-\\U0010FFFF]", "a class with characters");
+  refuses("root ::= !éééééééééééé", "é");
 }
 
 }  // namespace

@@ -49,6 +49,24 @@ TEST_CASE("properties come in the schema's order, and white space ends") {
   CHECK_FALSE(is_whole(*grammar, "{\n" + std::string(42, ' ') + "}"));
 }
 
+TEST_CASE("characters are whole, values of the type, and bounds exact") {
+  const auto is_of = [](const char* schema, const std::string& text) {
+    return is_whole(grammar_of(schema).value(), text);
+  };
+  constexpr const char* kTwo = R"({"type": "string", "minLength": 2})";
+  CHECK(is_of(kTwo, R"("a\ud83d\ude00")"));
+  CHECK_FALSE(is_of(kTwo, R"("\ud83d\ude00")"));
+  CHECK_FALSE(is_of(kTwo, R"("a\ud83d")"));
+  CHECK_FALSE(is_of(kTwo, R"("a\ude00")"));
+  CHECK_FALSE(is_of(R"({"type": "string", "enum": ["a", null]})", "null"));
+  constexpr const char* kLargest = R"({"type": "integer", "minimum": 999999999999999999})";
+  CHECK(is_of(kLargest, "999999999999999999"));
+  CHECK_FALSE(is_of(kLargest, "999999999999999998"));
+  CHECK_FALSE(is_of(R"({"type": "integer", "exclusiveMaximum": 999999999999999999})",
+                    "999999999999999999"));
+  CHECK(is_of(R"({"anyOf": [{"type": "null"}, {"items": {"$ref": "#/anyOf/0"}}]})", "[null]"));
+}
+
 TEST_CASE("what would be overlooked is refused, with its place") {
   const auto refuses = [](const std::string& schema, Status status, const std::string& what) {
     const auto grammar = json_schema_grammar(schema);
@@ -60,7 +78,7 @@ TEST_CASE("what would be overlooked is refused, with its place") {
   constexpr Status kWrong = Status::kInvalidArgument;
   constexpr Status kUnknown = Status::kUnsupported;
   refuses(R"({"properties": {"a": {"type": "number", "minimum": 3}}})", kUnknown,
-          R"(properties.a: "minimum")");
+          "properties.a: minimum of numbers");
   refuses(R"({"type": "string", "pattern": "a+"})", kUnknown, R"("pattern")");
   refuses(R"({"type": "string", "minItems": 1})", kUnknown, R"("minItems")");
   refuses(R"({"allOf": [true, true]})", kUnknown, "allOf");
@@ -79,11 +97,20 @@ TEST_CASE("what would be overlooked is refused, with its place") {
   refuses(R"({"type": "array", "minItems": 3, "maxItems": 2})", kWrong, "maxItems");
   refuses(R"({"type": "integer", "minimum": "3"})", kWrong, "minimum");
   refuses(R"({"type": "integer", "minimum": 3, "exclusiveMaximum": 3})", kWrong, "no integer");
-  refuses("{", kWrong, "expected JSON");
-  refuses("\"\xff\"", kWrong, "expected JSON");
-  std::string deep = "true";
-  for (int i = 0; i < 200; ++i) deep = R"({"items": )" + deep + "}";
-  refuses(deep, kWrong, "in one another");
+  refuses(R"({"type": ["integer", "number"], "minimum": 0})", kUnknown, "minimum of numbers");
+  refuses(R"({"type": "string", "enum": [1, null]})", kWrong, "enum: no value");
+  refuses(R"({"type": "string", "const": 1})", kWrong, "const");
+  refuses(R"({"type": "array", "minItems": 2, "maxItems": 0})", kWrong, "maxItems");
+  refuses(R"({"items": false, "minItems": 1})", kWrong, "no item");
+  refuses(R"({"prefixItems": [true], "items": false, "minItems": 2})", kWrong, "prefixItems");
+  refuses(
+      R"({"properties": {")" + std::string(501, 'n') + R"(": true}, "additionalProperties": true})",
+      kUnknown, "so long a name");
+  refuses("{", kWrong, "not valid JSON");
+  refuses("\"\xff\"", kWrong, "not valid JSON");
+  refuses(R"({"type": "null", "type": "string"})", kWrong, "written twice");
+  refuses(R"({"const": )" + std::string(100000, '[') + std::string(100000, ']') + "}", kWrong,
+          "nested deeper");
   // Nothing but itself.
   CHECK_FALSE(grammar_of(R"({"$ref": "#"})").ok());
 }

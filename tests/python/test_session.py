@@ -282,6 +282,7 @@ def test_samplers(model: pensee.Model) -> None:
         ({"extension_text": "\ud800"}, pensee.InvalidArgumentError, "extension_text"),
         ({"answer_grammar": 1}, TypeError, "answer_grammar: expected a str"),
         ({"answer_grammar": "root ::= ("}, pensee.InvalidArgumentError, "answer_grammar: line 1"),
+        ({"answer_grammar": ""}, pensee.InvalidArgumentError, "found an empty one"),
         ({"answer_json_schema": 1}, TypeError, "answer_json_schema: expected a str"),
         ({"answer_json_schema": {"a": b""}}, pensee.InvalidArgumentError, "expected JSON"),
         ({"answer_json_schema": {"not": {}}}, pensee.UnsupportedError, '"not"'),

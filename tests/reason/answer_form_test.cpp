@@ -27,6 +27,9 @@ std::string_view token_bytes(int32_t token) {
     for (int c = 0; c < 128; ++c) s.push_back(static_cast<char>(c));
     return s;
   }();
+  // As in checkpoints, where they are not special.
+  if (token == kOpen) return "<think>";
+  if (token == kClose) return "</think>";
   if (token == kCloseAndLine) return ">\n";
   if (token == kCloseAndX) return ">x";
   return token < 128 ? std::string_view(table).substr(static_cast<size_t>(token), 1) : "";
@@ -64,6 +67,11 @@ TEST_CASE("a form lets by what goes on with it, and the end where it is whole") 
   CHECK(form.is_finished());
   form.restart();
   CHECK(allows('a'));
+  // Not even where the form would take their text.
+  form = form_of("root ::= .*", kTokens);
+  CHECK_FALSE(allows(kOpen));
+  CHECK_FALSE(allows(kClose));
+  CHECK(allows('<'));
 }
 
 TEST_CASE("thoughts are free, and what follows their close in its token is the answer's") {
@@ -92,8 +100,14 @@ TEST_CASE("where delimiters are text, an answer may begin with one, and has none
   };
   write("<t");
   CHECK(form.allows('>', machine, token_bytes, true));
+  CHECK(form.allows(kCloseAndLine, machine, token_bytes, true));
   CHECK_FALSE(form.allows('>', machine, token_bytes, false));
   CHECK(form.allows('a', machine, token_bytes, false));
+  form = form_of(R"(root ::= [a-z<>]+)", kSpelled);
+  machine = PhaseMachine(kSpelled, token_bytes);
+  machine.read_prompt({});
+  write("a<t");
+  CHECK_FALSE(form.allows('>', machine, token_bytes, true));
   AnswerForm narrow = form_of(R"(root ::= "x")", kSpelled);
   PhaseMachine start(kSpelled, token_bytes);
   start.read_prompt({});
@@ -152,6 +166,12 @@ TEST_CASE("whatever is drawn keeps to the form, with and without thoughts, or wa
   const Reply cut = must(session->ask(kQuestion, options));
   CHECK(cut.answer_end == AnswerEnd::kLength);
   CHECK(cut.usage.answer_tokens == 3);
+  options.answer_json_schema = "{\"const\": 7}";
+  options.max_answer_tokens = 1;
+  session->reset();
+  const Reply whole = must(session->ask(kQuestion, options));
+  CHECK(whole.answer == "7");
+  CHECK(whole.answer_end == AnswerEnd::kComplete);
 }
 
 TEST_CASE("guesses, forks and sessions that are stepped together change nothing") {
@@ -212,6 +232,8 @@ TEST_CASE("forms that are wrong are refused before anything is read") {
   options.answer_grammar.clear();
   options.answer_json_schema = R"({"not": true})";
   refuses(options, Status::kUnsupported, "\"not\"");
+  options.answer_json_schema = R"({"properties": {"a": {"$ref": "#"}}, "required": ["a"]})";
+  refuses(options, Status::kInvalidArgument, "answer_json_schema: no text is of it");
 }
 
 TEST_CASE("a form that no token goes on with ends the reply with an error") {

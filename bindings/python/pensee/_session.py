@@ -374,6 +374,8 @@ def _encoded(given: Any) -> dict[str, Any]:
     options = in_our_words(given)
     for name in ("budget_message", "extension_text", "answer_grammar", "answer_json_schema"):
         _check_text(name, options.get(name))
+        if name.startswith("answer_") and options.get(name) == "":
+            raise InvalidArgumentError(f"{name}: expected a text, found an empty one")
     stop = options.get("stop")
     if stop is not None and not isinstance(stop, str):
         options["stop"] = list(stop)

@@ -50,9 +50,10 @@ inline constexpr size_t kMaxJsonDepth = 64;
 
 // Builds a Json value and refuses what the library's own builder lets pass: keys written twice
 // (it keeps the last) and nesting beyond kMaxJsonDepth. The member names are nlohmann's.
+template <class J>
 class JsonBuilder {
  public:
-  JsonBuilder(Json& root, const std::string& file) : root_(root), file_(file) {}
+  JsonBuilder(J& root, const std::string& file) : root_(root), file_(file) {}
 
   bool null() { return add(nullptr); }
   bool boolean(bool value) { return add(value); }
@@ -60,9 +61,9 @@ class JsonBuilder {
   bool number_unsigned(uint64_t value) { return add(value); }
   bool number_float(double value, const std::string& /*text*/) { return add(value); }
   bool string(std::string& value) { return add(std::move(value)); }
-  bool binary(Json::binary_t& value) { return add(std::move(value)); }
-  bool start_object(size_t /*size*/) { return open(Json::object()); }
-  bool start_array(size_t /*size*/) { return open(Json::array()); }
+  bool binary(typename J::binary_t& value) { return add(std::move(value)); }
+  bool start_object(size_t /*size*/) { return open(J::object()); }
+  bool start_array(size_t /*size*/) { return open(J::array()); }
   bool end_object() { return close(); }
   bool end_array() { return close(); }
   bool key(std::string& name) {
@@ -74,7 +75,7 @@ class JsonBuilder {
     slot_ = &*place;
     return true;
   }
-  bool parse_error(size_t position, const std::string& /*last*/, const Json::exception& e) {
+  bool parse_error(size_t position, const std::string& /*last*/, const typename J::exception& e) {
     error_ = json_syntax_error(file_, position, e.what());
     return false;
   }
@@ -83,7 +84,7 @@ class JsonBuilder {
 
  private:
   template <class T>
-  Json* place(T&& value) {
+  J* place(T&& value) {
     if (stack_.empty()) {
       root_ = std::forward<T>(value);
       return &root_;
@@ -97,7 +98,7 @@ class JsonBuilder {
     place(std::forward<T>(value));
     return true;
   }
-  bool open(Json&& container) {
+  bool open(J&& container) {
     if (stack_.size() >= kMaxJsonDepth) {
       error_ = corrupt_file(file_ + ": nested deeper than " + std::to_string(kMaxJsonDepth));
       return false;
@@ -110,58 +111,65 @@ class JsonBuilder {
     return true;
   }
 
-  Json& root_;
+  J& root_;
   const std::string& file_;
-  std::vector<Json*> stack_;
-  Json* slot_ = nullptr;  // where the value of the key just read goes
+  std::vector<J*> stack_;
+  J* slot_ = nullptr;  // where the value of the key just read goes
   Error error_;
 };
 
 // Owns the values of a parsed text. nlohmann's destructor allocates where a value has others in it,
 // and ends the process when it cannot; this one takes the values apart from the inside out, which
 // needs no memory.
-class JsonDocument {
+template <class J>
+class BasicJsonDocument {
  public:
-  JsonDocument() = default;
-  explicit JsonDocument(Json root) : root_(std::move(root)) {}
-  JsonDocument(JsonDocument&&) noexcept = default;
-  JsonDocument& operator=(JsonDocument&& other) noexcept {
+  BasicJsonDocument() = default;
+  explicit BasicJsonDocument(J root) : root_(std::move(root)) {}
+  BasicJsonDocument(BasicJsonDocument&&) noexcept = default;
+  BasicJsonDocument& operator=(BasicJsonDocument&& other) noexcept {
     root_.swap(other.root_);
     return *this;
   }
-  ~JsonDocument() { clear(root_); }
+  ~BasicJsonDocument() { clear(root_); }
 
-  [[nodiscard]] Json& root() noexcept { return root_; }
-  operator const Json&() const& noexcept { return root_; }  // NOLINT: implicit
-  operator const Json&() && = delete;                       // would not outlive the document
+  [[nodiscard]] J& root() noexcept { return root_; }
+  operator const J&() const& noexcept { return root_; }  // NOLINT: implicit
+  operator const J&() && = delete;                       // would not outlive the document
 
  private:
   // Recurses as deep as the text is nested.
-  static void clear(Json& json) noexcept {
-    if (auto* object = json.get_ptr<Json::object_t*>()) {
+  static void clear(J& json) noexcept {
+    if (auto* object = json.template get_ptr<typename J::object_t*>()) {
       for (auto& [name, value] : *object) clear(value);
       object->clear();
-    } else if (auto* array = json.get_ptr<Json::array_t*>()) {
-      for (Json& value : *array) clear(value);
+    } else if (auto* array = json.template get_ptr<typename J::array_t*>()) {
+      for (J& value : *array) clear(value);
       array->clear();
     }
   }
 
-  Json root_;
+  J root_;
 };
+using JsonDocument = BasicJsonDocument<Json>;
 
 // Parses a whole JSON text. `file` is for messages only. kCorruptFile for anything that is not
 // strict JSON, for keys written twice and for nesting beyond kMaxJsonDepth.
-[[nodiscard]] inline Result<JsonDocument> parse_json(std::string_view text,
-                                                     const std::string& file) {
+template <class J>
+[[nodiscard]] Result<BasicJsonDocument<J>> parse_json_as(std::string_view text,
+                                                         const std::string& file) {
   // nlohmann's lexer takes a NUL byte for the end of its input and would pass over the rest.
   if (const size_t nul = text.find('\0'); nul != text.npos) {
     return corrupt_file(file + ": not valid JSON at byte " + std::to_string(nul) + ": NUL byte");
   }
-  JsonDocument document;
-  JsonBuilder builder(document.root(), file);
-  if (!Json::sax_parse(text.begin(), text.end(), &builder)) return std::move(builder).error();
+  BasicJsonDocument<J> document;
+  JsonBuilder<J> builder(document.root(), file);
+  if (!J::sax_parse(text.begin(), text.end(), &builder)) return std::move(builder).error();
   return document;
+}
+[[nodiscard]] inline Result<JsonDocument> parse_json(std::string_view text,
+                                                     const std::string& file) {
+  return parse_json_as<Json>(text, file);
 }
 
 // A borrowed JSON value that knows where it came from. Every error is kCorruptFile and reads

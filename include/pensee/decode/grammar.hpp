@@ -42,9 +42,12 @@ struct Grammar {
 
 // Follows a text byte by byte, by Earley's algorithm ("An efficient context-free parsing
 // algorithm", 1970), which takes any grammar, ambiguous and left-recursive ones too. For each byte
-// it has a set of items: what may be under way there. Copies are independent. One thread at a time.
+// it has a set of items: what may be under way there; a text that more than kMostItems would be for
+// is not taken. Copies are independent. One thread at a time.
 class GrammarMatcher {
  public:
+  static constexpr size_t kMostItems = size_t{1} << 16;
+
   explicit GrammarMatcher(std::shared_ptr<const Grammar> grammar)
       : grammar_(std::move(grammar)), predicted_(grammar_->rules.size()) {
     reset();
@@ -177,7 +180,9 @@ class GrammarMatcher {
   // more has done its part then.
   void close_set() {
     Set& set = sets_.back();
+    bool is_complete = false;
     for (size_t i = set.first; i < items_.size(); ++i) {
+      if (items_.size() - set.first > kMostItems) return items_.resize(set.first);
       const Item item = items_[i];
       const Grammar::Symbol& symbol = symbol_of(item);
       if (symbol.rule != Grammar::kNone) {
@@ -185,9 +190,10 @@ class GrammarMatcher {
         if (grammar_->rules[index(symbol.rule)].is_nullable) add({symbol.next, item.origin});
       }
       if (symbol.ends == Grammar::kNone) continue;
-      if (symbol.ends == grammar_->start && item.origin == 0) set.is_complete = true;
+      is_complete = is_complete || (symbol.ends == grammar_->start && item.origin == 0);
       if (item.origin != newest()) complete(symbol.ends, item.origin);
     }
+    set.is_complete = is_complete;
     const auto is_done = [&](const Item& item) {
       const Grammar::Symbol& symbol = symbol_of(item);
       return symbol.rule == Grammar::kNone && symbol.byte_set == Grammar::kNone;

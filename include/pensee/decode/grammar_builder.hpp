@@ -57,13 +57,13 @@ class GrammarBuilder {
     return {.rule = rule};
   }
 
-  // One of the characters in (or not in) some ranges.
+  // One of the characters in (or not in) some ranges; neither bytes nor a rule if there is none.
   Element characters(std::vector<Range> ranges, bool inverted) {
     ranges = inverted ? complement(std::move(ranges)) : std::move(ranges);
     Grammar::Bytes single;
     std::vector<std::vector<std::pair<uint8_t, uint8_t>>> longer;
     for (const Range& range : ranges) split(range.first, range.second, single, longer);
-    if (longer.empty()) return byte_set(single);
+    if (longer.empty()) return single.any() ? byte_set(single) : Element{};
     const int32_t rule = add_rule();
     if (single.any()) add_production(rule, {byte_set(single)});
     for (const auto& bytes : longer) {
@@ -85,29 +85,16 @@ class GrammarBuilder {
   }
 
   // The grammar that begins with `start`. kNone, or a rule that is no text at all, however long.
+  // Precondition: !is_too_large().
   int32_t finish(int32_t start) {
     grammar_.start = start;
-    std::vector<bool> has_text(grammar_.rules.size());
-    const size_t n = grammar_.rules.size();
-    bool backwards = false;  // in turn: rules mostly lead one way
-    for (bool changed = true; changed; backwards = !backwards) {
-      changed = false;
-      for (size_t i = 0; i < n; ++i) {
-        const size_t r = backwards ? n - 1 - i : i;
-        Grammar::Rule& rule = grammar_.rules[r];
-        if (!has_text[r] && ends_by(rule, [&](const auto& symbol) {
-              return symbol.rule == Grammar::kNone || has_text[static_cast<size_t>(symbol.rule)];
-            })) {
-          has_text[r] = changed = true;
-        }
-        if (!rule.is_nullable && ends_by(rule, [&](const auto& symbol) {
-              return symbol.rule != Grammar::kNone &&
-                     grammar_.rules[static_cast<size_t>(symbol.rule)].is_nullable;
-            })) {
-          rule.is_nullable = changed = true;
-        }
-      }
-    }
+    const std::vector<bool> nullable = closure([](const auto& symbol, const auto& found) {
+      return symbol.rule != Grammar::kNone && found[static_cast<size_t>(symbol.rule)];
+    });
+    for (size_t r = 0; r < nullable.size(); ++r) grammar_.rules[r].is_nullable = nullable[r];
+    const std::vector<bool> has_text = closure([](const auto& symbol, const auto& found) {
+      return symbol.rule == Grammar::kNone || found[static_cast<size_t>(symbol.rule)];
+    });
     const auto empty = std::find(has_text.begin(), has_text.end(), false);
     return empty == has_text.end() ? Grammar::kNone
                                    : static_cast<int32_t>(empty - has_text.begin());
@@ -128,17 +115,47 @@ class GrammarBuilder {
     grammar_.symbols.push_back({e.byte_set, e.rule, at + step, ends});
   }
 
-  // Whether a production comes to its end over symbols that `passes` lets by.
+  // The rules that have a production all of whose symbols `passes` lets by, given those found.
   template <class Passes>
-  bool ends_by(const Grammar::Rule& rule, Passes&& passes) const {
-    return std::any_of(rule.productions.begin(), rule.productions.end(), [&](int32_t first) {
+  std::vector<bool> closure(Passes&& passes) const {
+    const size_t n = grammar_.rules.size();
+    std::vector<std::vector<size_t>> users(n);  // of each rule, the rules that name it
+    std::vector<size_t> open(n);                // to be looked at
+    for (size_t r = 0; r < n; ++r) {
+      open[r] = r;
+      for_each_symbol(grammar_.rules[r], [&](const Grammar::Symbol& symbol) {
+        if (symbol.rule != Grammar::kNone) users[static_cast<size_t>(symbol.rule)].push_back(r);
+        return true;
+      });
+    }
+    std::vector<bool> found(n);
+    while (!open.empty()) {
+      const size_t r = open.back();
+      open.pop_back();
+      if (found[r]) continue;
+      const bool is_one = for_each_symbol(
+          grammar_.rules[r], [&](const Grammar::Symbol& symbol) { return passes(symbol, found); });
+      if (!is_one) continue;
+      found[r] = true;
+      open.insert(open.end(), users[r].begin(), users[r].end());
+    }
+    return found;
+  }
+  // f(symbol) along each production, while it is true, to where the rule may end. Whether it came
+  // to such an end.
+  template <class F>
+  bool for_each_symbol(const Grammar::Rule& rule, F&& f) const {
+    bool has_end = false;
+    for (const int32_t first : rule.productions) {
       for (int32_t at = first;;) {
         const Grammar::Symbol& symbol = grammar_.symbols[static_cast<size_t>(at)];
-        if (symbol.ends != Grammar::kNone) return true;
-        if (!passes(symbol)) return false;
+        if (symbol.ends != Grammar::kNone) has_end = true;
+        const bool is_last = symbol.rule == Grammar::kNone && symbol.byte_set == Grammar::kNone;
+        if (is_last || !f(symbol) || symbol.next == at) break;
         at = symbol.next;
       }
-    });
+    }
+    return has_end;
   }
 
   Element byte_set(const Grammar::Bytes& bytes) {

@@ -46,7 +46,9 @@ class Parser {
       if (!rule.is_defined) return invalid_argument("answer_grammar: no rule " + name);
     }
     if (!names_.contains("root")) return invalid_argument("answer_grammar: no rule root");
-    const int32_t without_text = builder_.finish(add_start(named("root").rule));
+    const int32_t start = add_start(named("root").rule);
+    if (builder_.is_too_large()) return too_large();
+    const int32_t without_text = builder_.finish(start);
     if (without_text != Grammar::kNone) {
       for (const auto& [name, rule] : names_) {
         if (rule.rule == without_text) {
@@ -120,7 +122,7 @@ class Parser {
         sequence.push_back({.rule = named(name).rule});
       }
       PENSEE_RETURN_IF_ERROR(take_repetitions(before, sequence));
-      if (builder_.is_too_large()) return invalid_argument("answer_grammar: too large");
+      if (builder_.is_too_large()) return too_large();
     }
     return sequence;
   }
@@ -158,6 +160,7 @@ class Parser {
       }
       sequence.resize(first);
       sequence.push_back(builder_.repeat(repeated, least, most));
+      if (builder_.is_too_large()) return too_large();
     }
   }
 
@@ -213,7 +216,9 @@ class Parser {
       ranges.emplace_back(first, last);
     }
     if (ranges.empty() && !inverted) return expected("a character before ]");
-    return builder_.characters(std::move(ranges), inverted);
+    const Element one = builder_.characters(std::move(ranges), inverted);
+    const bool is_empty = one.byte_set == Grammar::kNone && one.rule == Grammar::kNone;
+    return is_empty ? Result<Element>(expected("a class with characters")) : Result<Element>(one);
   }
 
   // A character of a text in quotes or of a class.
@@ -284,12 +289,15 @@ class Parser {
     }
   }
 
+  static Error too_large() { return invalid_argument("answer_grammar: too large"); }
   [[nodiscard]] Error expected(const std::string& what) const {
     const std::string_view before = text_.substr(0, at_);
     const auto line = std::count(before.begin(), before.end(), '\n') + 1;
     const size_t column = at_ - (before.rfind('\n') + 1) + 1;  // npos + 1 is 0
-    const std::string_view rest =
-        text_.substr(at_, std::min(text_.find('\n', at_), at_ + 20) - at_);
+    constexpr size_t kShown = 20;
+    size_t end = std::min({text_.find('\n', at_), at_ + kShown, text_.size()});
+    while (end < text_.size() && (static_cast<unsigned char>(text_[end]) & 0xC0U) == 0x80) --end;
+    const std::string_view rest = text_.substr(at_, end - at_);
     return invalid_argument("answer_grammar: line " + std::to_string(line) + ", column " +
                             std::to_string(column) + ": expected " + what + ", found " +
                             (at_ < text_.size() ? printable(rest) : "the end"));

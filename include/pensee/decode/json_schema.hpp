@@ -2,14 +2,17 @@
 #pragma once
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -21,12 +24,12 @@ namespace pensee {
 
 namespace json_schema_detail {
 
-using Json = nlohmann::ordered_json;  // properties are written in their order
+using Ordered = nlohmann::ordered_json;  // properties are written in their order
 
 // Writes the rules of a schema, in the notation of parse_grammar().
 class Writer {
  public:
-  explicit Writer(const Json& root) : root_(root) {}
+  explicit Writer(const Ordered& root) : root_(root) {}
 
   Result<std::string> write() {
     PENSEE_ASSIGN_OR_RETURN(const std::string all, value_of(root_, "", 0));
@@ -35,11 +38,14 @@ class Writer {
 
  private:
   static constexpr int kMostNested = 100;
+  static constexpr size_t kLongestName = 500;  // beside additional properties
   // White space is bounded, and so are digits: nothing that a model might repeat for ever.
   static constexpr const char* kJson =
       R"(ws ::= " "? | "\n" [ \t]{0,40}
 string ::= "\"" char* "\""
-char ::= [^"\\\x00-\x1f] | "\\" (["\\/bfnrt] | "u" [0-9a-fA-F]{4})
+char ::= [^"\\\x00-\x1f] | "\\" (["\\/bfnrt] | "u" code)
+code ::= [0-9a-cA-CefEF] hex{3} | [dD] [0-7] hex{2} | [dD] [89abAB] hex{2} "\\u" [dD] [c-fC-F] hex{2}
+hex ::= [0-9a-fA-F]
 integer ::= "-"? ("0" | [1-9] [0-9]{0,17})
 number ::= integer ("." [0-9]{1,17})? ([eE] [-+]? [0-9]{1,3})?
 boolean ::= "true" | "false"
@@ -84,10 +90,10 @@ member ::= string ws ":" ws value
     }
     return quoted + "\"";
   }
-  static std::string literal(const Json& value) { return literal(value.dump()); }
+  static std::string literal(const Ordered& value) { return literal(value.dump()); }
 
   // Refuses keywords besides `known` and annotations, which would be overlooked.
-  static Result<void> expect_only(const Json& schema, const std::set<std::string>& known,
+  static Result<void> expect_only(const Ordered& schema, const std::set<std::string>& known,
                                   const std::string& path) {
     for (const auto& [key, value] : schema.items()) {
       if (known.contains(key) || kAnnotations.contains(key)) continue;
@@ -97,7 +103,7 @@ member ::= string ws ":" ws value
   }
 
   // The rule of a schema: its name, or an expression that may stand for it.
-  Result<std::string> value_of(const Json& schema, const std::string& path, int depth) {
+  Result<std::string> value_of(const Ordered& schema, const std::string& path, int depth) {
     if (depth > kMostNested) return error(path, "expected fewer schemas in one another");
     if (schema.is_boolean()) {
       return schema.get<bool>() ? Result<std::string>("value")
@@ -107,6 +113,7 @@ member ::= string ws ":" ws value
     if (schema.contains("$ref")) return reference(schema, path, depth);
     if (schema.contains("const")) {
       PENSEE_RETURN_IF_ERROR(expect_only(schema, {"const", "type"}, path));
+      if (!has_type(schema["const"], schema)) return error(path, "const: expected one of type");
       return add(literal(schema["const"]));
     }
     if (schema.contains("enum")) return enumeration(schema, path);
@@ -116,9 +123,9 @@ member ::= string ws ":" ws value
     return by_type(schema, path, depth);
   }
 
-  Result<std::string> reference(const Json& schema, const std::string& path, int depth) {
+  Result<std::string> reference(const Ordered& schema, const std::string& path, int depth) {
     PENSEE_RETURN_IF_ERROR(expect_only(schema, {"$ref"}, path));
-    const Json& target = schema["$ref"];
+    const Ordered& target = schema["$ref"];
     if (!target.is_string() || !target.get_ref<const std::string&>().starts_with('#')) {
       return unsupported_at(join(path, "$ref"), "what does not begin with #");
     }
@@ -126,7 +133,7 @@ member ::= string ws ":" ws value
     if (const auto found = references_.find(pointer); found != references_.end()) {
       return found->second;
     }
-    const Json* place = find(pointer);
+    const Ordered* place = find(pointer);
     if (place == nullptr) return error(join(path, "$ref"), "no schema at #" + printable(pointer));
     const std::string name = references_[pointer] = new_name();
     PENSEE_ASSIGN_OR_RETURN(const std::string value, value_of(*place, "#" + pointer, depth + 1));
@@ -134,8 +141,8 @@ member ::= string ws ":" ws value
     return name;
   }
   // Where a JSON pointer leads (RFC 6901); null if nowhere.
-  [[nodiscard]] const Json* find(const std::string& pointer) const {
-    const Json* place = &root_;
+  [[nodiscard]] const Ordered* find(const std::string& pointer) const {
+    const Ordered* place = &root_;
     for (size_t at = 0; at < pointer.size();) {
       if (pointer[at] != '/') return nullptr;
       const size_t end = std::min(pointer.find('/', at + 1), pointer.size());
@@ -143,27 +150,53 @@ member ::= string ws ":" ws value
       for (const auto& [code, c] : {std::pair{"~1", "/"}, std::pair{"~0", "~"}}) {
         for (size_t i = 0; (i = key.find(code, i)) != key.npos; ++i) key.replace(i, 2, c);
       }
-      if (!place->is_object() || !place->contains(key)) return nullptr;
-      place = &(*place)[key];
       at = end;
+      size_t i = 0;
+      const auto [stop, code] = std::from_chars(key.data(), key.data() + key.size(), i);
+      const bool is_index = code == std::errc() && stop == key.data() + key.size();
+      if (place->is_array() && is_index && i < place->size()) {
+        place = &(*place)[i];
+      } else if (place->is_object() && place->contains(key)) {
+        place = &(*place)[key];
+      } else {
+        return nullptr;
+      }
     }
     return place;
   }
 
-  Result<std::string> enumeration(const Json& schema, const std::string& path) {
+  Result<std::string> enumeration(const Ordered& schema, const std::string& path) {
     PENSEE_RETURN_IF_ERROR(expect_only(schema, {"enum", "type"}, path));
-    const Json& values = schema["enum"];
+    const Ordered& values = schema["enum"];
     if (!values.is_array() || values.empty()) return error(join(path, "enum"), "expected values");
     std::string definition;
-    for (const Json& value : values)
+    for (const Ordered& value : values) {
+      if (!has_type(value, schema)) continue;
       definition += (definition.empty() ? "" : " | ") + literal(value);
+    }
+    if (definition.empty()) return error(join(path, "enum"), "no value is of the type");
     return add(definition);
   }
+  // Whether a value is of the type that the schema names, if it names any.
+  static bool has_type(const Ordered& value, const Ordered& schema) {
+    if (!schema.contains("type")) return true;
+    const auto is = [&](const Ordered& type) {
+      if (!type.is_string()) return false;
+      const auto& name = type.get_ref<const std::string&>();
+      if (name == "integer") {
+        return value.is_number_integer() ||
+               (value.is_number() && std::floor(value.get<double>()) == value.get<double>());
+      }
+      return name == value.type_name();  // nlohmann's names are those of the schemas
+    };
+    const Ordered& type = schema["type"];
+    return type.is_array() ? std::any_of(type.begin(), type.end(), is) : is(type);
+  }
 
-  Result<std::string> combination(const Json& schema, const std::string& key,
+  Result<std::string> combination(const Ordered& schema, const std::string& key,
                                   const std::string& path, int depth) {
     PENSEE_RETURN_IF_ERROR(expect_only(schema, {key}, path));
-    const Json& parts = schema[key];
+    const Ordered& parts = schema[key];
     const std::string where = join(path, key);
     if (!parts.is_array() || parts.empty()) return error(where, "expected schemas");
     if (key == "allOf" && parts.size() > 1) return unsupported_at(where, "more than one schema");
@@ -176,7 +209,7 @@ member ::= string ws ":" ws value
     return add(definition);
   }
 
-  Result<std::string> by_type(const Json& schema, const std::string& path, int depth) {
+  Result<std::string> by_type(const Ordered& schema, const std::string& path, int depth) {
     std::vector<std::string> types;
     if (!schema.contains("type")) {
       for (const char* key : {"properties", "required", "additionalProperties"}) {
@@ -191,8 +224,10 @@ member ::= string ws ":" ws value
       PENSEE_RETURN_IF_ERROR(types.empty() ? expect_only(schema, {}, path) : Result<void>());
       if (types.empty()) return std::string("value");
     } else {
-      const Json& type = schema["type"];
-      for (const Json& one : type.is_array() ? type : Json::array({type})) {
+      const Ordered& type = schema["type"];
+      const size_t n = type.is_array() ? type.size() : 1;
+      for (size_t i = 0; i < n; ++i) {
+        const Ordered& one = type.is_array() ? type[i] : type;
         if (!one.is_string()) return error(join(path, "type"), "expected names of types");
         types.push_back(one.get<std::string>());
       }
@@ -209,8 +244,8 @@ member ::= string ws ":" ws value
     return types.size() == 1 ? definition : add(definition);
   }
 
-  Result<std::string> of_type(const Json& schema, const std::string& type, const std::string& path,
-                              int depth, std::set<std::string>& known) {
+  Result<std::string> of_type(const Ordered& schema, const std::string& type,
+                              const std::string& path, int depth, std::set<std::string>& known) {
     if (type == "object") {
       known.insert({"properties", "required", "additionalProperties"});
       return object(schema, path, depth);
@@ -225,8 +260,13 @@ member ::= string ws ":" ws value
       return times == "*" ? std::string("string") : add(R"("\"" char)" + times + R"( "\"")");
     }
     if (type == "integer") {
-      known.insert({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"});
+      known.insert(std::begin(kBounds), std::end(kBounds));
       return integer(schema, path);
+    }
+    if (type == "number") {
+      for (const char* key : kBounds) {
+        if (schema.contains(key)) return unsupported_at(path, std::string(key) + " of numbers");
+      }
     }
     for (const char* plain : {"number", "boolean", "null"}) {
       if (type == plain) return type;
@@ -234,47 +274,61 @@ member ::= string ws ":" ws value
     return error(join(path, "type"), "expected a type of JSON, found " + printable(type));
   }
 
+  static constexpr const char* kBounds[] = {"minimum", "exclusiveMinimum", "maximum",
+                                            "exclusiveMaximum"};
   // Bounds count as far as they are in the range of the numbers that are written.
-  Result<std::string> integer(const Json& schema, const std::string& path) {
-    constexpr auto kMost = static_cast<double>(kLargestInteger);
+  Result<std::string> integer(const Ordered& schema, const std::string& path) {
     int64_t least = -kLargestInteger;
     int64_t most = kLargestInteger;
     bool is_bounded = false;
-    for (const char* key : {"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"}) {
+    for (const char* key : kBounds) {
       if (!schema.contains(key)) continue;
-      if (!schema[key].is_number()) return error(join(path, key), "expected a number");
+      const Ordered& value = schema[key];
+      if (!value.is_number()) return error(join(path, key), "expected a number");
       is_bounded = true;
       const bool is_least = std::string_view(key).ends_with("inimum");
-      const double value = std::clamp(schema[key].get<double>(), -kMost, kMost);
-      const bool is_exact = schema[key].is_number_integer() && std::abs(value) < kMost;
-      const auto bound =
-          is_exact ? schema[key].get<int64_t>()
-                   : static_cast<int64_t>(is_least ? std::ceil(value) : std::floor(value));
-      const bool is_out = key[0] == 'e' && static_cast<double>(bound) == value;
+      // The first number on the right side of it, and whether that is the bound itself.
+      const auto [bound, is_exact] = whole_bound(value, is_least);
+      const int64_t step = key[0] == 'e' && is_exact ? 1 : 0;
       if (is_least) {
-        least = std::max(least, bound + (is_out ? 1 : 0));
+        least = std::max(least, bound + step);
       } else {
-        most = std::min(most, bound - (is_out ? 1 : 0));
+        most = std::min(most, bound - step);
       }
     }
     if (!is_bounded) return std::string("integer");
     if (most < least) return error(path, "no integer is between minimum and maximum");
     return add(integer_range(least, most));
   }
+  static std::pair<int64_t, bool> whole_bound(const Ordered& value, bool is_least) {
+    constexpr int64_t kBeyond = kLargestInteger + 1;
+    if (value.is_number_unsigned()) {
+      const auto number = std::min(value.get<uint64_t>(), static_cast<uint64_t>(kBeyond));
+      return {static_cast<int64_t>(number), true};
+    }
+    if (value.is_number_integer()) {
+      return {std::clamp(value.get<int64_t>(), -kBeyond, kBeyond), true};
+    }
+    const auto number = value.get<double>();
+    const double whole = is_least ? std::ceil(number) : std::floor(number);
+    constexpr auto kFar = static_cast<double>(kBeyond);
+    if (whole >= kFar || whole <= -kFar) return {whole > 0 ? kBeyond : -kBeyond, true};
+    return {static_cast<int64_t>(whole), whole == number};
+  }
 
   // A non-negative whole number of the schema, or `otherwise`.
-  static Result<int64_t> count(const Json& schema, const std::string& key, int64_t otherwise,
+  static Result<int64_t> count(const Ordered& schema, const std::string& key, int64_t otherwise,
                                const std::string& path) {
     if (!schema.contains(key)) return otherwise;
     constexpr int64_t kMost = 100000;
-    const Json& value = schema[key];
+    const Ordered& value = schema[key];
     if (value.is_number_integer() && value.get<int64_t>() >= 0 && value.get<int64_t>() <= kMost) {
       return value.get<int64_t>();
     }
     return error(join(path, key), "expected 0 to " + std::to_string(kMost));
   }
   // "*" or "{m,n}" of minWhat and maxWhat.
-  static Result<std::string> bounds(const Json& schema, const std::string& what,
+  static Result<std::string> bounds(const Ordered& schema, const std::string& what,
                                     const std::string& path, int64_t less = 0) {
     PENSEE_ASSIGN_OR_RETURN(const int64_t least, count(schema, "min" + what, 0, path));
     PENSEE_ASSIGN_OR_RETURN(const int64_t most, count(schema, "max" + what, -1, path));
@@ -285,10 +339,11 @@ member ::= string ws ":" ws value
            "}";
   }
 
-  Result<std::string> array(const Json& schema, const std::string& path, int depth) {
+  Result<std::string> array(const Ordered& schema, const std::string& path, int depth) {
     constexpr const char* kComma = R"( ws "," ws )";
     PENSEE_ASSIGN_OR_RETURN(const int64_t least, count(schema, "minItems", 0, path));
     PENSEE_ASSIGN_OR_RETURN(const int64_t most, count(schema, "maxItems", -1, path));
+    if (most >= 0 && most < least) return error(path, "maxItems is below minItems");
     const bool has_first = schema.contains("prefixItems");
     const bool is_closed = schema.contains("items") && schema["items"] == false;
     std::string item = "value";
@@ -296,17 +351,20 @@ member ::= string ws ":" ws value
       PENSEE_ASSIGN_OR_RETURN(item, value_of(schema["items"], join(path, "items"), depth + 1));
     }
     if (!has_first) {
+      if (is_closed && least > 0) return error(path, "no item is allowed, and some are required");
       if (most == 0 || is_closed) return add(R"("[" ws "]")");
       PENSEE_ASSIGN_OR_RETURN(const std::string times, bounds(schema, "Items", path, 1));
       const std::string items = item + " (" + kComma + item + ")" + times;
       return add(R"("[" ws )" + (least == 0 ? "(" + items + ")?" : items) + R"( ws "]")");
     }
     // All of the first ones have to be there, as in tuples.
-    const Json& first = schema["prefixItems"];
+    const Ordered& first = schema["prefixItems"];
     if (!first.is_array() || first.empty()) return error(path, "prefixItems: expected schemas");
     const auto n = static_cast<int64_t>(first.size());
-    if (most >= 0 && most < n)
+    if (is_closed && least > n) return error(path, "minItems is above prefixItems");
+    if (most >= 0 && most < n) {
       return unsupported_at(join(path, "maxItems"), "less than prefixItems");
+    }
     std::string items;
     for (size_t i = 0; i < first.size(); ++i) {
       PENSEE_ASSIGN_OR_RETURN(
@@ -322,15 +380,18 @@ member ::= string ws ":" ws value
   }
 
   // Properties come in the order of the schema, and those that are not required may be missing.
-  Result<std::string> object(const Json& schema, const std::string& path, int depth) {
-    const Json properties = schema.value("properties", Json::object());
-    const Json required = schema.value("required", Json::array());
+  Result<std::string> object(const Ordered& schema, const std::string& path, int depth) {
+    static const Ordered kNoProperties = Ordered::object();
+    static const Ordered kNoNames = Ordered::array();
+    const Ordered& properties =
+        schema.contains("properties") ? schema["properties"] : kNoProperties;
+    const Ordered& required = schema.contains("required") ? schema["required"] : kNoNames;
     if (!properties.is_object()) return error(join(path, "properties"), "expected an object");
     if (!required.is_array()) return error(join(path, "required"), "expected names");
     std::set<std::string> needed;
-    for (const Json& name : required) {
+    for (const Ordered& name : required) {
       if (!name.is_string()) return error(join(path, "required"), "expected names");
-      if (!properties.contains(name.get<std::string>())) {
+      if (!properties.contains(name.get_ref<const std::string&>())) {
         return unsupported_at(join(path, "required"), "a name that is no property");
       }
       needed.insert(name.get<std::string>());
@@ -340,9 +401,14 @@ member ::= string ws ":" ws value
                              : !schema.contains("properties");
     std::string more;  // a property of another name
     if (is_open) {
-      PENSEE_ASSIGN_OR_RETURN(const std::string value,
-                              value_of(schema.value("additionalProperties", Json(true)),
-                                       join(path, "additionalProperties"), depth + 1));
+      std::string value = "value";
+      if (schema.contains("additionalProperties")) {
+        PENSEE_ASSIGN_OR_RETURN(value, value_of(schema["additionalProperties"],
+                                                join(path, "additionalProperties"), depth + 1));
+      }
+      for (const auto& [name, property] : properties.items()) {
+        if (name.size() > kLongestName) return unsupported_at(path, "so long a name");
+      }
       more = add(other_key(properties) + R"( ws ":" ws )" + value);
     }
     std::vector<std::pair<std::string, bool>> members;
@@ -350,7 +416,7 @@ member ::= string ws ":" ws value
       PENSEE_ASSIGN_OR_RETURN(
           const std::string value,
           value_of(property, join(join(path, "properties"), printable(name)), depth + 1));
-      members.emplace_back(add(literal(Json(name)) + R"( ws ":" ws )" + value),
+      members.emplace_back(add(literal(Ordered(name)) + R"( ws ":" ws )" + value),
                            needed.contains(name));
     }
     return add(R"("{" ws )" + chain(members, more) + R"( ws "}")");
@@ -373,10 +439,10 @@ member ::= string ws ":" ws value
   }
 
   // A key that is none of the properties' names: by the letters that they have in common with it.
-  std::string other_key(const Json& properties) {
+  std::string other_key(const Ordered& properties) {
     std::set<std::string> names;
     for (const auto& [name, property] : properties.items()) {
-      const std::string text = Json(name).dump();
+      const std::string text = Ordered(name).dump();
       names.insert(text.substr(1, text.size() - 2));
     }
     return names.empty() ? "string" : add(R"("\"" )" + unlike(names, "") + R"( "\"")");
@@ -406,7 +472,7 @@ member ::= string ws ":" ws value
     return add(definition);
   }
 
-  const Json& root_;
+  const Ordered& root_;
   std::string rules_;
   size_t n_names_ = 0;
   std::map<std::string, std::string> references_;  // JSON pointers, and the names of their rules
@@ -422,10 +488,10 @@ member ::= string ws ":" ws value
 // document, and those that describe only, `format` among them. Errors: kInvalidArgument, and
 // kUnsupported for other keywords, naming the place.
 [[nodiscard]] inline Result<std::string> json_schema_grammar(std::string_view schema) {
-  using json_schema_detail::Json;
-  const Json json = Json::parse(schema, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) return invalid_argument("answer_json_schema: expected JSON");
-  return json_schema_detail::Writer(json).write();
+  using json_schema_detail::Ordered;
+  const auto json = parse_json_as<Ordered>(schema, "answer_json_schema");
+  if (!json) return invalid_argument(json.error().message);
+  return json_schema_detail::Writer(*json).write();
 }
 
 }  // namespace pensee

@@ -149,8 +149,9 @@ class Checkpoint {
   // Loads the file `name`, or all files of the model one of whose files it is.
   Result<void> load_safetensors(const std::string& name, const LoadProgress& progress) {
     if (name != kSingleName && where_.has(kIndexName)) {
-      PENSEE_ASSIGN_OR_RETURN(const FileMap files, read_index());
-      if (files.contains(name)) return load_files(files, progress);
+      const Result<FileMap> files = read_index();
+      if (files && files->contains(name)) return load_files(*files, progress);
+      if (!files && name.find("-of-") != name.npos) return files.error();  // surely one of several
     }
     return load_files({{name, {}}}, progress);
   }

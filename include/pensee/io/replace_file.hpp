@@ -7,6 +7,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -107,7 +108,8 @@ class NewFile {
   }
 
  private:
-  static constexpr const char* kOpenFiles = "/proc/self/fd/";  // where files without names have one
+  static constexpr const char* kOpenFiles =
+      "/proc/thread-self/fd/";  // where files without names have one
 
   explicit NewFile(const std::string& path) : path_(path) {}
 
@@ -115,7 +117,12 @@ class NewFile {
   int name_it() {
     const std::string file = kOpenFiles + std::to_string(fd_);
     for (int i = 0;; ++i) {
-      std::string name = path_ + "." + std::to_string(::getpid()) + "-" + std::to_string(i);
+      // As long as that of mkostemp().
+      std::array<char, 8> end{};
+      const auto number =
+          static_cast<unsigned>(::getpid()) * 2654435761U + static_cast<unsigned>(i);
+      std::snprintf(end.data(), end.size(), ".%06x", number & 0xffffffU);
+      std::string name = path_ + end.data();
       if (::linkat(AT_FDCWD, file.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) == 0) {
         temporary_ = std::move(name);
         return 0;

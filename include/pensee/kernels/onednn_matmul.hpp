@@ -8,10 +8,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "pensee/base/result.hpp"
 #include "pensee/kernels/onednn.hpp"
 
 namespace pensee {
@@ -114,6 +116,12 @@ inline Owned<dnnl_primitive_desc_t> describe_matmul(dnnl_engine_t engine, const 
 
 }  // namespace onednn_detail
 
+// Whether oneDNN multiplies in AMX here, for which it asks the system, once.
+[[nodiscard]] inline bool onednn_uses_amx() noexcept {
+  return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_amx) ==
+         dnnl_cpu_isa_avx512_core_amx;
+}
+
 // y (n, kRows) += x (n, kDepth) * w (kRows, kDepth)^T, all of them row-major and dense: x and w in
 // bfloat16 or float32, y in float32. Immutable; for any thread.
 class PanelMatmul {
@@ -127,18 +135,20 @@ class PanelMatmul {
   static constexpr int64_t kScratch = int64_t{1} << 20;  // bytes, at a multiple of 64
 
   // Generates oneDNN's code, all of it: see prepare_gemm(). Null if oneDNN has none for this
-  // processor and type, or no memory.
-  static std::unique_ptr<const PanelMatmul> create(bool in_bfloat16) noexcept {
+  // processor and type. Errors: kOutOfMemory.
+  static Result<std::unique_ptr<const PanelMatmul>> create(bool in_bfloat16) {
+    using Made = std::unique_ptr<const PanelMatmul>;
+    const Error no_memory{Status::kOutOfMemory, "no memory to set up oneDNN"};
     constexpr size_t kGeneratedCode = size_t{32} << 20;
-    if (!onednn_detail::has_memory(kGeneratedCode)) return nullptr;
+    if (!onednn_detail::has_memory(kGeneratedCode)) return no_memory;
     // oneDNN divides the work among as many threads as there are now.
     const onednn_detail::SingleThreaded single;
+    if (!single.ok()) return no_memory;
     try {
       std::unique_ptr<PanelMatmul> matmul(new PanelMatmul);
-      return single.ok() && matmul->prepare(in_bfloat16 ? dnnl_bf16 : dnnl_f32) ? std::move(matmul)
-                                                                                : nullptr;
-    } catch (...) {  // std::bad_alloc, ours or from behind oneDNN's C interface
-      return nullptr;
+      return matmul->prepare(in_bfloat16 ? dnnl_bf16 : dnnl_f32) ? Made(std::move(matmul)) : Made();
+    } catch (const std::bad_alloc&) {  // ours, or from behind oneDNN's C interface
+      return no_memory;
     }
   }
 
@@ -154,7 +164,8 @@ class PanelMatmul {
   [[nodiscard]] bool add(int64_t n, const void* x, const void* w, float* y,
                          void* scratch) const noexcept {
     const onednn_detail::SingleThreaded single;
-    if (!single.ok()) return false;
+    constexpr size_t kHandles = 65536;  // far more than oneDNN takes; it does not look itself
+    if (!single.ok() || !onednn_detail::has_memory(kHandles)) return false;
     const onednn_detail::WithoutSignals without_signals;
     try {
       return run(sizes_[size_of(n)], {const_cast<void*>(x), const_cast<void*>(w), y, scratch});

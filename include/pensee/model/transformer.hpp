@@ -102,7 +102,8 @@ class Transformer {
     if ((has_tiles || !weights_.all_in_blocks) && !prepare_gemm()) {
       return Error{Status::kOutOfMemory, "no memory to set up oneDNN"};
     }
-    if (has_tiles) panels_ = PanelMatmul::create(kernels_->attention.pair == 2);
+    if (!has_tiles) return {};
+    PENSEE_ASSIGN_OR_RETURN(panels_, PanelMatmul::create(kernels_->attention.pair == 2));
     return {};
   }
 

@@ -32,7 +32,11 @@ class AnswerForm {
     if (text.empty()) {
       PENSEE_ASSIGN_OR_RETURN(text, json_schema_grammar(options.answer_json_schema));
     }
-    PENSEE_ASSIGN_OR_RETURN(form.grammar_, parse_grammar(text));
+    Result<std::shared_ptr<const Grammar>> grammar = parse_grammar(text);
+    if (!grammar && options.answer_grammar.empty()) {  // nobody has seen those rules
+      return invalid_argument("answer_json_schema: no text is of it, or it is too large");
+    }
+    PENSEE_ASSIGN_OR_RETURN(form.grammar_, std::move(grammar));
     form.restart();
     // Where a thought's delimiter is text, the answer may turn out to begin with it.
     if (delimiters.are_spelled() && options.thinking != Thinking::kOff) {
@@ -59,22 +63,29 @@ class AnswerForm {
       return matcher_->is_complete();
     }
     const std::string_view bytes = token_bytes(token);
-    if (bytes.empty()) {
-      return may_think && delimiters.open.size() == 1 && delimiters.open[0] == token;
+    if (delimiters.are_spelled()) {
+      const PhaseMachine::Step step = PhaseMachine(machine).observe(token);
+      if (step.change == Change::kOpened) {
+        return may_think && begins_with(delimiters, bytes, step.tail);
+      }
+      if (step.change != Change::kNone) return false;
+    } else if (delimiters.has_thoughts()) {  // whose delimiters are one token each then
+      if (token == delimiters.open[0]) return may_think;
+      if (token == delimiters.close[0]) return false;
     }
-    if (!matcher_->takes(bytes)) return false;
-    if (!delimiters.are_spelled()) return true;
-    const Change change = PhaseMachine(machine).observe(token).change;
-    return change == Change::kNone || (change == Change::kOpened && may_think);
+    return !bytes.empty() && matcher_->takes(bytes);
   }
 
   // Text of the answer, or of what may become a thought's delimiter, has been written.
   void take(std::string_view bytes) {
-    if (matcher_) matcher_->push(bytes);
+    if (!matcher_) return;
+    matcher_->push(bytes);
+    if (begun_.size() < kMostBegun) begun_ += bytes;
   }
   // A thought has begun or ended: the answer begins after it.
   void restart() {
     if (grammar_ != nullptr) matcher_.emplace(grammar_);
+    begun_.clear();
   }
 
   // Whether the answer is whole, and nothing can follow it.
@@ -83,6 +94,17 @@ class AnswerForm {
   }
 
  private:
+  static constexpr size_t kMostBegun = 64;
+
+  // Whether the answer so far and `bytes` without the last `tail` are the opening delimiter.
+  [[nodiscard]] bool begins_with(const Delimiters& delimiters, std::string_view bytes,
+                                 size_t tail) const {
+    const std::string all = begun_ + std::string(bytes.substr(0, bytes.size() - tail));
+    const size_t first = all.find_first_not_of(" \t\r\n");
+    return first != all.npos && all.substr(first) == delimiters.open_text;
+  }
+
+  std::string begun_;  // the answer's first bytes
   std::shared_ptr<const Grammar> grammar_;
   std::optional<GrammarMatcher> matcher_;
 };

@@ -74,6 +74,7 @@ class PhaseController {
 
   // What has to happen next.
   [[nodiscard]] Action next() {
+    if (is_whole()) end(AnswerEnd::kComplete);
     if (!done_ && reached(options_.max_tokens, usage_.reply_tokens())) end(AnswerEnd::kLength);
     if (!done_ && closing_ == ThoughtEnd::kNone) {  // an extension may be under way
       if (machine_.phase() == Phase::kThought) {
@@ -81,9 +82,6 @@ class PhaseController {
       } else if (reached(options_.max_answer_tokens, usage_.answer_tokens) && !awaits_thought()) {
         end(AnswerEnd::kLength);
       }
-    }
-    if (!done_ && machine_.phase() == Phase::kAnswer && form_.is_finished()) {
-      end(AnswerEnd::kComplete);
     }
     if (done_) return {ActionKind::kDone, kNoToken};
     if (!forced_.empty()) return {ActionKind::kForce, forced_.front()};
@@ -132,7 +130,7 @@ class PhaseController {
   }
   // The reasons from outside to end the reply.
   void cancel() { end(AnswerEnd::kCancelled); }
-  void context_full() { end(AnswerEnd::kContextFull); }
+  void context_full() { end(is_whole() ? AnswerEnd::kComplete : AnswerEnd::kContextFull); }
 
   [[nodiscard]] bool has_event() const noexcept { return next_event_ < events_.size(); }
   // Precondition: has_event().
@@ -164,6 +162,11 @@ class PhaseController {
         stop_(std::move(stop)),
         form_(std::move(form)) {}
 
+  // The answer has a form, and nothing can follow it.
+  [[nodiscard]] bool is_whole() const {
+    return !done_ && machine_.phase() == Phase::kAnswer && form_.is_finished();
+  }
+
   // Tells the answer's form of a token.
   void follow_form(Phase before, int32_t token, const PhaseMachine::Step& step) {
     using Change = PhaseMachine::Change;
@@ -173,7 +176,7 @@ class PhaseController {
     } else if (step.change == Change::kClosed) {
       form_.restart();
       form_.take(bytes.substr(bytes.size() - step.tail));
-    } else if (before == Phase::kAnswer) {
+    } else if (before == Phase::kAnswer && step.change == Change::kNone) {
       form_.take(bytes);
     }
   }

@@ -164,9 +164,6 @@ class ReplyWriter {
     return NextToken{&tools_.feed.sequence(), tools_.feed.tokens().back()};
   }
 
-  // The layer of multi-token prediction has nothing to do until step() wants its next guess.
-  void rest_guesses() noexcept { tools_.feed.rest_mtp(true); }
-
   // What the work of the phase under way has taken.
   [[nodiscard]] double& seconds() {
     Usage& usage = controller_->usage();
@@ -279,8 +276,7 @@ class ReplyWriter {
   }
 
   // The sampler's choice among the tokens that the controller allows. It nearly always is one of
-  // them; to take away those that are not, one by one as they are drawn, draws from what is left as
-  // if they had not been there.
+  // them; those that are not are taken away, one by one as they are drawn.
   Result<Sample> choose(std::span<const float> logits) {
     constexpr int kOneByOne = 32;
     PENSEE_ASSIGN_OR_RETURN(Sample sample, tools_.sampler.sample(logits));
@@ -304,7 +300,9 @@ class ReplyWriter {
       }
     }
     if (some_left) return {};
-    return unsupported("answer_grammar: the model has no token that goes on with the answer");
+    return unsupported(
+        std::string(options_.answer_grammar.empty() ? "answer_json_schema" : "answer_grammar") +
+        ": the model has no token that goes on with the answer");
   }
 
   // What a pass is worth reading beside the newest token: what will be forced after it, or guesses.

@@ -172,7 +172,8 @@ class Session {
   }
 
   // The next event, after at most one token's work (the first: the prompt's too). Errors:
-  // kWrongState if no reply is under way, kInternal for broken logits, kOutOfMemory.
+  // kWrongState if no reply is under way, kInternal for broken logits, kUnsupported if no token
+  // goes on with the form of the answer, kOutOfMemory.
   Result<Event> step() {
     PENSEE_RETURN_IF_ERROR(expect_reply("step"));
     PENSEE_ASSIGN_OR_RETURN(Event event, writer_.step());

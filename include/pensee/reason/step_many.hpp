@@ -57,7 +57,6 @@ class Access {
       readers.push_back(session);
     }
     if (next.size() < 2) return;
-    for (Session* session : readers) session->writer_.rest_guesses();
     const auto begin = std::chrono::steady_clock::now();
     const Result<void> read = Sequence::decode_together(next);
     if (!read) return;
