@@ -167,11 +167,13 @@ TEST_CASE("whatever is drawn keeps to the form, with and without thoughts, or wa
   CHECK(cut.answer_end == AnswerEnd::kLength);
   CHECK(cut.usage.answer_tokens == 3);
   options.answer_json_schema = "{\"const\": 7}";
-  options.max_answer_tokens = 1;
-  session->reset();
-  const Reply whole = must(session->ask(kQuestion, options));
-  CHECK(whole.answer == "7");
-  CHECK(whole.answer_end == AnswerEnd::kComplete);
+  for (const bool capped : {false, true}) {  // a cap that the last token reaches
+    options.max_answer_tokens = capped ? session->usage().answer_tokens : kNoCap;
+    session->reset();
+    const Reply whole = must(session->ask(kQuestion, options));
+    CHECK(whole.answer == "7");
+    CHECK(whole.answer_end == AnswerEnd::kComplete);
+  }
 }
 
 TEST_CASE("guesses, forks and sessions that are stepped together change nothing") {
