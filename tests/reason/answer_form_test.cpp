@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "pensee/reason/step_many.hpp"
+#include "reason/ascii_tokens.hpp"
 #include "reason/replies.hpp"
 
 namespace pensee::answer_form_test {
@@ -22,17 +23,12 @@ constexpr int32_t kCloseAndX = 211;     // ">x"
 
 // Tokens are characters, but for a few.
 std::string_view token_bytes(int32_t token) {
-  static const std::string table = [] {
-    std::string s;
-    for (int c = 0; c < 128; ++c) s.push_back(static_cast<char>(c));
-    return s;
-  }();
   // As in checkpoints, where they are not special.
   if (token == kOpen) return "<think>";
   if (token == kClose) return "</think>";
   if (token == kCloseAndLine) return ">\n";
   if (token == kCloseAndX) return ">x";
-  return token < 128 ? std::string_view(table).substr(static_cast<size_t>(token), 1) : "";
+  return ascii_token_bytes(token);
 }
 
 const Delimiters kTokens = {{kOpen}, {kClose}, {kEos}};

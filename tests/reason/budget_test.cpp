@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "reason/ascii_tokens.hpp"
+
 namespace pensee {
 namespace {
 
@@ -22,18 +24,13 @@ const std::string kEuro = "\xE2\x82\xAC";
 const std::string kReplacement(kReplacementCharacter);
 
 std::string_view token_bytes(int32_t token) {
-  static const std::string table = [] {
-    std::string s;
-    for (int c = 0; c < 128; ++c) s.push_back(static_cast<char>(c));
-    return s;
-  }();
   if (token == kOpen) return "<think>";
   if (token == kClose) return "</think>";
   if (token == kEos) return "<eos>";
   if (token >= kEuro1 && token <= kEuro3) {
     return std::string_view(kEuro).substr(static_cast<size_t>(token - kEuro1), 1);
   }
-  return token < 128 ? std::string_view(table).substr(static_cast<size_t>(token), 1) : "";
+  return ascii_token_bytes(token);
 }
 
 std::vector<int32_t> tokens_of(std::string_view text) {

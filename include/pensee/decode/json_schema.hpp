@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -59,6 +58,12 @@ member ::= string ws ":" ws value
   static inline const std::set<std::string> kAnnotations = {
       "$schema", "$id",      "$comment", "$defs",       "definitions", "$anchor",    "title",
       "default", "examples", "readOnly", "description", "writeOnly",   "deprecated", "format"};
+  // What the types have of their own.
+  static inline const std::map<std::string, std::vector<std::string>> kKeywords = {
+      {"object", {"properties", "required", "additionalProperties"}},
+      {"array", {"items", "prefixItems", "minItems", "maxItems"}},
+      {"string", {"minLength", "maxLength"}},
+      {"integer", {"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"}}};
 
   [[nodiscard]] static Error error(const std::string& path, const std::string& what) {
     return invalid_argument("answer_json_schema: " + (path.empty() ? "" : path + ": ") + what);
@@ -212,14 +217,10 @@ member ::= string ws ":" ws value
   Result<std::string> by_type(const Ordered& schema, const std::string& path, int depth) {
     std::vector<std::string> types;
     if (!schema.contains("type")) {
-      for (const char* key : {"properties", "required", "additionalProperties"}) {
-        if (types.empty() && schema.contains(key)) types = {"object"};
-      }
-      for (const char* key : {"items", "prefixItems", "minItems", "maxItems"}) {
-        if (types.empty() && schema.contains(key)) types = {"array"};
-      }
-      for (const char* key : {"minLength", "maxLength"}) {
-        if (types.empty() && schema.contains(key)) types = {"string"};
+      for (const char* type : {"object", "array", "string"}) {
+        for (const std::string& key : kKeywords.at(type)) {
+          if (types.empty() && schema.contains(key)) types = {type};
+        }
       }
       PENSEE_RETURN_IF_ERROR(types.empty() ? expect_only(schema, {}, path) : Result<void>());
       if (types.empty()) return std::string("value");
@@ -237,7 +238,10 @@ member ::= string ws ":" ws value
     std::set<std::string> known = {"type"};
     std::string definition;
     for (const std::string& type : types) {
-      PENSEE_ASSIGN_OR_RETURN(const std::string one, of_type(schema, type, path, depth, known));
+      if (const auto keywords = kKeywords.find(type); keywords != kKeywords.end()) {
+        known.insert(keywords->second.begin(), keywords->second.end());
+      }
+      PENSEE_ASSIGN_OR_RETURN(const std::string one, of_type(schema, type, path, depth));
       definition += (definition.empty() ? "" : " | ") + one;
     }
     PENSEE_RETURN_IF_ERROR(expect_only(schema, known, path));
@@ -245,27 +249,18 @@ member ::= string ws ":" ws value
   }
 
   Result<std::string> of_type(const Ordered& schema, const std::string& type,
-                              const std::string& path, int depth, std::set<std::string>& known) {
-    if (type == "object") {
-      known.insert({"properties", "required", "additionalProperties"});
-      return object(schema, path, depth);
-    }
-    if (type == "array") {
-      known.insert({"items", "prefixItems", "minItems", "maxItems"});
-      return array(schema, path, depth);
-    }
+                              const std::string& path, int depth) {
+    if (type == "object") return object(schema, path, depth);
+    if (type == "array") return array(schema, path, depth);
+    if (type == "integer") return integer(schema, path);
     if (type == "string") {
-      known.insert({"minLength", "maxLength"});
-      PENSEE_ASSIGN_OR_RETURN(const std::string times, bounds(schema, "Length", path));
+      PENSEE_ASSIGN_OR_RETURN(const Counts length, counts(schema, "Length", path));
+      const std::string times = repetition(length, 0);
       return times == "*" ? std::string("string") : add(R"("\"" char)" + times + R"( "\"")");
     }
-    if (type == "integer") {
-      known.insert(std::begin(kBounds), std::end(kBounds));
-      return integer(schema, path);
-    }
     if (type == "number") {
-      for (const char* key : kBounds) {
-        if (schema.contains(key)) return unsupported_at(path, std::string(key) + " of numbers");
+      for (const std::string& key : kKeywords.at("integer")) {
+        if (schema.contains(key)) return unsupported_at(path, key + " of numbers");
       }
     }
     for (const char* plain : {"number", "boolean", "null"}) {
@@ -274,19 +269,17 @@ member ::= string ws ":" ws value
     return error(join(path, "type"), "expected a type of JSON, found " + printable(type));
   }
 
-  static constexpr const char* kBounds[] = {"minimum", "exclusiveMinimum", "maximum",
-                                            "exclusiveMaximum"};
   // Bounds count as far as they are in the range of the numbers that are written.
   Result<std::string> integer(const Ordered& schema, const std::string& path) {
     int64_t least = -kLargestInteger;
     int64_t most = kLargestInteger;
     bool is_bounded = false;
-    for (const char* key : kBounds) {
+    for (const std::string& key : kKeywords.at("integer")) {
       if (!schema.contains(key)) continue;
       const Ordered& value = schema[key];
       if (!value.is_number()) return error(join(path, key), "expected a number");
       is_bounded = true;
-      const bool is_least = std::string_view(key).ends_with("inimum");
+      const bool is_least = key.ends_with("inimum");
       // The first number on the right side of it, and whether that is the bound itself.
       const auto [bound, is_exact] = whole_bound(value, is_least);
       const int64_t step = key[0] == 'e' && is_exact ? 1 : 0;
@@ -327,23 +320,31 @@ member ::= string ws ":" ws value
     }
     return error(join(path, key), "expected 0 to " + std::to_string(kMost));
   }
-  // "*" or "{m,n}" of minWhat and maxWhat.
-  static Result<std::string> bounds(const Ordered& schema, const std::string& what,
-                                    const std::string& path, int64_t less = 0) {
-    PENSEE_ASSIGN_OR_RETURN(const int64_t least, count(schema, "min" + what, 0, path));
-    PENSEE_ASSIGN_OR_RETURN(const int64_t most, count(schema, "max" + what, -1, path));
-    if (most >= 0 && most < least) return error(path, "max" + what + " is below min" + what);
-    const int64_t first = std::max<int64_t>(0, least - less);
-    if (most < 0) return first == 0 ? "*" : "{" + std::to_string(first) + ",}";
-    return "{" + std::to_string(first) + "," + std::to_string(std::max<int64_t>(0, most - less)) +
-           "}";
+  // minWhat and maxWhat.
+  struct Counts {
+    int64_t least = 0;
+    int64_t most = -1;  // none: no limit
+  };
+  static Result<Counts> counts(const Ordered& schema, const std::string& what,
+                               const std::string& path) {
+    Counts found;
+    PENSEE_ASSIGN_OR_RETURN(found.least, count(schema, "min" + what, found.least, path));
+    PENSEE_ASSIGN_OR_RETURN(found.most, count(schema, "max" + what, found.most, path));
+    if (found.most < 0 || found.most >= found.least) return found;
+    return error(path, "max" + what + " is below min" + what);
+  }
+  // "*" or "{m,n}", once so many are there already.
+  static std::string repetition(const Counts& counts, int64_t there) {
+    const int64_t least = std::max<int64_t>(0, counts.least - there);
+    if (counts.most < 0) return least == 0 ? "*" : "{" + std::to_string(least) + ",}";
+    return "{" + std::to_string(least) + "," +
+           std::to_string(std::max<int64_t>(0, counts.most - there)) + "}";
   }
 
   Result<std::string> array(const Ordered& schema, const std::string& path, int depth) {
     constexpr const char* kComma = R"( ws "," ws )";
-    PENSEE_ASSIGN_OR_RETURN(const int64_t least, count(schema, "minItems", 0, path));
-    PENSEE_ASSIGN_OR_RETURN(const int64_t most, count(schema, "maxItems", -1, path));
-    if (most >= 0 && most < least) return error(path, "maxItems is below minItems");
+    PENSEE_ASSIGN_OR_RETURN(const Counts size, counts(schema, "Items", path));
+    const auto [least, most] = size;
     const bool has_first = schema.contains("prefixItems");
     const bool is_closed = schema.contains("items") && schema["items"] == false;
     std::string item = "value";
@@ -353,8 +354,7 @@ member ::= string ws ":" ws value
     if (!has_first) {
       if (is_closed && least > 0) return error(path, "no item is allowed, and some are required");
       if (most == 0 || is_closed) return add(R"("[" ws "]")");
-      PENSEE_ASSIGN_OR_RETURN(const std::string times, bounds(schema, "Items", path, 1));
-      const std::string items = item + " (" + kComma + item + ")" + times;
+      const std::string items = item + " (" + kComma + item + ")" + repetition(size, 1);
       return add(R"("[" ws )" + (least == 0 ? "(" + items + ")?" : items) + R"( ws "]")");
     }
     // All of the first ones have to be there, as in tuples.
@@ -373,8 +373,7 @@ member ::= string ws ":" ws value
       items += (i == 0 ? "" : kComma) + one;
     }
     if (!is_closed && most != n) {
-      PENSEE_ASSIGN_OR_RETURN(const std::string times, bounds(schema, "Items", path, n));
-      items += " (" + std::string(kComma) + item + ")" + times;
+      items += " (" + std::string(kComma) + item + ")" + repetition(size, n);
     }
     return add(R"("[" ws )" + items + R"( ws "]")");
   }
@@ -449,7 +448,7 @@ member ::= string ws ":" ws value
   }
   // The rest of a key that began with `prefix`, no escapes in it.
   std::string unlike(const std::set<std::string>& names, const std::string& prefix) {
-    std::map<std::string, bool> next;  // characters that go on towards a name
+    std::set<std::string> next;  // characters that go on towards a name
     for (const std::string& name : names) {
       if (!name.starts_with(prefix) || name.size() == prefix.size()) continue;
       size_t size = 1;
@@ -457,11 +456,11 @@ member ::= string ws ":" ws value
              (static_cast<unsigned char>(name[prefix.size() + size]) & 0xC0U) == 0x80) {
         ++size;
       }
-      next.emplace(name.substr(prefix.size(), size), true);
+      next.insert(name.substr(prefix.size(), size));
     }
     std::string others;
     std::string definition;
-    for (const auto& [character, unused] : next) {
+    for (const std::string& character : next) {
       if (character == "\\") continue;  // no key is written with it
       others +=
           character == "]" || character == "^" || character == "-" ? "\\" + character : character;
