@@ -1,5 +1,6 @@
 # Instruction sets of kernel files, by file suffix: *_avx2.cpp, *_avxvnni.cpp, *_avx512.cpp. A file
 # gets its flags here and nowhere else; lib/dispatch.cpp asks the processor for the same features.
+include(CheckCXXCompilerFlag)
 include(CheckCXXSourceCompiles)
 check_cxx_source_compiles("
 #if !defined(__x86_64__)
@@ -21,10 +22,7 @@ endif()
 if(PENSEE_TARGET_IS_X86_64)
   set(PENSEE_ISAS avx2 avx512)
   # Younger than the others: a compiler may not know it.
-  set(CMAKE_REQUIRED_FLAGS -mavxvnni)
-  check_cxx_source_compiles("
-int main() { return __builtin_cpu_supports(\"avxvnni\") ? 0 : 1; }" PENSEE_COMPILER_HAS_AVXVNNI)
-  unset(CMAKE_REQUIRED_FLAGS)
+  check_cxx_compiler_flag(-mavxvnni PENSEE_COMPILER_HAS_AVXVNNI)
   if(PENSEE_COMPILER_HAS_AVXVNNI)
     list(INSERT PENSEE_ISAS 1 avxvnni)
   endif()

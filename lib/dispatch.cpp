@@ -45,6 +45,21 @@ namespace {
 
 // The conditions name the flags in cmake/isa_flags.cmake. __builtin_cpu_supports also asks whether
 // the operating system saves the wide registers.
+#if PENSEE_HAVE_AVX2
+struct Cpuid {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+};
+// For features by their bits: GCC 12 and Clang 14 do not know all of their names. Zeros where the
+// processor has no such leaf.
+Cpuid cpuid(unsigned leaf, unsigned subleaf) {
+  Cpuid found;
+  __get_cpuid_count(leaf, subleaf, &found.eax, &found.ebx, &found.ecx, &found.edx);
+  return found;
+}
+#endif
 #if PENSEE_HAVE_AVX512
 bool has_avx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -59,15 +74,10 @@ bool has_whole_avx512() {
   return has_avx512() && !has_halved_avx512();
 }
 // Whether the processor has AMX with bfloat16, Linux lets processes that ask use it, and oneDNN
-// will. GCC 12 has no names for it.
+// will.
 bool has_amx() {
-  unsigned a = 0;
-  unsigned b = 0;
-  unsigned c = 0;
-  unsigned d = 0;
   constexpr unsigned kFeatures = (1U << 22) | (1U << 24);  // AMX-BF16, AMX-TILE
-  if (!has_whole_avx512() || __get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
-  if ((d & kFeatures) != kFeatures) return false;
+  if (!has_whole_avx512() || (cpuid(7, 0).edx & kFeatures) != kFeatures) return false;
   constexpr int kGetSupported = 0x1021;  // ARCH_GET_XCOMP_SUPP, since Linux 5.16
   constexpr uint64_t kTiles = (uint64_t{1} << 17) | (uint64_t{1} << 18);
   uint64_t supported = 0;
@@ -77,18 +87,15 @@ bool has_amx() {
 #endif
 #if PENSEE_HAVE_AVX2
 bool has_avx2() {
-  unsigned a = 0;
-  unsigned b = 0;
-  unsigned c = 0;
-  unsigned d = 0;
-  // By its bit: to Clang it has no name before version 18.
-  const bool has_f16c = __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c;
+  constexpr unsigned kF16c = 1U << 29;
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         (cpuid(1, 0).ecx & kF16c) != 0;
 }
 #endif
 #if PENSEE_HAVE_AVXVNNI
 bool has_avxvnni() {
-  return has_avx2() && __builtin_cpu_supports("avxvnni");
+  constexpr unsigned kAvxVnni = 1U << 4;
+  return has_avx2() && cpuid(7, 0).eax >= 1 && (cpuid(7, 1).eax & kAvxVnni) != 0;
 }
 #endif
 

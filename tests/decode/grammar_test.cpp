@@ -30,7 +30,14 @@ TEST_CASE("what is refused changes nothing, and copies go their own ways") {
   CHECK(copy.push("!"));
   CHECK(copy.is_complete());
   copy.reset();
+  CHECK(copy.size() == 0);
   CHECK(copy.push("only!"));
+  CHECK(copy.size() == 5);
+  copy.pop_to(2);
+  CHECK(copy.size() == 2);
+  CHECK_FALSE(copy.is_complete());
+  CHECK(copy.push("e"));
+  CHECK(copy.is_complete());
 }
 
 TEST_CASE("a text may come in any pieces, bytes of a character apart") {

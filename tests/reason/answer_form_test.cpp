@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -108,6 +110,59 @@ TEST_CASE("where delimiters are text, an answer may begin with one, and has none
   PhaseMachine start(kSpelled, token_bytes);
   start.read_prompt({});
   CHECK(narrow.allows('<', start, token_bytes, true));
+}
+
+// What for_allowed() finds, in order.
+std::vector<int32_t> found_by(AnswerForm& form, const TokenOrder& order,
+                              const PhaseMachine& machine, const PhaseMachine::TokenBytes& bytes,
+                              bool may_think) {
+  std::vector<int32_t> found;
+  form.for_allowed(order, machine, bytes, may_think,
+                   [&](int32_t token) { found.push_back(token); });
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+TEST_CASE("all tokens that a form lets by at once are those that it lets by one by one") {
+  for (const Delimiters& delimiters : {kTokens, kSpelled}) {
+    AnswerForm form = form_of(R"(root ::= ("<" | "ab" | [>\n]+ "x")+ "c"?)", delimiters);
+    PhaseMachine machine(delimiters, token_bytes);
+    machine.read_prompt({});
+    const TokenOrder order(kCloseAndX + 1, token_bytes);
+    const std::string text = ">>xaba<b";
+    for (size_t i = 0; i <= text.size(); ++i) {
+      for (const bool may_think : {false, true}) {
+        std::vector<int32_t> expected;
+        for (int32_t token = 0; token <= kCloseAndX; ++token) {
+          if (form.allows(token, machine, token_bytes, may_think)) expected.push_back(token);
+        }
+        CHECK(found_by(form, order, machine, token_bytes, may_think) == expected);
+      }
+      static_cast<void>(machine.observe(text[i]));
+      form.take(text.substr(i, 1));
+    }
+  }
+}
+
+TEST_CASE("so are those of a real vocabulary") {
+  const auto model = new_session()->model();
+  const auto bytes = [&](int32_t token) { return model->text_of(token); };
+  ReplyOptions options;
+  options.answer_json_schema = R"({"type": "array", "items": {"enum": ["yes", "no", 345, true]}})";
+  AnswerForm form = must(AnswerForm::create(options, model->delimiters()));
+  PhaseMachine machine(model->delimiters(), bytes);
+  machine.read_prompt({});
+  size_t most = 0;
+  for (const char* text : {"", "[", "\n", "  ", "\"", "yes\"", ",", "34", "5", "]"}) {
+    form.take(text);
+    std::vector<int32_t> expected;
+    for (int32_t token = 0; token < model->config().vocab_size; ++token) {
+      if (form.allows(token, machine, bytes, true)) expected.push_back(token);
+    }
+    CHECK(found_by(form, model->token_order(), machine, bytes, true) == expected);
+    most = std::max(most, expected.size());
+  }
+  CHECK(most > 5);
 }
 
 ReplyOptions with_schema(const char* schema) {

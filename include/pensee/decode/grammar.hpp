@@ -65,10 +65,10 @@ class GrammarMatcher {
   // Takes `text` if some text that begins with all taken so far and it is of the grammar; otherwise
   // nothing changes and the result is false.
   bool push(std::string_view text) {
-    const size_t before = sets_.size();
+    const size_t before = size();
     for (const char c : text) {
       if (!push_byte(static_cast<uint8_t>(c))) {
-        pop(before);
+        pop_to(before);
         return false;
       }
     }
@@ -76,10 +76,19 @@ class GrammarMatcher {
   }
   // Whether push() would take it.
   [[nodiscard]] bool takes(std::string_view text) {
-    const size_t before = sets_.size();
+    const size_t before = size();
     const bool taken = push(text);
-    pop(before);
+    pop_to(before);
     return taken;
+  }
+
+  // How many bytes have been taken.
+  [[nodiscard]] size_t size() const noexcept { return sets_.size() - 1; }
+  // Takes back all but the first `size` of them. Precondition: there are so many.
+  void pop_to(size_t size) {
+    if (this->size() == size) return;
+    items_.resize(sets_[size + 1].first);
+    sets_.resize(size + 1);
   }
 
   // The bytes that may come next.
@@ -141,12 +150,6 @@ class GrammarMatcher {
     }
     close_set();
     return items_.size() > sets_.back().first || sets_.back().is_complete;
-  }
-
-  void pop(size_t n_sets) {
-    if (sets_.size() == n_sets) return;
-    items_.resize(sets_[n_sets].first);
-    sets_.resize(n_sets);
   }
 
   // Adds an item to the newest set, once.

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "pensee/base/result.hpp"
 #include "pensee/decode/grammar.hpp"
@@ -15,6 +16,7 @@
 #include "pensee/decode/json_schema.hpp"
 #include "pensee/reason/phase.hpp"
 #include "pensee/reason/reply_options.hpp"
+#include "pensee/text/token_order.hpp"
 
 namespace pensee {
 
@@ -74,6 +76,39 @@ class AnswerForm {
       if (token == delimiters.close[0]) return false;
     }
     return !bytes.empty() && matcher_->takes(bytes);
+  }
+
+  // Calls f(token) for every token that allows() lets by, besides those that are neither in
+  // `vocabulary`, all tokens with text, nor delimiters or ends.
+  template <class F>
+  void for_allowed(const TokenOrder& vocabulary, const PhaseMachine& machine,
+                   const PhaseMachine::TokenBytes& token_bytes, bool may_think, F&& f) {
+    const Delimiters& delimiters = machine.delimiters();
+    std::vector<int32_t> controls = delimiters.end;
+    controls.insert(controls.end(), delimiters.open.begin(), delimiters.open.end());
+    controls.insert(controls.end(), delimiters.close.begin(), delimiters.close.end());
+    const auto is_control = [&](int32_t token) {
+      return std::find(controls.begin(), controls.end(), token) != controls.end();
+    };
+    const auto f_if_allowed = [&](int32_t token) {
+      if (allows(token, machine, token_bytes, may_think)) f(token);
+    };
+    if (!matcher_ || machine.phase() == Phase::kThought || delimiters.are_spelled()) {
+      for (const TokenOrder::Entry& entry : vocabulary.entries()) f_if_allowed(entry.token);
+      for (const int32_t token : delimiters.end) f_if_allowed(token);
+      return;
+    }
+    const size_t before = matcher_->size();
+    size_t taken = 0;  // bytes, of the newest token not passed over
+    for (const auto& [token, shared] : vocabulary.entries()) {
+      if (shared > taken) continue;  // begins with what was not taken
+      const std::string_view bytes = token_bytes(token);
+      matcher_->pop_to(before + shared);
+      for (taken = shared; taken < bytes.size() && matcher_->push(bytes.substr(taken, 1));) ++taken;
+      if (taken == bytes.size() && !is_control(token)) f(token);
+    }
+    matcher_->pop_to(before);
+    for (const int32_t token : controls) f_if_allowed(token);
   }
 
   // Text of the answer, or of what may become a thought's delimiter, has been written.

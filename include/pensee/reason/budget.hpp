@@ -17,6 +17,7 @@
 #include "pensee/reason/phase.hpp"
 #include "pensee/reason/reply_options.hpp"
 #include "pensee/reason/stop_strings.hpp"
+#include "pensee/text/token_order.hpp"
 #include "pensee/text/utf8_stream.hpp"
 
 namespace pensee {
@@ -31,8 +32,7 @@ struct PhaseRules {
 };
 
 // Decides token by token how a reply goes on: budgets, forced tokens, the answer's form, stop
-// strings and endings. It
-// knows token ids and text, and nothing of models. The loop around it:
+// strings and endings. It knows token ids and text, and nothing of models. The loop around it:
 //
 //   controller.read_prompt(control_tokens);
 //   for (;;) {
@@ -93,8 +93,13 @@ class PhaseController {
 
   // Whether the sampler may choose this token now.
   [[nodiscard]] bool allows(int32_t token) {
-    return form_.allows(token, machine_, rules_.token_bytes,
-                        may_skip_ && options_.thinking != Thinking::kOff);
+    return form_.allows(token, machine_, rules_.token_bytes, may_think());
+  }
+
+  // Calls f(token) for every such token; `vocabulary` are those with text.
+  template <class F>
+  void for_allowed(const TokenOrder& vocabulary, F&& f) {
+    form_.for_allowed(vocabulary, machine_, rules_.token_bytes, may_think(), std::forward<F>(f));
   }
 
   // Takes the token that next() asked for. Returns how many of the newest tokens, this one
@@ -162,6 +167,11 @@ class PhaseController {
         stop_(std::move(stop)),
         form_(std::move(form)) {}
 
+  // Whether the model may still open a thought before the answer.
+  [[nodiscard]] bool may_think() const noexcept {
+    return may_skip_ && options_.thinking != Thinking::kOff;
+  }
+
   // The answer has a form, and nothing can follow it.
   [[nodiscard]] bool is_whole() const {
     return !done_ && machine_.phase() == Phase::kAnswer && form_.is_finished();
@@ -188,8 +198,8 @@ class PhaseController {
 
   // The answer may have no token at all, but a thought may still come before it.
   [[nodiscard]] bool awaits_thought() const noexcept {
-    return options_.max_answer_tokens == 0 && may_skip_ && usage_.answer_tokens == 0 &&
-           options_.thinking != Thinking::kOff && machine_.delimiters().has_thoughts();
+    return options_.max_answer_tokens == 0 && may_think() && usage_.answer_tokens == 0 &&
+           machine_.delimiters().has_thoughts();
   }
 
   // Ends the reply before the tokens that wait, which would be its answer.

@@ -34,6 +34,7 @@
 #include "pensee/reason/session_options.hpp"
 #include "pensee/text/chat_template.hpp"
 #include "pensee/text/load_tokenizer.hpp"
+#include "pensee/text/token_order.hpp"
 #include "pensee/text/tokenizer.hpp"
 
 namespace pensee {
@@ -132,6 +133,16 @@ class Model {
   }
   [[nodiscard]] const Config& config() const noexcept { return transformer_->config(); }
   [[nodiscard]] const Tokenizer& tokenizer() const noexcept { return tokenizer_; }
+  // The bytes of a token in thoughts and answers; special tokens are no text.
+  [[nodiscard]] std::string_view text_of(int32_t token) const {
+    return tokenizer_.is_special(token) ? std::string_view{} : tokenizer_.token_bytes(token);
+  }
+  // The tokens with text, in the order of their bytes. Made at the first call.
+  [[nodiscard]] const TokenOrder& token_order() const {
+    const std::lock_guard lock(order_mutex_);
+    if (!order_) order_.emplace(tokenizer_.vocab_size(), [&](int32_t t) { return text_of(t); });
+    return *order_;
+  }
   // kNotFound if the checkpoint has no template, kUnsupported for one that is not known: such a
   // model takes ready prompts only.
   [[nodiscard]] const Result<ChatTemplate>& chat_template() const noexcept { return template_; }
@@ -294,6 +305,8 @@ class Model {
   Result<ChatTemplate> template_;
   Delimiters delimiters_;
   SamplerOptions sampler_defaults_;
+  mutable std::mutex order_mutex_;
+  mutable std::optional<TokenOrder> order_;
   mutable std::once_flag fingerprinted_;
   mutable uint64_t fingerprint_ = 0;
 };

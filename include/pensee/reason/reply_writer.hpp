@@ -2,6 +2,7 @@
 // token that it forces, or one that is sampled, with guesses read ahead where there are some.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -199,9 +200,7 @@ class ReplyWriter {
     if (options.min_thought_tokens > 0) {  // else it is never written
       PENSEE_ASSIGN_OR_RETURN(rules.extension, tokenizer.encode_ordinary(options.extension_text));
     }
-    rules.token_bytes = [&tokenizer](int32_t token) {
-      return tokenizer.is_special(token) ? std::string_view{} : tokenizer.token_bytes(token);
-    };
+    rules.token_bytes = [&model = *model_](int32_t token) { return model.text_of(token); };
     return rules;
   }
 
@@ -276,29 +275,28 @@ class ReplyWriter {
   }
 
   // The sampler's choice among the tokens that the controller allows. It nearly always is one of
-  // them; those that are not are taken away, one by one as they are drawn.
+  // them; if not, it is taken away. After a few of those all others are looked at.
   Result<Sample> choose(std::span<const float> logits) {
-    constexpr int kOneByOne = 32;
+    constexpr int kOneByOne = 4;
     PENSEE_ASSIGN_OR_RETURN(Sample sample, tools_.sampler.sample(logits));
     if (controller_->allows(sample.token)) return sample;
     allowed_.assign(logits.begin(), logits.end());
     for (int tries = 1; !controller_->allows(sample.token); ++tries) {
       allowed_[static_cast<size_t>(sample.token)] = kExcluded;
-      if (tries == kOneByOne) PENSEE_RETURN_IF_ERROR(exclude_others());
+      if (tries == kOneByOne) PENSEE_RETURN_IF_ERROR(exclude_others(logits));
       PENSEE_ASSIGN_OR_RETURN(sample, tools_.sampler.sample(allowed_));
     }
     return tools_.sampler.sample_of(logits, sample.token);
   }
-  Result<void> exclude_others() {
+  Result<void> exclude_others(std::span<const float> logits) {
+    const TokenOrder& vocabulary = model_->token_order();  // may throw
+    std::fill(allowed_.begin(), allowed_.end(), kExcluded);
     bool some_left = false;
-    for (size_t i = 0; i < allowed_.size(); ++i) {
-      if (allowed_[i] == kExcluded) continue;
-      if (controller_->allows(static_cast<int32_t>(i))) {
-        some_left = true;
-      } else {
-        allowed_[i] = kExcluded;
-      }
-    }
+    controller_->for_allowed(vocabulary, [&](int32_t token) {
+      const auto i = static_cast<size_t>(token);
+      allowed_[i] = logits[i];
+      some_left = some_left || logits[i] != kExcluded;
+    });
     if (some_left) return {};
     return unsupported(
         std::string(options_.answer_grammar.empty() ? "answer_json_schema" : "answer_grammar") +
