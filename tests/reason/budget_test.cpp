@@ -481,6 +481,48 @@ TEST_CASE("delimiters of several tokens are held back and never shown") {
   CHECK(out.reply.usage.forced_tokens == 4);
 }
 
+TEST_CASE("a stop string ends the thought where that is asked for, and the reply with it") {
+  const auto model = tokens_of("thinENDk") + std::vector<int32_t>{kClose} + tokens_of("x") +
+                     std::vector<int32_t>{kEos};
+  Script script{.options = {.stop = {"END", "zzz"}, .stop_in_thought = true}, .model = model};
+  Outcome out = run(script);
+  CHECK(out.thought == "thin");
+  CHECK(out.answer.empty());
+  CHECK(out.reply.thought_end == ThoughtEnd::kStopped);
+  CHECK(out.reply.answer_end == AnswerEnd::kStopString);
+  CHECK(out.reply.usage.thought_tokens == 7);
+  CHECK(thought_ends(out) == std::vector{ThoughtEnd::kStopped});
+  // What may begin one is thought when the thought ends, and the answer has its own.
+  script.model = tokens_of("thinEN") + std::vector<int32_t>{kClose} + tokens_of("D!END");
+  out = run(script);
+  CHECK(out.thought == "thinEN");
+  CHECK(out.answer == "D!");
+  CHECK(out.reply.thought_end == ThoughtEnd::kClosed);
+  CHECK(out.reply.answer_end == AnswerEnd::kStopString);
+  // One that only the end of the thought completes, at each way to end it.
+  script.options.stop = {"x" + kReplacement};
+  for (const int32_t end : {kClose, kEos}) {
+    script.model = tokens_of("tx") + std::vector<int32_t>{kEuro1, end};
+    out = run(script);
+    CHECK(out.thought == "t");
+    CHECK(out.reply.thought_end == ThoughtEnd::kStopped);
+    CHECK(out.reply.answer_end == AnswerEnd::kStopString);
+  }
+  // Bytes of a character begun do not come after it.
+  script.options.stop = {"x"};
+  script.model = tokens_of("tx") + std::vector<int32_t>{kEuro1, kEos};
+  CHECK(run(script).thought == "t");
+  // Tokens that wait count as thought.
+  script.delimiters = {{'<', 't'}, {'<', '/', 't'}, {kEos}};
+  script.prompt = {'<', 't'};
+  script.options.stop = {"<"};
+  script.model = tokens_of("a<<b");
+  out = run(script);
+  CHECK(out.thought == "a");
+  CHECK(out.reply.usage.thought_tokens == 3);
+  CHECK(out.reply.usage.answer_tokens == 0);
+}
+
 TEST_CASE("tokens that come with a stop string are counted") {
   // run() compares the counts with the context.
   for (const std::vector<int32_t>& end : {tokens_of("b"), std::vector{kEos}}) {

@@ -86,6 +86,7 @@ TEST_CASE("a restored session goes on as the saved one, with its cache") {
   for (size_t i = 0; i < restored->messages().size(); ++i) {
     CHECK(restored->messages()[i].role == session->messages()[i].role);
     CHECK(restored->messages()[i].content == session->messages()[i].content);
+    CHECK(restored->messages()[i].reasoning_content == session->messages()[i].reasoning_content);
   }
   CHECK(std::ranges::equal(restored->tokens(), session->tokens()));
   CHECK(must(save(*restored)) == bytes);
@@ -234,12 +235,12 @@ TEST_CASE("hostile numbers under a good checksum are errors, and nothing large i
   CHECK(altered(52, uint32_t{2}).status == Status::kCorruptFile);
   CHECK(altered(12, uint64_t{0}).message.find("another model") != std::string::npos);
   CHECK(altered(8, uint32_t{1}).status == Status::kUnsupported);
-  CHECK(altered(8, uint32_t{1}).message.find("expected version 2, found 1") != std::string::npos);
+  CHECK(altered(8, uint32_t{1}).message.find("expected version 3, found 1") != std::string::npos);
   CHECK(altered(0, 'x').message.find("something else") != std::string::npos);
 
   // A message that is not what one can be, and a token that is none.
   auto session = new_session({.context_length = 64});
-  REQUIRE(session->add_message(Role::kUser, "abc").ok());
+  REQUIRE(session->add_message(Role::kAssistant, "abc", "xy").ok());
   REQUIRE(session->start_prompt(std::vector<int32_t>{0, 5}, {.max_tokens = 1}).ok());
   must(session->answer());
   const Bytes with_message = must(save(*session));
@@ -252,9 +253,11 @@ TEST_CASE("hostile numbers under a good checksum are errors, and nothing large i
   CHECK(with(36, uint32_t{3}).status == Status::kCorruptFile);               // role
   CHECK(with(40, UINT64_MAX).status == Status::kCorruptFile);                // size
   CHECK(with(48, char{'\xff'}).message.find("UTF-8") != std::string::npos);  // text
-  REQUIRE(number_at<uint64_t>(with_message, 51) == 3);
-  CHECK(with(59, int32_t{-1}).message.find("token -1") != std::string::npos);
-  CHECK(with(59, INT32_MAX).status == Status::kCorruptFile);
+  CHECK(with(51, UINT64_MAX).message.find("a message's thought") != std::string::npos);
+  CHECK(with(60, char{'\xff'}).message.find("thought: not UTF-8") != std::string::npos);
+  REQUIRE(number_at<uint64_t>(with_message, 61) == 3);
+  CHECK(with(69, int32_t{-1}).message.find("token -1") != std::string::npos);
+  CHECK(with(69, INT32_MAX).status == Status::kCorruptFile);
 }
 
 TEST_CASE("damaged bytes with a checksum that fits never crash") {

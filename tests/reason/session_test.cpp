@@ -261,6 +261,40 @@ TEST_CASE("the next turn reuses the cache up to the thought") {
   CHECK(restored.answer == second.answer);
 }
 
+TEST_CASE("thoughts stay where they are asked to, with their cache") {
+  auto session = new_session();
+  ReplyOptions options = greedy();
+  options.history = History::kKeep;
+  const Reply first = must(session->ask(kQuestion, options));
+  REQUIRE(first.thought_end == ThoughtEnd::kClosed);
+  REQUIRE(first.answer_end == AnswerEnd::kComplete);
+  CHECK(session->messages().back().reasoning_content == first.thought);
+  const std::vector<int32_t> before(session->tokens().begin(), session->tokens().end());
+  const Reply second = must(session->ask("And 5 * 6?", options));
+  CHECK(count(session->tokens(), "<think>") == 2);
+  // The model writes as the prompt does, so that all is there: nothing was read again.
+  CHECK(second.usage.cached_tokens >= static_cast<int64_t>(before.size()) - 1);
+  CHECK(std::equal(before.begin(), before.end(), session->tokens().begin()));
+  // The same conversation from the host.
+  auto fresh = new_session();
+  REQUIRE(fresh->add_message(Role::kUser, kQuestion).ok());
+  REQUIRE(fresh->add_message(Role::kAssistant, first.answer, first.thought).ok());
+  const Reply restored = must(fresh->ask("And 5 * 6?", options));
+  CHECK(restored.usage.prompt_tokens == second.usage.prompt_tokens);
+  CHECK(restored.thought == second.thought);
+  // Each reply has its own choice.
+  fresh->reset();
+  REQUIRE(fresh->add_message(Role::kUser, kQuestion).ok());
+  REQUIRE(fresh->add_message(Role::kAssistant, first.answer, first.thought).ok());
+  must(fresh->ask("And 5 * 6?", greedy()));
+  CHECK(count(fresh->tokens(), "<think>") == 1);
+  const Result<void> refused = fresh->add_message(Role::kUser, "1 + 1", "a thought");
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().message == "thought: expected none of the role user");
+  CHECK(fresh->add_message(Role::kAssistant, "2", "\xFF").error().message ==
+        "thought: not UTF-8 at byte 0");
+}
+
 TEST_CASE("control tokens that a user types stay ordinary text") {
   auto session = new_session();
   REQUIRE(session->add_message(Role::kSystem, "Be brief. <think>").ok());

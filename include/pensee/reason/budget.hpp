@@ -114,14 +114,14 @@ class PhaseController {
     if (refuses_answer && step.released + step.head > 0) return refuse_answer();
     follow_form(before, token, step);
     show(step.released, before);
-    if (done_) return count_waiting(step.consumed), 0;
+    if (done_) return count_waiting(step.consumed, before), 0;
     if (step.change == PhaseMachine::Change::kNone) return 0;
     unshown_.resize(unshown_.size() - step.taken);
     if (step.change == PhaseMachine::Change::kClosed && must_extend()) return extend();
     const Token last = waiting_.back();
     const std::string_view first_bytes = rules_.token_bytes(waiting_.front().id);
     const std::string_view last_bytes = rules_.token_bytes(last.id);
-    count_waiting(step.consumed);
+    count_waiting(step.consumed, before);
     unshown_ += first_bytes.substr(0, step.head);
     change_phase(step.change, before, last);
     unshown_ += last_bytes.substr(last_bytes.size() - step.tail);
@@ -165,6 +165,7 @@ class PhaseController {
         options_(options),
         machine_(rules_.delimiters, rules_.token_bytes),
         stop_(std::move(stop)),
+        thought_stop_(options.stop_in_thought ? stop_ : StopStrings()),
         form_(std::move(form)) {}
 
   // Whether the model may still open a thought before the answer.
@@ -211,11 +212,11 @@ class PhaseController {
   }
 
   // Counts the tokens that wait, of which the newest are a delimiter or the end; the others, where
-  // the reply ended with one before them, are answer. None waits then.
-  void count_waiting(size_t delimiter) {
+  // the reply ended with one before them, are text of `phase`. None waits then.
+  void count_waiting(size_t delimiter, Phase phase) {
     for (const Token& t : waiting_) usage_.forced_tokens += t.forced ? 1 : 0;
     usage_.control_tokens += static_cast<int64_t>(delimiter);
-    usage_.answer_tokens += static_cast<int64_t>(waiting_.size() - delimiter);
+    text_tokens(phase) += static_cast<int64_t>(waiting_.size() - delimiter);
     waiting_.clear();
   }
 
@@ -275,20 +276,23 @@ class PhaseController {
     for (size_t i = 0; i < n; ++i) {
       const Token token = waiting_[i];
       usage_.forced_tokens += token.forced ? 1 : 0;
-      ++(phase == Phase::kThought ? usage_.thought_tokens : usage_.answer_tokens);
+      ++text_tokens(phase);
       if (done_) continue;
       unshown_ += rules_.token_bytes(token.id);
-      std::string text = utf8_.push(std::exchange(unshown_, {}));
+      const std::string text = utf8_.push(std::exchange(unshown_, {}));
       if (phase == Phase::kAnswer && !trimmed(text).empty()) skip_thought();
-      const StopStrings::Found found = filter(std::move(text), phase);
+      const StopStrings::Found found =
+          (phase == Phase::kThought ? thought_stop_ : stop_).push(text);
       emit(EventKind::kToken, phase, found.text, token);
-      if (found.stopped) end_answer(AnswerEnd::kStopString, {});
+      if (!found.stopped) continue;
+      if (phase == Phase::kThought) close_thought(ThoughtEnd::kStopped, {}, {});
+      end_answer(AnswerEnd::kStopString, {});
     }
     waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<ptrdiff_t>(n));
   }
 
-  [[nodiscard]] StopStrings::Found filter(std::string text, Phase phase) {
-    return phase == Phase::kAnswer ? stop_.push(text) : StopStrings::Found{std::move(text), false};
+  [[nodiscard]] int64_t& text_tokens(Phase phase) noexcept {
+    return phase == Phase::kThought ? usage_.thought_tokens : usage_.answer_tokens;
   }
 
   // The text of the phase that no event has shown yet.
@@ -310,7 +314,7 @@ class PhaseController {
   }
 
   void begin_thought(Token token) {
-    const StopStrings::Found found = filter(flush(), Phase::kAnswer);
+    const StopStrings::Found found = stop_.push(flush());
     if (found.stopped) {
       skip_thought();
       emit(EventKind::kToken, Phase::kAnswer, found.text, token);
@@ -330,20 +334,27 @@ class PhaseController {
   }
 
   void end_thought(ThoughtEnd end, Token token) {
+    StopStrings::Found rest = thought_stop_.push(flush());
+    if (!rest.stopped) rest.text += thought_stop_.flush();
+    close_thought(rest.stopped ? ThoughtEnd::kStopped : end, std::move(rest.text), token);
+    if (rest.stopped) end_answer(AnswerEnd::kStopString, {});
+  }
+  void close_thought(ThoughtEnd end, std::string rest, Token token) {
     thought_end_ = end;
-    emit(EventKind::kThoughtEnd, Phase::kThought, flush(), token).thought_end = end;
+    emit(EventKind::kThoughtEnd, Phase::kThought, std::move(rest), token).thought_end = end;
     closing_ = ThoughtEnd::kNone;
     close_requested_ = false;
     due_at_ = kNoCap;
     forced_.clear();
   }
 
-  // Ends the reply.
+  // Ends the reply, once.
   void end_answer(AnswerEnd end, Token token) {
+    if (done_) return;
     skip_thought();
     std::string rest;
     if (end != AnswerEnd::kStopString) {
-      StopStrings::Found found = filter(flush(), Phase::kAnswer);
+      StopStrings::Found found = stop_.push(flush());
       if (found.stopped) end = AnswerEnd::kStopString;
       rest = std::move(found.text) + stop_.flush();
     }
@@ -378,6 +389,7 @@ class PhaseController {
   ReplyOptions options_;
   PhaseMachine machine_;
   StopStrings stop_;
+  StopStrings thought_stop_;  // the same strings, if asked for
   AnswerForm form_;
   Utf8Stream utf8_;
   std::string unshown_;  // bytes of the phase that came with the tokens of a delimiter

@@ -24,7 +24,7 @@ namespace pensee {
 // How a thought ended. kNone: it has not ended yet.
 //   kClosed     the model closed it
 //   kBudget     the engine closed it: thinking_token_budget was used up
-//   kStopped    the host asked, by end_thinking() or cancel()
+//   kStopped    the host asked, by end_thinking(), cancel() or a stop string
 //   kTruncated  the reply's max_tokens or the context ran out
 //   kSkipped    there was none: thinking was off, or the prompt opens no thought
 //   kEos        the model ended the reply without closing the thought: no answer follows it

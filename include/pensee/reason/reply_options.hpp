@@ -17,11 +17,16 @@ namespace pensee {
 // its end. A model without thoughts refuses kOn.
 enum class Thinking : int { kAuto = 0, kOn = 1, kOff = 2 };
 
+// Whether the thoughts of earlier replies are in the prompt: no, which is R1's rule, or each between
+// its delimiters before its answer.
+enum class History : int { kStrip = 0, kKeep = 1 };
+
 inline constexpr int64_t kNoCap = -1;
 
 // The controls of one reply. Counts are tokens; kNoCap: as many as the context holds.
 struct ReplyOptions {
   Thinking thinking = Thinking::kAuto;
+  History history = History::kStrip;
   // After so many tokens of thought the engine closes it, at the end of the character begun; 0
   // closes it at once. Written before the close if not empty: `budget_message`, without delimiter.
   int64_t thinking_token_budget = kNoCap;
@@ -38,6 +43,8 @@ struct ReplyOptions {
   SamplerOverrides thought_sampler = {};  // over the model's defaults
   SamplerOverrides answer_sampler = {};   // over the thought's settings
   std::vector<std::string> stop = {};     // each ends the answer and is not part of it
+  // They end the thought too (kStopped) and with it the reply (AnswerEnd::kStopString).
+  bool stop_in_thought = false;
 
   // The form of the answer, at most one of them: a grammar in the notation of parse_grammar(), or a
   // JSON schema, of which json_schema_grammar() says what is known. The thought stays free. Tokens

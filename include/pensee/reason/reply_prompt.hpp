@@ -8,6 +8,7 @@
 
 #include "pensee/base/result.hpp"
 #include "pensee/reason/delimiters.hpp"
+#include "pensee/reason/history.hpp"
 #include "pensee/reason/model.hpp"
 #include "pensee/reason/reply_options.hpp"
 #include "pensee/text/chat_template.hpp"
@@ -22,10 +23,11 @@ struct ReplyPrompt {
 
 // The prompt of a conversation. Errors: kUnsupported or kNotFound if the model has no chat template
 // that is known, kUnsupported if thinking is on and the model has no thoughts, kInvalidArgument if
-// the template makes no tokens of the messages, those of ChatTemplate::render.
+// the template makes no tokens of the messages, those of ChatTemplate::render and
+// render_with_thoughts.
 [[nodiscard]] inline Result<ReplyPrompt> render_prompt(const Model& model,
                                                        std::span<const Message> messages,
-                                                       Thinking thinking) {
+                                                       Thinking thinking, History history) {
   if (!model.chat_template()) return model.chat_template().error();
   const Delimiters& delimiters = model.delimiters();
   PromptOptions options;
@@ -37,8 +39,10 @@ struct ReplyPrompt {
   } else if (thinking == Thinking::kOff && delimiters.has_thoughts()) {
     options.thinking = false;
   }
+  const bool keeps = history == History::kKeep && delimiters.has_thoughts();
   PENSEE_ASSIGN_OR_RETURN(const std::vector<PromptPiece> pieces,
-                          model.chat_template()->render(messages, options));
+                          (keeps ? render_with_thoughts : render_without_thoughts)(
+                              *model.chat_template(), messages, options));
   ReplyPrompt prompt;
   PENSEE_ASSIGN_OR_RETURN(prompt.tokens, encode_prompt(model.tokenizer(), pieces));
   if (prompt.tokens.empty()) {

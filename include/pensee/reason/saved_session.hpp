@@ -30,7 +30,8 @@ namespace pensee {
 //   uint64   Model::fingerprint()
 //   int64    context_length
 //   uint32   CacheType
-//   uint32   number of messages; for each: uint32 role, uint64 bytes of its text, the text
+//   uint32   number of messages; for each: uint32 role, uint64 bytes of its text, the text, and the
+//            same two of its thought, empty if there is none
 //   uint64   number of tokens; for each: int32
 //   uint64   number of tokens in the cache: all of them, or all but the newest
 //   uint32   1 if the logits after the newest token follow the cache, or 0
@@ -42,7 +43,7 @@ namespace saved_session_detail {
 static_assert(std::endian::native == std::endian::little, "numbers are copied as they lie");
 
 inline constexpr std::string_view kMagic = "PENSEESN";
-inline constexpr uint32_t kVersion = 2;
+inline constexpr uint32_t kVersion = 3;
 inline constexpr size_t kSmallest = kMagic.size() + 4 * sizeof(uint32_t) + 5 * sizeof(uint64_t);
 
 [[nodiscard]] inline Error corrupt(const std::string& what) {
@@ -120,16 +121,23 @@ struct Content {
   std::span<const std::byte> logits;   // (vocab_size) or empty
 };
 
+inline Result<std::string> read_text(Reader& reader, const char* what) {
+  PENSEE_ASSIGN_OR_RETURN(const auto size, reader.number<uint64_t>(what));
+  PENSEE_ASSIGN_OR_RETURN(const auto bytes, reader.take(size, 1, what));
+  std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  if (find_malformed_utf8(text)) return corrupt(std::string(what) + ": not UTF-8");
+  return text;
+}
+
 inline Result<Message> read_message(Reader& reader) {
   PENSEE_ASSIGN_OR_RETURN(const auto role, reader.number<uint32_t>("a message's role"));
   if (role > static_cast<uint32_t>(Role::kAssistant)) {
     return corrupt("a message's role: found " + std::to_string(role));
   }
-  PENSEE_ASSIGN_OR_RETURN(const auto size, reader.number<uint64_t>("a message's size"));
-  PENSEE_ASSIGN_OR_RETURN(const auto bytes, reader.take(size, 1, "a message"));
-  Message message{static_cast<Role>(role),
-                  std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size())};
-  if (find_malformed_utf8(message.content)) return corrupt("a message: not UTF-8");
+  Message message{static_cast<Role>(role)};
+  PENSEE_ASSIGN_OR_RETURN(message.content, read_text(reader, "a message"));
+  PENSEE_ASSIGN_OR_RETURN(std::string thought, read_text(reader, "a message's thought"));
+  if (!thought.empty()) message.reasoning_content = std::move(thought);
   return message;
 }
 
@@ -243,13 +251,16 @@ class Access {
   const std::span<const int32_t> tokens = session.tokens();
   const auto cached = static_cast<uint64_t>(sequence.length());
   const bool has_logits = Access::feed(session).has_logits();
+  const auto thought_of = [](const Message& message) -> std::string_view {
+    return message.reasoning_content ? std::string_view(*message.reasoning_content) : "";
+  };
 
   size_t bytes = saved_session_detail::kSmallest + tokens.size_bytes() +
                  static_cast<size_t>(cached * static_cast<uint64_t>(KvCache::token_bytes(
                                                   config, sequence.cache_type()))) +
                  (has_logits ? sequence.logits().size_bytes() : 0);
   for (const Message& m : session.messages()) {
-    bytes += sizeof(uint32_t) + sizeof(uint64_t) + m.content.size();
+    bytes += sizeof(uint32_t) + 2 * sizeof(uint64_t) + m.content.size() + thought_of(m).size();
   }
   PENSEE_ASSIGN_OR_RETURN(auto out, saved_session_detail::Writer::create(bytes));
   out.text(saved_session_detail::kMagic);
@@ -260,8 +271,10 @@ class Access {
   out.number(static_cast<uint32_t>(session.messages().size()));
   for (const Message& m : session.messages()) {
     out.number(static_cast<uint32_t>(m.role));
-    out.number(uint64_t{m.content.size()});
-    out.text(m.content);
+    for (const std::string_view text : {std::string_view(m.content), thought_of(m)}) {
+      out.number(uint64_t{text.size()});
+      out.text(text);
+    }
   }
   out.number(uint64_t{tokens.size()});
   out.numbers(tokens);

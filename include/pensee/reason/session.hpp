@@ -35,9 +35,9 @@ class Access;
 // Many answers to a thought: think(), then fork(), reseed() and answer() of each fork
 // Many thoughts:             start(), prefill(), then fork() and reseed()
 //
-// Messages make the conversation. The answer of a reply, if there is one, becomes a message; its
-// thought does not (R1's rule), so the next prompt is re-read from that answer on, and the
-// key-value cache keeps all before it.
+// Messages make the conversation. The answer of a reply, if there is one, becomes a message, which
+// has the thought beside it. The next prompt leaves that out (R1's rule) unless its options ask for
+// it, so it is re-read from that answer on, and the key-value cache keeps all before it.
 //
 // An error of start() changes nothing. kWrongState refuses a call, after which a reply under way
 // goes on. Any other error of prefill(), step(), think(), answer() or ask() ends the reply; the
@@ -80,14 +80,21 @@ class Session {
   // own options have one. save() does not keep it.
   void reseed(uint64_t seed) { writer_.reseed(seed); }
 
-  // Adds a message; assistants' messages restore an earlier conversation. Errors: kInvalidArgument
-  // if `content` is not UTF-8, kWrongState while a reply is under way.
-  Result<void> add_message(Role role, std::string_view content) {
+  // Adds a message; assistants' messages restore an earlier conversation. `thought`: what an
+  // assistant thought before it, if anything; see ReplyOptions::history. Errors: kInvalidArgument
+  // if a text is not UTF-8 or another role has a thought, kWrongState while a reply is under way.
+  Result<void> add_message(Role role, std::string_view content, std::string_view thought = {}) {
     PENSEE_RETURN_IF_ERROR(expect_idle("add_message"));
-    if (const auto byte = find_malformed_utf8(content)) {
-      return invalid_argument("message: not UTF-8 at byte " + std::to_string(*byte));
+    for (const auto& [name, text] :
+         {std::pair{"message", content}, std::pair{"thought", thought}}) {
+      if (const auto byte = find_malformed_utf8(text)) {
+        return invalid_argument(std::string(name) + ": not UTF-8 at byte " + std::to_string(*byte));
+      }
     }
-    messages_.push_back({role, std::string(content)});
+    if (role != Role::kAssistant && !thought.empty()) {
+      return invalid_argument(std::string("thought: expected none of the role ") + name_of(role));
+    }
+    messages_.push_back(message_of(role, content, thought));
     return {};
   }
   [[nodiscard]] std::span<const Message> messages() const noexcept { return messages_; }
@@ -126,8 +133,8 @@ class Session {
   // step(). Errors: kWrongState while a reply is under way or if the last message is not the
   // user's, kInvalidArgument naming the option, kContextFull if the prompt does not fit,
   // kUnsupported or kNotFound if the model has no chat template that is known, kUnsupported if
-  // thinking is on and the model has no thoughts, those of ChatTemplate::render and
-  // Tokenizer::encode.
+  // thinking is on and the model has no thoughts, or if thoughts are to stay and the template does
+  // not let them, those of ChatTemplate::render and Tokenizer::encode.
   Result<void> start(const ReplyOptions& options = {}) {
     PENSEE_RETURN_IF_ERROR(expect_idle("start"));
     if (messages_.empty() || messages_.back().role != Role::kUser) {
@@ -135,7 +142,7 @@ class Session {
                                             std::string(messages_.empty() ? "none" : "another")};
     }
     PENSEE_ASSIGN_OR_RETURN(ReplyPrompt prompt,
-                            render_prompt(*model(), messages_, options.thinking));
+                            render_prompt(*model(), messages_, options.thinking, options.history));
     return begin(std::move(prompt), options, true);
   }
 
@@ -285,12 +292,19 @@ class Session {
     return {};
   }
 
+  [[nodiscard]] static Message message_of(Role role, std::string_view content,
+                                          std::string_view thought) {
+    Message message{role, std::string(content)};
+    if (!thought.empty()) message.reasoning_content = thought;
+    return message;
+  }
+
   // After kDone: the answer becomes a message.
   void finish() {
     writer_.abandon();
     const Reply last = reply();
     if (keeps_answer_ && !last.answer.empty()) {
-      messages_.push_back({Role::kAssistant, last.answer});
+      messages_.push_back(message_of(Role::kAssistant, last.answer, last.thought));
     }
   }
 

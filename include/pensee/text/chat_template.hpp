@@ -84,6 +84,8 @@ class ChatTemplate {
   [[nodiscard]] const std::vector<std::string>& control_words() const noexcept { return words_; }
   // What it writes after an assistant's answer, which is how the model ends one; may be empty.
   [[nodiscard]] const std::string& turn_end() const noexcept { return turn_end_; }
+  // The white space after the delimiter that opens a thought in a prompt.
+  [[nodiscard]] const std::string& thought_space() const noexcept { return thought_space_; }
   // A name for the form of the turns: "deepseek", "chatml", "llama3", or "other".
   [[nodiscard]] const char* form() const;
 
@@ -110,6 +112,7 @@ class ChatTemplate {
   bool knows_thoughts_ = false;
   std::vector<std::string> words_;
   std::string turn_end_;
+  std::string thought_space_;
 };
 
 // Whether the prompt ends with this delimiter, in the template's words and but for white space.
@@ -154,6 +157,9 @@ inline Result<void> ChatTemplate::try_out() {
   PENSEE_ASSIGN_OR_RETURN(const MarkedText on, run(one, {.thinking = true}));
   PENSEE_ASSIGN_OR_RETURN(const MarkedText off, run(one, {.thinking = false}));
   has_thinking_switch_ = on.text() != off.text();
+  PENSEE_ASSIGN_OR_RETURN(const auto open, render(one, {.thinking = true}));
+  const std::string& end = open.back().text;  // which has the delimiter at least
+  thought_space_ = end.substr(end.size() - trailing_spaces(end));
 
   const std::vector<Message> several = {{Role::kSystem, "Be brief."},
                                         {Role::kUser, kQuestion},
