@@ -1,5 +1,6 @@
 // The functions of pensee_experimental.h.
 #include <algorithm>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -7,10 +8,28 @@
 #include "handles.hpp"
 #include "pensee/reason/saved_session.hpp"
 #include "pensee/reason/step_many.hpp"
+#include "pensee/reason/vote.hpp"
 #include "pensee_experimental.h"
+
+struct pensee_vote {
+  pensee::VoteResult result;
+};
 
 using namespace pensee;        // NOLINT: this file defines the interface
 using namespace pensee::capi;  // NOLINT
+
+namespace {
+
+template <class Part>
+const char* text_of_ballot(const pensee_vote* vote, int32_t voter, size_t* size, Part&& part) {
+  if (size != nullptr) *size = 0;
+  if (voter < 0 || voter >= pensee_vote_voter_count(vote)) return nullptr;
+  const std::string* text = part(vote->result.ballots[static_cast<size_t>(voter)]);
+  if (size != nullptr) *size = text->size();
+  return text->c_str();
+}
+
+}  // namespace
 
 pensee_status pensee_model_logits(const pensee_model* model, const int32_t* tokens, size_t n_tokens,
                                   float* logits, size_t n_logits,
@@ -56,6 +75,28 @@ pensee_status pensee_session_logits(pensee_session* session, const float** logit
   });
 }
 
+pensee_status pensee_session_add_answer(pensee_session* session, const char* thought,
+                                        size_t thought_size, const char* text, size_t text_size,
+                                        pensee_error** error) {
+  return guard(error, [&]() -> Result<void> {
+    PENSEE_REQUIRE(session);
+    PENSEE_ASSIGN_OR_RETURN(const std::string_view before,
+                            text_of(thought, thought_size, "thought"));
+    PENSEE_ASSIGN_OR_RETURN(const std::string_view view, text_of(text, text_size, "text"));
+    return session->session->add_message(Role::kAssistant, view, before);
+  });
+}
+
+const char* pensee_session_message_thought(const pensee_session* session, size_t index,
+                                           size_t* size) {
+  if (size != nullptr) *size = 0;
+  if (session == nullptr || index >= session->session->messages().size()) return nullptr;
+  const Message& message = session->session->messages()[index];
+  if (!message.reasoning_content) return "";
+  if (size != nullptr) *size = message.reasoning_content->size();
+  return message.reasoning_content->c_str();
+}
+
 pensee_status pensee_session_step_many(pensee_session* const* sessions, size_t n,
                                        pensee_event* const* events, pensee_status* statuses,
                                        pensee_error** error) {
@@ -96,6 +137,50 @@ pensee_status pensee_session_step_many(pensee_session* const* sessions, size_t n
   if (status == PENSEE_OK) status = guard_replies({sessions, n}, error, step);
   if (!has_results) std::fill(codes.begin(), codes.end(), status);
   return status;
+}
+
+pensee_status pensee_session_vote(pensee_session* session, int32_t n_voters, uint64_t seed,
+                                  pensee_vote_progress_fn progress, void* progress_user_data,
+                                  pensee_vote** out, pensee_error** error) {
+  if (out != nullptr) *out = nullptr;
+  return guard_reply(session, error, [&]() -> Result<void> {
+    if (out == nullptr) return null_argument("vote");
+    VoteOptions options{n_voters, seed};
+    if (progress != nullptr) {
+      options.progress = [=](int done, int voters) {
+        return progress(progress_user_data, done, voters) == 0;
+      };
+    }
+    auto made = std::make_unique<pensee_vote>();
+    PENSEE_ASSIGN_OR_RETURN(made->result, vote(*session->session, options));
+    *out = made.release();
+    return {};
+  });
+}
+
+const char* pensee_vote_winner(const pensee_vote* vote, int32_t* n_votes) {
+  if (n_votes != nullptr) *n_votes = vote == nullptr ? 0 : vote->result.votes;
+  return vote == nullptr ? nullptr : vote->result.winner.c_str();
+}
+
+int32_t pensee_vote_voter_count(const pensee_vote* vote) {
+  return vote == nullptr ? 0 : static_cast<int32_t>(vote->result.ballots.size());
+}
+
+const char* pensee_vote_choice(const pensee_vote* vote, int32_t voter, size_t* size) {
+  return text_of_ballot(vote, voter, size, [](const Ballot& b) { return &b.choice; });
+}
+
+const char* pensee_vote_thought(const pensee_vote* vote, int32_t voter, size_t* size) {
+  return text_of_ballot(vote, voter, size, [](const Ballot& b) { return &b.reply.thought; });
+}
+
+const char* pensee_vote_answer(const pensee_vote* vote, int32_t voter, size_t* size) {
+  return text_of_ballot(vote, voter, size, [](const Ballot& b) { return &b.reply.answer; });
+}
+
+void pensee_vote_destroy(pensee_vote* vote) {
+  delete vote;
 }
 
 pensee_status pensee_session_save(const pensee_session* session, void** data, size_t* size,

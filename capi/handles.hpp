@@ -56,11 +56,12 @@ pensee_status guard_replies(std::span<pensee_session* const> sessions, pensee_er
                             Function&& function) {
   bool returned = false;
   const pensee_status status = guard(error, [&]() -> Result<void> {
-    for (pensee_session* session : sessions) session->reply_is_fresh = false;
     Result<void> result = function();
     returned = true;
     return result;
   });
+  // Afterwards, since a callback may have asked for texts.
+  for (pensee_session* session : sessions) session->reply_is_fresh = false;
   if (returned) return status;
   for (pensee_session* session : sessions) session->session->abandon_reply();
   return status;

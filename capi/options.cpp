@@ -113,7 +113,13 @@ Result<ReplyOptions> reply_options(const pensee_reply_options* given) {
     return invalid_argument("thinking: expected PENSEE_THINKING_AUTO, ON or OFF, found " +
                             std::to_string(options.thinking));
   }
+  if (options.history < PENSEE_HISTORY_STRIP || options.history > PENSEE_HISTORY_KEEP) {
+    return invalid_argument("history: expected PENSEE_HISTORY_STRIP or KEEP, found " +
+                            std::to_string(options.history));
+  }
   ReplyOptions out;
+  out.history = static_cast<History>(options.history);
+  out.stop_in_thought = options.stop_in_thought != 0;
   out.thinking = static_cast<Thinking>(options.thinking);
   out.thinking_token_budget = options.thinking_token_budget;
   if (options.budget_message != nullptr) out.budget_message = options.budget_message;

@@ -25,6 +25,8 @@ static_assert(static_cast<int>(Role::kAssistant) == PENSEE_ROLE_ASSISTANT);
 static_assert(static_cast<int>(Thinking::kAuto) == PENSEE_THINKING_AUTO);
 static_assert(static_cast<int>(Thinking::kOn) == PENSEE_THINKING_ON);
 static_assert(static_cast<int>(Thinking::kOff) == PENSEE_THINKING_OFF);
+static_assert(static_cast<int>(History::kStrip) == PENSEE_HISTORY_STRIP);
+static_assert(static_cast<int>(History::kKeep) == PENSEE_HISTORY_KEEP);
 #define PENSEE_X(...) +1
 static_assert(0 PENSEE_SPECULATION_LIST(PENSEE_X) == 4);
 #undef PENSEE_X

@@ -37,7 +37,7 @@ PENSEE_STRUCT_TRAITS(pensee_model_info, thought_close, thought_close);
 PENSEE_STRUCT_TRAITS(pensee_session_options, cache_type, cache_type);
 PENSEE_STRUCT_TRAITS(pensee_memory_estimate, session_bytes, session_bytes);
 PENSEE_STRUCT_TRAITS(pensee_sampler_options, seed, seed);
-PENSEE_STRUCT_TRAITS(pensee_reply_options, prefill_progress_user_data, answer_json_schema);
+PENSEE_STRUCT_TRAITS(pensee_reply_options, prefill_progress_user_data, stop_in_thought);
 PENSEE_STRUCT_TRAITS(pensee_event, answer_end, answer_end);
 PENSEE_STRUCT_TRAITS(pensee_usage, accepted_tokens, accepted_tokens);
 #undef PENSEE_STRUCT_TRAITS

@@ -251,8 +251,9 @@ PENSEE_API int32_t pensee_model_token_is_special(const pensee_model* model, int3
  * Token by token:  add_message, start, then step until PENSEE_EVENT_DONE
  *
  * Messages make the conversation. The answer of a reply, if there is one, becomes a message; its
- * thought does not. An error of a step ends the reply, but for INVALID_ARGUMENT and WRONG_STATE,
- * which refuse the call; the session can be used on. */
+ * thought is out of later prompts unless their options ask for it. An error of a step ends the
+ * reply, but for INVALID_ARGUMENT and WRONG_STATE, which refuse the call; the session can be used
+ * on. */
 typedef struct pensee_session pensee_session;
 
 /* Where guesses at coming tokens are taken from, which are read together with the newest one. They
@@ -363,6 +364,9 @@ PENSEE_API pensee_status pensee_sampler_options_init(pensee_sampler_options* opt
                                                      size_t struct_size, uint32_t header_version);
 
 enum { PENSEE_THINKING_AUTO = 0, PENSEE_THINKING_ON = 1, PENSEE_THINKING_OFF = 2 };
+/* Whether the thoughts of earlier replies are in the prompt: no, which is R1's rule, or each
+ * between its delimiters before its answer. */
+enum { PENSEE_HISTORY_STRIP = 0, PENSEE_HISTORY_KEEP = 1 };
 enum { PENSEE_NO_CAP = -1 };
 
 /* The controls of one reply. Counts are tokens; PENSEE_NO_CAP, the default: as many as the context
@@ -398,6 +402,10 @@ typedef struct pensee_reply_options {
    * describe. */
   const char* answer_grammar; /* NULL or empty: none */
   const char* answer_json_schema;
+  int32_t history;         /* PENSEE_HISTORY_STRIP, the default, or KEEP: UNSUPPORTED where the chat
+                            * template does not write each answer once */
+  int32_t stop_in_thought; /* not 0: `stop` ends the thought too (STOPPED), and so the reply
+                            * (STOP_STRING) */
 } pensee_reply_options;
 
 /* Sets the defaults; see "Structs" above. */
@@ -447,7 +455,7 @@ enum {
   PENSEE_THOUGHT_END_NONE = 0,      /* not ended yet */
   PENSEE_THOUGHT_END_CLOSED = 1,    /* the model closed it */
   PENSEE_THOUGHT_END_BUDGET = 2,    /* the engine closed it: the budget was used up */
-  PENSEE_THOUGHT_END_STOPPED = 3,   /* end_thinking() or cancel() */
+  PENSEE_THOUGHT_END_STOPPED = 3,   /* end_thinking(), cancel() or a stop string */
   PENSEE_THOUGHT_END_TRUNCATED = 4, /* max_tokens or the context ran out */
   PENSEE_THOUGHT_END_SKIPPED = 5,   /* there was none */
   PENSEE_THOUGHT_END_EOS = 6        /* the model ended without closing it */

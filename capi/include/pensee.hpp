@@ -91,6 +91,18 @@ using Event = detail::Initialised<pensee_event, pensee_event_init>;
 struct Message {
   int32_t role = PENSEE_ROLE_USER;
   std::string text;
+  std::string thought;  // before the text; experimental
+};
+
+struct Ballot {
+  std::string choice;
+  std::string thought;
+  std::string answer;
+};
+struct Vote {
+  std::string winner;
+  int32_t n_votes = 0;
+  std::vector<Ballot> ballots;
 };
 
 struct Reply {
@@ -207,12 +219,19 @@ class Session {
   void add_message(int32_t role, std::string_view text) {
     detail::call(pensee_session_add_message, get(), role, text.data(), text.size());
   }
+  // An assistant's, with the thought before it. Experimental.
+  void add_answer(std::string_view thought, std::string_view text) {
+    detail::call(pensee_session_add_answer, get(), thought.data(), thought.size(), text.data(),
+                 text.size());
+  }
   std::vector<Message> messages() const {
     std::vector<Message> messages(pensee_session_message_count(get()));
     for (size_t i = 0; i < messages.size(); ++i) {
       size_t size = 0;
       const char* text = pensee_session_message(get(), i, &messages[i].role, &size);
       messages[i].text.assign(text, size);
+      const char* thought = pensee_session_message_thought(get(), i, &size);
+      messages[i].thought.assign(thought, size);
     }
     return messages;
   }
@@ -285,6 +304,27 @@ class Session {
     codes.assign(sessions.size(), PENSEE_OK);
     detail::call(pensee_session_step_many, handles.data(), handles.size(), places.data(),
                  codes.data());
+  }
+
+  // Lets forks finish the reply under way, and goes on as the one that most agree with.
+  // Experimental.
+  Vote vote(int32_t n_voters, uint64_t seed = 0, pensee_vote_progress_fn progress = nullptr,
+            void* progress_user_data = nullptr) {
+    pensee_vote* raw = nullptr;
+    detail::call(pensee_session_vote, get(), n_voters, seed, progress, progress_user_data, &raw);
+    const detail::Handle<pensee_vote, pensee_vote_destroy> owner(raw);
+    Vote vote;
+    vote.winner = pensee_vote_winner(raw, &vote.n_votes);
+    for (int32_t i = 0; i < pensee_vote_voter_count(raw); ++i) {
+      const auto text = [&](auto* function) {
+        size_t size = 0;
+        const char* bytes = function(raw, i, &size);
+        return std::string(bytes, size);
+      };
+      vote.ballots.push_back(
+          {text(pensee_vote_choice), text(pensee_vote_thought), text(pensee_vote_answer)});
+    }
+    return vote;
   }
 
   // Any thread, as long as the session is there.

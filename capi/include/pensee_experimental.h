@@ -33,6 +33,48 @@ PENSEE_API pensee_status pensee_session_step_many(pensee_session* const* session
                                                   pensee_event* const* events,
                                                   pensee_status* statuses, pensee_error** error);
 
+/* Adds an assistant's message with the thought before it, which may be empty; for prompts whose
+ * history is PENSEE_HISTORY_KEEP. Errors: those of pensee_session_add_message(). */
+PENSEE_API pensee_status pensee_session_add_answer(pensee_session* session, const char* thought,
+                                                   size_t thought_size, const char* text,
+                                                   size_t text_size, pensee_error** error);
+/* The thought before a message's text, "" if there is none; NULL if there is no message at `index`.
+ * `size` may be NULL. */
+PENSEE_API const char* pensee_session_message_thought(const pensee_session* session, size_t index,
+                                                      size_t* size);
+
+/* Many answers to one prompt, and the one that most of them give (self-consistency,
+ * arXiv:2203.11171). A voter's choice is what its answer has in its last LaTeX box,
+ * in one spelling. */
+typedef struct pensee_vote pensee_vote;
+/* `done` of the voters have ended their replies. Not 0 cancels the others'. */
+typedef int32_t (*pensee_vote_progress_fn)(void* user_data, int32_t done, int32_t n_voters);
+/* Reads the prompt of the reply under way, if it has not been read, and lets `n_voters` forks (1 to
+ * 1024) finish it, the first with the random stream of `seed`, the others with those of the numbers
+ * after it. After a start they differ in their thoughts; after pensee_session_think() they are
+ * answers to one thought. The session goes on as the first of those whose choice most made; if none
+ * made any, as the first of all. `progress` may be NULL. end_thinking and cancel of the session
+ * reach all voters. Errors, after which the reply is still under way unless its own prompt or
+ * memory failed: WRONG_STATE without one, INVALID_ARGUMENT for n_voters, those of
+ * pensee_session_fork() and pensee_session_step(). */
+PENSEE_API pensee_status pensee_session_vote(pensee_session* session, int32_t n_voters,
+                                             uint64_t seed, pensee_vote_progress_fn progress,
+                                             void* progress_user_data, pensee_vote** vote,
+                                             pensee_error** error);
+/* The choice of most, "" if none made any, and the number of its votes. It and the texts below live
+ * as long as the vote; `n_votes` and `size` may be NULL. */
+PENSEE_API const char* pensee_vote_winner(const pensee_vote* vote, int32_t* n_votes);
+/* As many as voted; 0 for NULL. */
+PENSEE_API int32_t pensee_vote_voter_count(const pensee_vote* vote);
+/* The choice of a voter, "" if it made none; NULL if there is no such voter. */
+PENSEE_API const char* pensee_vote_choice(const pensee_vote* vote, int32_t voter, size_t* size);
+/* The thought of a voter; NULL if there is no such voter. */
+PENSEE_API const char* pensee_vote_thought(const pensee_vote* vote, int32_t voter, size_t* size);
+/* The same of its answer. */
+PENSEE_API const char* pensee_vote_answer(const pensee_vote* vote, int32_t voter, size_t* size);
+/* Its texts are gone too. */
+PENSEE_API void pensee_vote_destroy(pensee_vote* vote);
+
 /* Saves messages, tokens and cache. The result has a checksum, and fits only the model it was made
  * with. Errors: WRONG_STATE while a reply is under way, OUT_OF_MEMORY. */
 PENSEE_API pensee_status pensee_session_save(const pensee_session* session, void** data,

@@ -36,6 +36,7 @@ Result<std::string> text_of(const std::string& file) {
 Result<ReplyOptions> reply_options(const AskOptions& options) {
   ReplyOptions reply;
   reply.thinking = thinking_of(options.thinking);
+  reply.history = options.history == "keep" ? History::kKeep : History::kStrip;
   reply.thinking_token_budget = options.thinking_budget.value_or(reply.thinking_token_budget);
   reply.max_answer_tokens = options.max_answer_tokens.value_or(reply.max_answer_tokens);
   reply.max_tokens = options.max_tokens.value_or(reply.max_tokens);

@@ -54,6 +54,9 @@ void add_chat(CLI::App& app, Command& chosen) {
   auto options = std::make_shared<AskOptions>();
   command->add_option("MODEL", options->model.path, "Folder or file of the model");
   add_ask_options(*command, *options);
+  command->add_option("--history", options->history, "Whether earlier thoughts stay in the prompt")
+      ->check(CLI::IsMember({"strip", "keep"}))
+      ->capture_default_str();
   command->callback([options, &chosen] { chosen = [options] { return run_chat(*options); }; });
 }
 

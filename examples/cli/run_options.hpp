@@ -32,6 +32,7 @@ struct AskOptions {
   std::string prompt;
   std::string system;
   std::string thinking = "auto";           // auto, on, off
+  std::string history = "strip";           // strip, keep
   std::optional<int64_t> thinking_budget;  // tokens
   std::optional<int64_t> max_answer_tokens;
   std::optional<int64_t> max_tokens;

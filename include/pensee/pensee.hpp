@@ -7,7 +7,7 @@
 //   text/     Tokenizer, ChatTemplate, whole UTF-8 characters from a stream of tokens
 //   decode/   Sampler, guesses at coming tokens, grammars, and the loop that generates tokens
 //   reason/   phases, budgets, events, Model and Session: ask for thoughts and answers apart; save
-//             and restore sessions, step many of them
+//             and restore sessions, step many of them, let them vote
 //   kernels/  the table of innermost loops; reference_kernels() is always there, best_kernels()
 //             needs pensee::pensee to be linked
 //   convert/  checkpoints written anew, as GGUF of other types; not included here
@@ -20,3 +20,4 @@
 #include "pensee/reason/saved_session.hpp"
 #include "pensee/reason/session.hpp"
 #include "pensee/reason/step_many.hpp"
+#include "pensee/reason/vote.hpp"

@@ -212,6 +212,107 @@ static void forms(const pensee_model* model) {
   pensee_session_destroy(session);
 }
 
+static void thoughts_of_the_past(const pensee_model* model) {
+  pensee_sampler_options sampler;
+  pensee_reply_options options = greedy(&sampler, 400);
+  pensee_session* session = new_session(model);
+  pensee_usage usage;
+  size_t size = 0;
+  size_t n_tokens = 0;
+  options.history = PENSEE_HISTORY_KEEP;
+  CHECK(pensee_usage_init(&usage, sizeof usage, PENSEE_VERSION) == PENSEE_OK);
+  MUST(pensee_session_ask(session, kQuestion, PENSEE_NUL_TERMINATED, &options, &error));
+  CHECK(strcmp(pensee_session_message_thought(session, 1, &size),
+               pensee_session_thought_text(session, NULL)) == 0);
+  CHECK(size > 0 && size == strlen(pensee_session_message_thought(session, 1, NULL)));
+  CHECK(strcmp(pensee_session_message_thought(session, 0, &size), "") == 0 && size == 0);
+  CHECK(pensee_session_message_thought(session, 2, &size) == NULL && size == 0);
+  CHECK(pensee_session_message_thought(NULL, 0, &size) == NULL);
+  CHECK(pensee_session_tokens(session, &n_tokens) != NULL);
+  MUST(pensee_session_ask(session, kQuestion, PENSEE_NUL_TERMINATED, &options, &error));
+  MUST(pensee_session_get_usage(session, &usage, &error));
+  CHECK(usage.cached_tokens + 1 >= (int64_t)n_tokens);
+  MUST(pensee_session_reset(session, &error));
+  MUST(pensee_session_add_answer(session, "so", PENSEE_NUL_TERMINATED, "42", 2, &error));
+  CHECK(strcmp(pensee_session_message_thought(session, 0, NULL), "so") == 0);
+  CHECK(strcmp(pensee_session_message(session, 0, NULL, NULL), "42") == 0);
+  MUST(pensee_session_add_answer(session, NULL, 0, "43", 2, &error));
+  CHECK(strcmp(pensee_session_message_thought(session, 1, NULL), "") == 0);
+  EXPECT(INVALID, "thought", pensee_session_add_answer(session, "\xFF", 1, "42", 2, &error));
+  EXPECT(INVALID, "text", pensee_session_add_answer(session, "", 0, NULL, 2, &error));
+  EXPECT(INVALID, "session", pensee_session_add_answer(NULL, "", 0, "42", 2, &error));
+  add_question(session);
+  options.history = 2;
+  EXPECT(INVALID, "history", pensee_session_start(session, &options, &error));
+  pensee_session_destroy(session);
+}
+
+static void stop_in_thought(const pensee_model* model) {
+  static const char* const kStop[] = {"+"};
+  pensee_sampler_options sampler;
+  pensee_reply_options options = greedy(&sampler, 400);
+  pensee_session* session = new_session(model);
+  options.stop = kStop;
+  options.n_stop = 1;
+  options.stop_in_thought = 1;
+  MUST(pensee_session_ask(session, kQuestion, PENSEE_NUL_TERMINATED, &options, &error));
+  CHECK(pensee_session_thought_end(session) == PENSEE_THOUGHT_END_STOPPED);
+  CHECK(pensee_session_answer_end(session) == PENSEE_ANSWER_END_STOP_STRING);
+  CHECK(strchr(pensee_session_thought_text(session, NULL), '+') == NULL);
+  pensee_session_destroy(session);
+}
+
+static int32_t stop_voting(void* calls, int32_t done, int32_t n_voters) {
+  CHECK(n_voters == 2 && done >= 0 && done <= 2);
+  return ++*(int*)calls == 5;
+}
+
+static void votes(const pensee_model* model) {
+  pensee_sampler_options sampler;
+  const pensee_reply_options options = greedy(&sampler, 400);
+  pensee_session* session = new_session(model);
+  pensee_vote* vote = NULL;
+  int32_t n_votes = -1;
+  size_t size = 0;
+  int calls = 0;
+  int32_t i = 0;
+  EXPECT(PENSEE_ERROR_WRONG_STATE, "start",
+         pensee_session_vote(session, 3, 0, NULL, NULL, &vote, &error));
+  add_question(session);
+  MUST(pensee_session_start(session, &options, &error));
+  EXPECT(INVALID, "voters", pensee_session_vote(session, 0, 0, NULL, NULL, &vote, &error));
+  EXPECT(INVALID, "vote", pensee_session_vote(session, 3, 0, NULL, NULL, NULL, &error));
+  EXPECT(INVALID, "session", pensee_session_vote(NULL, 3, 0, NULL, NULL, &vote, &error));
+  CHECK(vote == NULL && pensee_session_is_replying(session) == 1);
+  MUST(pensee_session_vote(session, 3, 0, NULL, NULL, &vote, &error));
+  CHECK(pensee_session_is_replying(session) == 0);
+  CHECK(strlen(pensee_vote_winner(vote, &n_votes)) > 0 && n_votes == 3);
+  CHECK(pensee_vote_voter_count(vote) == 3);
+  for (i = 0; i < 3; ++i) { /* greedy: all alike */
+    CHECK(strcmp(pensee_vote_choice(vote, i, &size), pensee_vote_winner(vote, NULL)) == 0);
+    CHECK(size == strlen(pensee_vote_winner(vote, NULL)));
+    CHECK(strcmp(pensee_vote_thought(vote, i, NULL), pensee_session_thought_text(session, NULL)) ==
+          0);
+    CHECK(strcmp(pensee_vote_answer(vote, i, NULL), pensee_session_answer_text(session, NULL)) ==
+          0);
+  }
+  CHECK(pensee_vote_choice(vote, 3, &size) == NULL && size == 0);
+  CHECK(pensee_vote_answer(vote, -1, NULL) == NULL);
+  CHECK(pensee_session_message_count(session) == 2);
+  pensee_vote_destroy(vote);
+  add_question(session);
+  MUST(pensee_session_start(session, &options, &error));
+  MUST(pensee_session_vote(session, 2, 0, stop_voting, &calls, &vote, &error));
+  CHECK(pensee_session_answer_end(session) == PENSEE_ANSWER_END_CANCELLED);
+  CHECK(strcmp(pensee_vote_winner(vote, &n_votes), "") == 0 && n_votes == 0);
+  pensee_vote_destroy(vote);
+  CHECK(pensee_vote_winner(NULL, &n_votes) == NULL && n_votes == 0);
+  CHECK(pensee_vote_voter_count(NULL) == 0);
+  CHECK(pensee_vote_thought(NULL, 0, NULL) == NULL);
+  pensee_vote_destroy(NULL);
+  pensee_session_destroy(session);
+}
+
 static void messages(const pensee_model* model) {
   pensee_sampler_options sampler;
   const pensee_reply_options options = greedy(&sampler, 20);
@@ -557,6 +658,9 @@ int main(int argc, char** argv) {
   whole_replies(model);
   controls(model);
   forms(model);
+  thoughts_of_the_past(model);
+  stop_in_thought(model);
+  votes(model);
   messages(model);
   ready_prompts(model);
   speculation(model);

@@ -101,6 +101,14 @@ printf '%s\n\n%s\n' "$question" 'What is 2 + 3?' | "$program" chat --greedy --sh
 has out '\boxed{42}'
 has out '\boxed{5}'
 
+# With earlier thoughts the second prompt is longer.
+for history in strip keep; do
+  printf '%s\n%s\n' "$question" 'What is 2 + 3?' |
+    "$program" chat --greedy --json --history $history >out 2>err || fail "chat --history $history"
+  tail -n 1 out | sed 's/.*"prompt_tokens": *\([0-9]*\).*/\1/' >"tokens.$history"
+done
+[ "$(cat tokens.keep)" -gt "$(cat tokens.strip)" ] || fail 'chat --history keep'
+
 # A question that is refused leaves the others as they are.
 printf '%s\n\303\n%s\n' "$question" 'What is 2 + 3?' |
   "$program" chat --greedy --show answer >out 2>err || fail 'chat with a refused line'

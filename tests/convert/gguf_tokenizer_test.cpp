@@ -71,13 +71,14 @@ void expect_same(const Tokenizer& a, const Tokenizer& b) {
 
 TEST_CASE("a tokenizer is the same by way of GGUF") {
   const std::string folder = PENSEE_TEST_DATA "/text/variants/";
-  for (const auto& [path, pre] :
+  for (const auto& source :
        {std::pair{std::string(PENSEE_TINY_R1 "/tokenizer.json"), "deepseek-v3"},
         {folder + "llama-bpe.json", "llama-bpe"},
         {folder + "deepseek-llm.json", "deepseek-llm"},
         {folder + "deepseek-coder.json", "deepseek-coder"},
         {folder + "qwen2.json", "deepseek-r1-qwen"}}) {  // Qwen's settings, DeepSeek's words
-    CAPTURE(path);
+    const auto& [path, pre] = source;
+    CAPTURE(source.first);
     Files files(pensee_test::read_file(path));
     const auto direct = Tokenizer::from_json(files.text, path);
     REQUIRE_MESSAGE(direct.ok(), direct.error().message);

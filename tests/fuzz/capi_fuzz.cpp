@@ -232,8 +232,10 @@ class Machine {
                                                                 : script_.number(0, 3));
     const char* given = script_.rarely() ? nullptr : text.c_str();
     const size_t size = script_.below(4) == 0 ? PENSEE_NUL_TERMINATED : text.size();
+    const bool has_thought = script_.below(4) == 0;
     const pensee_status status = checked(script_, [&](pensee_error** error) {
-      return pensee_session_add_message(session, role, given, size, error);
+      return has_thought ? pensee_session_add_answer(session, given, size, given, size, error)
+                         : pensee_session_add_message(session, role, given, size, error);
     });
     FUZZ_CHECK(pensee_session_message_count(session) == before + (status == PENSEE_OK ? 1 : 0));
   }

@@ -48,10 +48,10 @@ constexpr size_t kPlaces = size_t{1} << 18;
 
 // --- Memory -------------------------------------------------------------------------------------
 
+#if defined(__SANITIZE_ADDRESS__)
 // No input may make the target allocate much more than its size.
 constexpr size_t kMemoryAlways = size_t{64} << 20;
 constexpr size_t kMemoryPerByte = 64;
-#if defined(__SANITIZE_ADDRESS__)
 size_t allocation_limit = SIZE_MAX;
 
 void check_allocation(const volatile void* /*block*/, size_t size) {

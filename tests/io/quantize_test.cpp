@@ -68,18 +68,19 @@ TEST_CASE("no quantiser is worse than the gguf package's or llama.cpp's") {
   for (float& v : shifted) v = 0.25F * v + 0.5F;
   const std::vector<float> zeros(uniform.size());
   int compared = 0;
-  for (const auto& [name, x] :
+  for (const auto& input :
        {std::pair{"uniform", uniform}, {"peaked", peaked}, {"shifted", shifted}}) {
-    CAPTURE(name);
+    const auto& [name, x] = input;
+    CAPTURE(input.first);
     const auto& errors = expected[name];
     CHECK(squared_error(x, zeros) == doctest::Approx(errors["sum_of_squares"].get<double>()));
 #define PENSEE_X(type, function)                                                              \
   if (const auto them = errors.find(pensee::dtype_name(DType::type)); them != errors.end()) { \
     const double ours = squared_error(there_and_back(DType::type, x), x);                     \
-    for (const auto& [who, theirs] : them->items()) {                                         \
+    for (const auto& theirs : them->items()) {                                                \
       CAPTURE(#type);                                                                         \
-      CAPTURE(who);                                                                           \
-      CHECK(ours <= theirs.get<double>());                                                    \
+      CAPTURE(theirs.key());                                                                  \
+      CHECK(ours <= theirs.value().get<double>());                                            \
       ++compared;                                                                             \
     }                                                                                         \
   }

@@ -11,11 +11,11 @@
 namespace pensee::test {
 namespace {
 
-constexpr int64_t kRows = 48;
+constexpr int64_t kManyRows = 48;
 
 Matrix matrix_of(const RandomMatrix& random, int type, int64_t cols) {
   const KernelMatrix* w = random.view();
-  return {w->data, nullptr, static_cast<DType>(type), kRows, cols, w->row_bytes};
+  return {w->data, nullptr, static_cast<DType>(type), kManyRows, cols, w->row_bytes};
 }
 
 // Byte `at` of a row's 256 columns, with what comes first in a tile first.
@@ -33,13 +33,13 @@ TEST_CASE("Interleaved rows have every word of a tile's rows side by side") {
                          int{KernelType::kQ5_K}, int{KernelType::kQ6_K}}) {
     const auto dtype = static_cast<DType>(type);
     const int64_t cols = 3 * kTileColumns;
-    const RandomMatrix random(type, {.rows = kRows, .cols = cols}, 7);
+    const RandomMatrix random(type, {.rows = kManyRows, .cols = cols}, 7);
     const Matrix w = matrix_of(random, type, cols);
-    std::vector<std::byte> out(static_cast<size_t>(kRows * w.row_bytes));
-    interleave_rows(w, 0, kRows, out.data());
+    std::vector<std::byte> out(static_cast<size_t>(kManyRows * w.row_bytes));
+    interleave_rows(w, 0, kManyRows, out.data());
     const int64_t bytes = dtype_row_bytes(dtype, kTileColumns);
     bool equal = true;
-    for (int64_t row = 0; row < kRows; ++row) {
+    for (int64_t row = 0; row < kManyRows; ++row) {
       for (int64_t at = 0; at < w.row_bytes; ++at) {
         const int64_t in_tile = at % bytes;
         const int64_t word = in_tile / 4 * 4;
@@ -65,11 +65,11 @@ TEST_CASE("Products of interleaved rows are the same to the bit") {
       if (dot_tiles == nullptr) continue;
       for (const bool alike : {false, true}) {
         const int64_t cols = 5 * kTileColumns;
-        const RandomMatrix random(type, {.rows = kRows, .cols = cols, .alike = alike}, 3);
+        const RandomMatrix random(type, {.rows = kManyRows, .cols = cols, .alike = alike}, 3);
         const Matrix w = matrix_of(random, type, cols);
         REQUIRE(can_interleave(*table.table, w));
-        std::vector<std::byte> tiles(static_cast<size_t>(kRows * w.row_bytes));
-        interleave_rows(w, 0, kRows, tiles.data());
+        std::vector<std::byte> tiles(static_cast<size_t>(kManyRows * w.row_bytes));
+        interleave_rows(w, 0, kManyRows, tiles.data());
         KernelMatrix interleaved = *random.view();
         interleaved.data = tiles.data();
         for (const int64_t n : {1, 2, 3, 4, 7, 8, 9, 31, 70}) {
@@ -81,8 +81,8 @@ TEST_CASE("Products of interleaved rows are the same to the bit") {
           Arena scratch = *Arena::create(kGemmQ8Scratch);
           void* room = scratch.take<char>(kGemmQ8Scratch);
           for (const int64_t begin : {int64_t{0}, kTileRows}) {
-            const int64_t end = kRows;
-            std::vector<float> expected(static_cast<size_t>(n * kRows), 12345.0F);
+            const int64_t end = kManyRows;
+            std::vector<float> expected(static_cast<size_t>(n * kManyRows), 12345.0F);
             std::vector<float> got = expected;
             const auto check = [&](const char* what) {
               CHECK_MESSAGE(
@@ -90,12 +90,12 @@ TEST_CASE("Products of interleaved rows are the same to the bit") {
                   table.name, " ", type_name(type), " ", what, " n ", n, " from ", begin);
             };
             table.table->dot_rows_q8[type](random.view(), begin, end, chunks.data(), n, n,
-                                           expected.data(), kRows);
-            dot_tiles(&interleaved, begin, end, chunks.data(), n, n, got.data(), kRows);
+                                           expected.data(), kManyRows);
+            dot_tiles(&interleaved, begin, end, chunks.data(), n, n, got.data(), kManyRows);
             check("dot");
             table.table->gemm_q8[type](random.view(), begin, end, chunks.data(), n, n,
-                                       expected.data(), kRows, room);
-            gemm_tiles(&interleaved, begin, end, chunks.data(), n, n, got.data(), kRows, room);
+                                       expected.data(), kManyRows, room);
+            gemm_tiles(&interleaved, begin, end, chunks.data(), n, n, got.data(), kManyRows, room);
             check("gemm");
           }
         }

@@ -511,7 +511,9 @@ TEST_CASE("the fields can be listed, each once, by the keys of the file") {
   std::map<std::string, std::string> map(fields.begin(), fields.end());
   CHECK(map.size() == fields.size());
   const Json json = r1();
-  for (const auto& [key, value] : json.items()) {
+  for (const auto& field : json.items()) {
+    const std::string& key = field.key();
+    const Json& value = field.value();
     if (key == "architectures" || key == "quantization_config") continue;
     CAPTURE(key);
     CHECK(map.count(key) == 1);

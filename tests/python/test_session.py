@@ -81,6 +81,7 @@ def test_messages_as_a_prompt(model: pensee.Model) -> None:
     )
     assert [m.role for m in session.messages][:4] == ["system", "user", "assistant", "user"]
     assert "left out" not in model.tokenizer.decode(session.tokens)
+    assert session.messages[2].reasoning_content == "left out"
     with pytest.raises(pensee.InvalidArgumentError, match="role"):
         session.add_message("tool", "x")
     with pytest.raises(pensee.InvalidArgumentError, match="role.*found None"):
@@ -89,6 +90,66 @@ def test_messages_as_a_prompt(model: pensee.Model) -> None:
         session.ask([{"role": "user", "content": 3}])  # type: ignore[dict-item] # pyright: ignore
     with pytest.raises(pensee.InvalidArgumentError, match="UTF-8"):
         session.add_message("user", "\udcff")
+
+
+def test_thoughts_of_the_past_stay_where_asked(model: pensee.Model) -> None:
+    session = model.session()
+    first = session.ask(QUESTION, temperature=0)
+    assert session.messages[1] == pensee.Message("assistant", first.answer, first.thought)
+    n_tokens = len(session.tokens)
+    kept = session.ask("What is 5 + 6?", temperature=0, history="keep", max_tokens=4)
+    assert kept.usage.cached_tokens >= n_tokens - 1
+    for name in ("reasoning_content", "reasoning"):
+        messages: list[dict[str, str | None]] = [
+            {"role": "user", "content": QUESTION},
+            {"role": "assistant", "content": first.answer, name: first.thought},
+            {"role": "user", "content": "What is 5 + 6?"},
+        ]
+        again = model.session().ask(messages, temperature=0, history="keep", max_tokens=4)
+        assert again.usage.prompt_tokens == kept.usage.prompt_tokens
+    with pytest.raises(pensee.InvalidArgumentError, match="history.*strip.*found 'all'"):
+        session.ask(QUESTION, history="all")  # type: ignore[arg-type] # pyright: ignore
+    with pytest.raises(pensee.InvalidArgumentError, match="reasoning_content: expected none"):
+        session.add_message("user", "x", "a thought")
+    with pytest.raises(pensee.InvalidArgumentError, match="thought: not UTF-8"):
+        session.add_message("assistant", "x", "\udcff")
+
+
+def test_stop_strings_in_the_thought(model: pensee.Model) -> None:
+    reply = model.session().ask(QUESTION, temperature=0, stop=["+"], stop_in_thought=True)
+    assert reply.thought_end is pensee.ThoughtEnd.STOPPED
+    assert reply.answer_end is pensee.AnswerEnd.STOP_STRING
+    assert "+" not in reply.thought and not reply.answer
+
+
+def test_a_vote(model: pensee.Model) -> None:
+    session = model.session()
+    vote = session.vote(QUESTION, voters=5, seed=3, temperature=1.3, max_tokens=200)
+    assert len(vote.ballots) == 5
+    choices = [b.choice for b in vote.ballots if b.choice]
+    assert vote.n_votes == choices.count(vote.winner) == max(map(choices.count, choices))
+    elected = next(b for b in vote.ballots if b.choice == vote.winner)
+    assert (session.reply.thought, session.reply.answer) == (elected.thought, elected.answer)
+    assert [m.role for m in session.messages] == ["user", "assistant"]
+    alone = model.session()
+    alone.add_message("user", QUESTION)
+    alone.start(temperature=1.3, max_tokens=200)
+    alone.prefill()
+    alone.reseed(4)
+    assert alone.answer() == vote.ballots[1].answer
+    # Answers to one thought.
+    thought = session.think("What is 5 + 6?", temperature=1)
+    assert {b.thought for b in session.vote(voters=3).ballots} == {thought}
+    # What raises leaves the conversation as it was.
+    with pytest.raises(pensee.InvalidArgumentError, match="voters"):
+        session.vote(QUESTION, voters=0)
+    with pytest.raises(ZeroDivisionError):
+        session.vote(QUESTION, voters=2, prefill_progress=lambda _done, _total: 1 // 0)
+    assert len(session.messages) == 4 and not session.is_replying
+    with pytest.raises(pensee.WrongStateError):
+        session.vote()
+    with pytest.raises(TypeError, match="options"):
+        session.vote(max_tokens=3)
 
 
 def test_a_call_that_raises_leaves_the_conversation(session: pensee.Session) -> None:

@@ -87,9 +87,9 @@ void check_prompts(const ChatTemplate& chat, const Json& expected) {
 TEST_CASE("prompts equal what Jinja renders") {
   REQUIRE(fixture()["templates"].size() == 16);
   REQUIRE(fixture()["conversations"].size() > 100);
-  for (const auto& [name, expected] : fixture()["templates"].items()) {
-    CAPTURE(name);
-    check_prompts(load(name), expected);
+  for (const auto& entry : fixture()["templates"].items()) {
+    CAPTURE(entry.key());
+    check_prompts(load(entry.key()), entry.value());
   }
 }
 
@@ -104,10 +104,10 @@ TEST_CASE("prompts equal Jinja's for templates that are not in the repository") 
     std::array<char, 17> hex{};
     std::snprintf(hex.data(), hex.size(), "%016llx",
                   static_cast<unsigned long long>(test::fnv1a(jinja)));
-    for (const auto& [name, expected] : fixture()["others"].items()) {
-      if (expected["fnv1a"] != hex.data()) continue;
-      CAPTURE(name);
-      check_prompts(load_text(jinja), expected);
+    for (const auto& other : fixture()["others"].items()) {
+      if (other.value()["fnv1a"] != hex.data()) continue;
+      CAPTURE(other.key());
+      check_prompts(load_text(jinja), other.value());
       ++found;
     }
   }
@@ -120,9 +120,9 @@ TEST_CASE("no template tires of a long conversation") {
     messages.push_back({Role::kUser, "Why?"});
     messages.push_back({Role::kAssistant, "<think>\nHm.\n</think>\n\nSo."});
   }
-  for (const auto& [name, expected] : fixture()["templates"].items()) {
-    CAPTURE(name);
-    const auto pieces = load(name).render(messages);
+  for (const auto& entry : fixture()["templates"].items()) {
+    CAPTURE(entry.key());
+    const auto pieces = load(entry.key()).render(messages);
     REQUIRE_MESSAGE(pieces, pieces.error().message);
     CHECK(std::count_if(pieces->begin(), pieces->end(), [](const PromptPiece& piece) {
             return !piece.is_control && piece.text == "Why?";

@@ -107,8 +107,9 @@ TEST_CASE("vocabularies of every pre-tokenizer have Hugging Face's ids") {
       {"llama-v3", "variants/llama-bpe"},
       {"llama3", "variants/llama-bpe"}};
   CHECK(cases.size() == gguf_detail::kPreTokenizers.size());
-  for (const auto& [pre, name] : cases) {
-    CAPTURE(pre);
+  for (const auto& entry : cases) {
+    const auto& [pre, name] = entry;
+    CAPTURE(entry.first);
     const Json json = Json::parse(test::read_tokenizer_json(name));
     const auto tokenizer = load(Vocabulary::of(json, pre));
     REQUIRE_MESSAGE(tokenizer, tokenizer.error().message);

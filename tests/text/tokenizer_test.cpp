@@ -68,10 +68,11 @@ TEST_CASE("texts in many scripts have Hugging Face's ids") {
     const Json expected = test::read_json(test::expected_path(name) + ".json");
     CHECK(tokenizer.vocab_size() == expected["vocab_size"].get<int32_t>());
     REQUIRE(expected["texts"].size() == texts.size());
-    for (const auto& [key, text] : texts.items()) {
+    for (const auto& entry : texts.items()) {
+      const std::string& key = entry.key();
       CAPTURE(name);
       CAPTURE(key);
-      const auto& string = text.get_ref<const std::string&>();
+      const auto& string = entry.value().get_ref<const std::string&>();
       const Ids ids = encode(tokenizer, string);
       CHECK(ids == expected["texts"][key]["encode"].get<Ids>());
       CHECK(encode_ordinary(tokenizer, string) ==
@@ -163,9 +164,10 @@ TEST_CASE("llama.cpp's vectors have their ids") {
   const auto check = [](const Tokenizer& tokenizer, const std::string& name) {
     const auto vectors = read_vectors(name);
     CHECK(vectors.size() == 46);
-    for (const auto& [text, ids] : vectors) {
+    for (const auto& vector : vectors) {
+      const auto& [text, ids] = vector;
       CAPTURE(name);
-      CAPTURE(text);
+      CAPTURE(vector.first);
       CHECK(encode(tokenizer, text) == ids);
     }
   };

@@ -37,6 +37,7 @@ from ._model import (
 from ._session import Session
 from ._types import (
     AnswerEnd,
+    Ballot,
     CacheType,
     Event,
     EventKind,
@@ -50,12 +51,14 @@ from ._types import (
     SamplerOptions,
     ThoughtEnd,
     Usage,
+    Vote,
 )
 
 __version__ = version()
 
 __all__ = [
     "AnswerEnd",
+    "Ballot",
     "CacheType",
     "CancelledError",
     "ContextFullError",
@@ -82,6 +85,7 @@ __all__ = [
     "Tokenizer",
     "UnsupportedError",
     "Usage",
+    "Vote",
     "WrongStateError",
     "bundled_model",
     "estimate_memory",

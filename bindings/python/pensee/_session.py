@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 from . import _core
 from ._calls import _Call
 from ._errors import InvalidArgumentError, WrongStateError
-from ._types import AnswerEnd, Event, EventKind, Message, Phase, Prompt, Reply, ThoughtEnd, Usage
+from ._types import (
+    AnswerEnd,
+    Ballot,
+    Event,
+    EventKind,
+    Message,
+    Phase,
+    Prompt,
+    Reply,
+    ThoughtEnd,
+    Usage,
+    Vote,
+)
 from ._wire import cache_type_code, in_our_words, speculation_code
 
 if TYPE_CHECKING:
@@ -39,6 +51,14 @@ def _text(message: Mapping[str, str | None], key: str) -> str:
     return text
 
 
+def _thought(message: Mapping[str, str | None]) -> str:
+    """The thought of a message, by the names that servers have for it."""
+    for key in ("reasoning_content", "reasoning"):
+        if message.get(key) is not None:
+            return _text(message, key)
+    return ""
+
+
 def _event(
     fields: tuple[str, str, str, int | None, float | None, bool, str, str],
 ) -> Event:
@@ -52,11 +72,12 @@ class Session:
 
     Whole replies: `ask()`. Token by token: `stream()`. Apart: `think()`, then `answer()`.
 
-    Messages make the conversation. The answer of a reply becomes a message; its thought does not. One
-    thread at a time may use a session, except `cancel()` and `end_thinking()`, which come from any
-    thread; a second call meanwhile raises `WrongStateError`. Long calls release the GIL, and Ctrl-C
-    ends them. What goes wrong in a step, Ctrl-C, and what a callback raises end the reply under
-    way; a call that is refused does not. The session can be used on.
+    Messages make the conversation. The answer of a reply becomes a message; its thought is out of
+    later prompts unless they ask for it (`history`). One thread at a time may use a session, except
+    `cancel()` and `end_thinking()`, which come from any thread; a second call meanwhile raises
+    `WrongStateError`. Long calls release the GIL, and Ctrl-C ends them. What goes wrong in a step,
+    Ctrl-C, and what a callback raises end the reply under way; a call that is refused does not. The
+    session can be used on.
     """
 
     def __init__(
@@ -95,14 +116,21 @@ class Session:
 
     @property
     def messages(self) -> list[Message]:
-        return [Message(_ROLES[role], text) for role, text in self._core.messages()]
+        return [Message(_ROLES[role], text, thought) for role, text, thought in self._core.messages()]
 
-    def add_message(self, role: str, content: str) -> None:
-        """Adds a message; `role` is system, user or assistant. Raises `InvalidArgumentError` for
-        another, or for what is no Unicode text, `WrongStateError` while a reply is under way."""
+    def add_message(self, role: str, content: str, reasoning_content: str = "") -> None:
+        """Adds a message; `role` is system, user or assistant. `reasoning_content`: what an assistant
+        thought before it, for replies with `history="keep"`. Raises `InvalidArgumentError` for another
+        role, a thought of others, or what is no Unicode text, `WrongStateError` while a reply is under
+        way."""
         if role not in _ROLES:
             raise InvalidArgumentError(f"role: expected system, user or assistant, found {role!r}")
-        self._core.add_message(_ROLES.index(role), _utf8(content))
+        if not reasoning_content:
+            self._core.add_message(_ROLES.index(role), _utf8(content))
+        elif role == "assistant":
+            self._core.add_answer(_utf8(reasoning_content), _utf8(content))
+        else:
+            raise InvalidArgumentError(f"reasoning_content: expected none of the role {role}")
 
     def rewind(self, n_messages: int) -> None:
         """Keeps the first `n_messages`. Raises `InvalidArgumentError` if there are fewer,
@@ -159,6 +187,29 @@ class Session:
         does."""
         self._core.answer()
         return self.reply.answer
+
+    def vote(
+        self, prompt: Prompt | None = None, *, voters: int = 8, **options: Unpack[ReplyOptions]
+    ) -> Vote:
+        """Lets `voters` (1 to 1024) copies of the session reply to `prompt`, or finish the reply under
+        way, and counts what their answers have in \\boxed{} (self-consistency, arXiv:2203.11171). `seed`
+        is the first one's; the others have the numbers after it. They write together. The conversation
+        goes on with the answer of the first that chose as most did; if none chose, of the first. With a
+        prompt the copies differ in their thoughts; after `think()` they are answers to one thought. If
+        it raises, the conversation is as before. Raises what `ask()` does, and `InvalidArgumentError`
+        for the number of voters."""
+        seed = options.pop("seed", None) or 0
+        if prompt is None and options:
+            raise TypeError("vote: options belong to a prompt, or to start()")
+        before = None if prompt is None else self._begin(prompt, options)
+        try:
+            winner, n_votes, ballots = self._core.vote(voters, seed)
+        except BaseException:
+            if before is not None:
+                self._core.abandon(self._core.n_replies())
+                self._core.rewind(before)
+            raise
+        return Vote(winner, n_votes, [Ballot(*texts) for texts in ballots])
 
     async def aask(self, prompt: Prompt, **options: Unpack[ReplyOptions]) -> Reply:
         """`ask()` in a thread. If the task is cancelled, so is the reply, and the conversation is as
@@ -320,7 +371,9 @@ class Session:
                 self.add_message("user", prompt)
             else:
                 for message in prompt:
-                    self.add_message(_text(message, "role"), _text(message, "content"))
+                    self.add_message(
+                        _text(message, "role"), _text(message, "content"), _thought(message)
+                    )
             self.start(**options)
         except BaseException:
             if not self._core.is_replying():

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 Prompt = str | Sequence[Mapping[str, str | None]]
 """A user's text, or messages with `role` (system, user, assistant) and `content`. Thoughts of former
-replies (`reasoning_content`, which may be None) are left out, as R1 wants it."""
+replies (`reasoning_content` or `reasoning`, which may be None) are left out, as R1 wants it, unless
+`history` is "keep"."""
 
 Speculation = Literal["off", "prompt_lookup", "mtp", "auto"]
 """prompt_lookup: an earlier place of the prompt or the reply at which the same tokens stood. mtp: the
@@ -72,6 +73,11 @@ class ReplyOptions(SamplerOptions, total=False):
     """Thought, answer and delimiters together."""
     stop: Iterable[str] | None
     """Each ends the answer and is not part of it."""
+    stop_in_thought: bool | None
+    """They end the thought too, and with it the reply."""
+    history: Literal["strip", "keep"] | None
+    """Whether the thoughts of earlier replies are in the prompt: "strip", which is R1's rule and the
+    default, or "keep"."""
     answer_grammar: str | None
     """The form of the answer, in llama.cpp's notation (GBNF), `root` being the whole: only tokens that
     go on with some text of it are chosen. The thought stays free."""
@@ -202,11 +208,33 @@ class Reply:
 
 
 @dataclass(frozen=True)
+class Ballot:
+    """What a voter wrote. `choice` is what its answer has in \\boxed{}, in one spelling; "" if nothing."""
+
+    choice: str
+    thought: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Vote:
+    """Many answers to one prompt, and the choice of most of them."""
+
+    winner: str
+    """"" if none made a choice."""
+    n_votes: int
+    """For the winner."""
+    ballots: list[Ballot]
+
+
+@dataclass(frozen=True)
 class Message:
     """A message of the conversation: `role` is system, user or assistant."""
 
     role: str
     content: str
+    reasoning_content: str = ""
+    """What an assistant thought before it, if anything."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from ._errors import InvalidArgumentError
 _TYPES = {"enabled": True, "disabled": False}
 _SPECULATIONS = {"off": 0, "prompt_lookup": 1, "mtp": 2, "auto": 3}  # at the numbers of the C interface
 _CACHE_TYPES = {"bf16": 0, "f32": 1, "q8": 2}  # likewise
+_HISTORIES = {"strip": 0, "keep": 1}  # likewise
 _FORMATS: dict[str, Any] = {"text": None, "json_object": {"type": "object"}, "json_schema": "schema"}
 # Thought tokens, as Google's servers take these words; "none" is no thought.
 _EFFORTS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
@@ -18,8 +19,9 @@ _EFFORTS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 245
 
 def in_our_words(options: Mapping[str, Any]) -> dict[str, Any]:
     """`options` with `thinking: {"type": ...}`, `chat_template_kwargs` and `reasoning_effort` replaced
-    by `thinking` and `thinking_token_budget`, `response_format` by `answer_json_schema`. Where they
-    contradict each other, the first of them counts, and a budget or schema that is given."""
+    by `thinking` and `thinking_token_budget`, `response_format` by `answer_json_schema`, and `history`
+    by its number. Where they contradict each other, the first of them counts, and a budget or schema
+    that is given."""
     out = dict(options)
     thinking: Any = out.get("thinking")
     if isinstance(thinking, Mapping):
@@ -37,6 +39,8 @@ def in_our_words(options: Mapping[str, Any]) -> dict[str, Any]:
         if budget != 0 and out.get("thinking_token_budget") is None:
             out["thinking_token_budget"] = budget
     out["thinking"] = thinking
+    if out.get("history") is not None:
+        out["history"] = _choice("history", out["history"], _HISTORIES)
     form = out.pop("response_format", None)
     if form is not None and out.get("answer_json_schema") is None:
         out["answer_json_schema"] = _schema_of(form)

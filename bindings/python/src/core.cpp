@@ -77,6 +77,8 @@ void define_session(py::module_& module) {
                   "prefill_chunk"_a, "speculation"_a)
       .def("close", &Session::close)
       .def("add_message", &Session::add_message, "role"_a, "text"_a)
+      .def("vote", &Session::vote, "n_voters"_a, "seed"_a)
+      .def("add_answer", &Session::add_answer, "thought"_a, "text"_a)
       .def("messages", &Session::messages)
       .def("rewind", &Session::rewind, "n_messages"_a)
       .def("reset", &Session::reset)

@@ -143,6 +143,11 @@ class Options {
     if (name == "thinking") {
       if (!PyBool_Check(value.ptr())) wrong_type(name, "True, False or None", value);
       options_.thinking = value.ptr() == Py_True ? PENSEE_THINKING_ON : PENSEE_THINKING_OFF;
+    } else if (name == "stop_in_thought") {
+      if (!PyBool_Check(value.ptr())) wrong_type(name, "True, False or None", value);
+      options_.stop_in_thought = value.ptr() == Py_True ? 1 : 0;
+    } else if (name == "history") {
+      options_.history = integer32(name, value);
     } else if (name == "stop") {
       if (py::isinstance<py::str>(value)) wrong_type(name, "a sequence of str", value);
       for (const py::handle stop : value) stop_.push_back(text(name, stop));

@@ -77,12 +77,15 @@ class Session {
   void add_message(int32_t role, const std::string& text) {
     use([&](c::Session& session) { session.add_message(role, text); });
   }
+  void add_answer(const std::string& thought, const std::string& text) {
+    use([&](c::Session& session) { session.add_answer(thought, text); });
+  }
   py::list messages() {
     std::vector<c::Message> messages;
     use([&](c::Session& session) { messages = session.messages(); });
     py::list out;
     for (const c::Message& message : messages) {
-      out.append(py::make_tuple(message.role, py::str(message.text)));
+      out.append(py::make_tuple(message.role, py::str(message.text), py::str(message.thought)));
     }
     return out;
   }
@@ -133,6 +136,21 @@ class Session {
       while (session.step().kind != PENSEE_EVENT_DONE && !call.interrupted()) {
       }
     });
+  }
+  // (winner, votes for it, ballots: (choice, thought, answer)).
+  py::tuple vote(int32_t n_voters, uint64_t seed) {
+    c::Vote vote;
+    run([&](c::Session& session, Call& call) {
+      const pensee_vote_progress_fn progress = [](void* user_data, int32_t, int32_t) -> int32_t {
+        return static_cast<Call*>(user_data)->interrupted() ? 1 : 0;
+      };
+      vote = session.vote(n_voters, seed, progress, &call);
+    });
+    py::list ballots;
+    for (const c::Ballot& b : vote.ballots) {
+      ballots.append(py::make_tuple(py::str(b.choice), py::str(b.thought), py::str(b.answer)));
+    }
+    return py::make_tuple(py::str(vote.winner), vote.n_votes, ballots);
   }
   // Replies begun so far, the number of the newest one.
   int64_t n_replies() const noexcept { return n_replies_; }

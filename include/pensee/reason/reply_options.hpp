@@ -17,8 +17,8 @@ namespace pensee {
 // its end. A model without thoughts refuses kOn.
 enum class Thinking : int { kAuto = 0, kOn = 1, kOff = 2 };
 
-// Whether the thoughts of earlier replies are in the prompt: no, which is R1's rule, or each between
-// its delimiters before its answer.
+// Whether the thoughts of earlier replies are in the prompt: no, which is R1's rule, or each
+// between its delimiters before its answer.
 enum class History : int { kStrip = 0, kKeep = 1 };
 
 inline constexpr int64_t kNoCap = -1;

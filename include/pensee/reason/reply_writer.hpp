@@ -92,6 +92,12 @@ class ReplyWriter {
     sampled_phase_ = other.sampled_phase_;
   }
 
+  // Goes on in the place of another writer, which must not be used any more.
+  void become(ReplyWriter&& other) {
+    take_over(other);
+    tools_ = std::move(other.tools_);
+  }
+
   // Begins a reply. Errors: kInvalidArgument naming the option, kContextFull if the prompt does not
   // fit; nothing has changed then.
   Result<void> begin(ReplyPrompt prompt, const ReplyOptions& options) {
@@ -176,6 +182,13 @@ class ReplyWriter {
   // Any thread, as Session's.
   void end_thinking() noexcept { end_thinking_.store(true, std::memory_order_relaxed); }
   void cancel() noexcept { cancel_.store(true, std::memory_order_relaxed); }
+  // What was asked so; of the end of the thought, since this was called last.
+  [[nodiscard]] bool is_cancelled() const noexcept {
+    return cancel_.load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] bool take_end_thinking() noexcept {
+    return end_thinking_.exchange(false, std::memory_order_relaxed);
+  }
 
   [[nodiscard]] const std::shared_ptr<const Model>& model() const noexcept { return model_; }
   [[nodiscard]] const ReplyTools& tools() const noexcept { return tools_; }
@@ -239,7 +252,7 @@ class ReplyWriter {
 
   Result<void> write_token() {
     if (cancel_.load(std::memory_order_relaxed)) controller_->cancel();
-    if (end_thinking_.exchange(false, std::memory_order_relaxed)) controller_->end_thinking();
+    if (take_end_thinking()) controller_->end_thinking();
     if (tools_.feed.is_full()) controller_->context_full();
     const PhaseController::Action action = controller_->next();
     if (action.kind == PhaseController::ActionKind::kDone) return {};

@@ -28,12 +28,16 @@ class Access;
 namespace step_many_detail {
 class Access;
 }
+namespace vote_detail {
+class Access;
+}
 
 // The shortest use:          Reply reply = session->ask("What is 7 * 8?").value();
 // Thought and answer apart:  add_message(), start(), think(), answer(), reply()
 // Token by token:            add_message(), start(), then step() until an event of kind kDone
 // Many answers to a thought: think(), then fork(), reseed() and answer() of each fork
 // Many thoughts:             start(), prefill(), then fork() and reseed()
+// Many, and what most say:   start(), then vote() of vote.hpp
 //
 // Messages make the conversation. The answer of a reply, if there is one, becomes a message, which
 // has the thought beside it. The next prompt leaves that out (R1's rule) unless its options ask for
@@ -268,6 +272,7 @@ class Session {
  private:
   friend class saved_session_detail::Access;  // for save() and restore()
   friend class step_many_detail::Access;
+  friend class vote_detail::Access;
 
   Session(std::shared_ptr<const Model> model, ReplyTools tools)
       : writer_(std::move(model), std::move(tools)) {}
