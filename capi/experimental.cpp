@@ -158,8 +158,9 @@ pensee_status pensee_session_vote(pensee_session* session, int32_t n_voters, uin
   });
 }
 
-const char* pensee_vote_winner(const pensee_vote* vote, int32_t* n_votes) {
+const char* pensee_vote_winner(const pensee_vote* vote, int32_t* n_votes, size_t* size) {
   if (n_votes != nullptr) *n_votes = vote == nullptr ? 0 : vote->result.votes;
+  if (size != nullptr) *size = vote == nullptr ? 0 : vote->result.winner.size();
   return vote == nullptr ? nullptr : vote->result.winner.c_str();
 }
 

@@ -314,7 +314,9 @@ class Session {
     detail::call(pensee_session_vote, get(), n_voters, seed, progress, progress_user_data, &raw);
     const detail::Handle<pensee_vote, pensee_vote_destroy> owner(raw);
     Vote vote;
-    vote.winner = pensee_vote_winner(raw, &vote.n_votes);
+    size_t winner_size = 0;
+    const char* winner = pensee_vote_winner(raw, &vote.n_votes, &winner_size);
+    vote.winner.assign(winner, winner_size);
     for (int32_t i = 0; i < pensee_vote_voter_count(raw); ++i) {
       const auto text = [&](auto* function) {
         size_t size = 0;

@@ -63,7 +63,7 @@ PENSEE_API pensee_status pensee_session_vote(pensee_session* session, int32_t n_
                                              pensee_error** error);
 /* The choice of most, "" if none made any, and the number of its votes. It and the texts below live
  * as long as the vote; `n_votes` and `size` may be NULL. */
-PENSEE_API const char* pensee_vote_winner(const pensee_vote* vote, int32_t* n_votes);
+PENSEE_API const char* pensee_vote_winner(const pensee_vote* vote, int32_t* n_votes, size_t* size);
 /* As many as voted; 0 for NULL. */
 PENSEE_API int32_t pensee_vote_voter_count(const pensee_vote* vote);
 /* The choice of a voter, "" if it made none; NULL if there is no such voter. */

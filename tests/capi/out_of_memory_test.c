@@ -306,6 +306,40 @@ static void copies(void) {
   pensee_session_destroy(read);
 }
 
+/* A vote from the start, with a thought of the past in its prompt and a form for the answers. */
+static pensee_status voted(pensee_session* session, pensee_error** error) {
+  pensee_sampler_options sampler;
+  pensee_reply_options options = greedy(&sampler, 12);
+  pensee_vote* vote = NULL;
+  pensee_status status = pensee_session_add_answer(session, "So it is.", 9, "42", 2, error);
+  options.thinking = PENSEE_THINKING_OFF;
+  options.history = PENSEE_HISTORY_KEEP;
+  options.answer_grammar = "root ::= \"\\\\boxed{\" [0-9]{2} \"}\"";
+  if (status == PENSEE_OK)
+    status = pensee_session_add_message(session, PENSEE_ROLE_USER, "1+1?", 4, error);
+  if (status == PENSEE_OK) status = pensee_session_start(session, &options, error);
+  if (status == PENSEE_OK) status = pensee_session_vote(session, 2, 5, NULL, NULL, &vote, error);
+  CHECK((status == PENSEE_OK) == (vote != NULL));
+  if (status == PENSEE_OK) {
+    CHECK(pensee_session_message_count(session) == 3);
+    CHECK(strlen(pensee_vote_winner(vote, NULL, NULL)) == 2);
+    came_out(pensee_vote_winner(vote, NULL, NULL));
+  } else {
+    CHECK(pensee_session_reset(session, NULL) == PENSEE_OK);
+  }
+  pensee_vote_destroy(vote);
+  return status;
+}
+
+static void votes(void) {
+  pensee_session* session = NULL;
+  MUST(pensee_session_create(shared, NULL, &session, &error));
+  start_failing();
+  TRY_WITH(pensee_session_message_count(session) == 0, voted(session, &error));
+  came_out(lent(pensee_session_answer_text, session));
+  pensee_session_destroy(session);
+}
+
 static const struct {
   const char* name;
   void (*run)(void);
@@ -313,7 +347,8 @@ static const struct {
 } scenarios[] = {{"load", load, 1},     {"load_buffers", load_buffers, 1},
                  {"errors", errors, 1}, {"estimate", estimate, 1},
                  {"tokens", tokens, 0}, {"ask", ask, 0},
-                 {"parts", parts, 0},   {"copies", copies, 0}};
+                 {"parts", parts, 0},   {"copies", copies, 0},
+                 {"votes", votes, 0}};
 enum { kScenarios = sizeof scenarios / sizeof scenarios[0] };
 
 /* Runs a scenario with a failure. Returns whether there was one. */

@@ -286,11 +286,11 @@ static void votes(const pensee_model* model) {
   CHECK(vote == NULL && pensee_session_is_replying(session) == 1);
   MUST(pensee_session_vote(session, 3, 0, NULL, NULL, &vote, &error));
   CHECK(pensee_session_is_replying(session) == 0);
-  CHECK(strlen(pensee_vote_winner(vote, &n_votes)) > 0 && n_votes == 3);
+  CHECK(strlen(pensee_vote_winner(vote, &n_votes, &size)) > 0 && n_votes == 3);
   CHECK(pensee_vote_voter_count(vote) == 3);
   for (i = 0; i < 3; ++i) { /* greedy: all alike */
-    CHECK(strcmp(pensee_vote_choice(vote, i, &size), pensee_vote_winner(vote, NULL)) == 0);
-    CHECK(size == strlen(pensee_vote_winner(vote, NULL)));
+    CHECK(strcmp(pensee_vote_choice(vote, i, &size), pensee_vote_winner(vote, NULL, NULL)) == 0);
+    CHECK(size == strlen(pensee_vote_winner(vote, NULL, NULL)));
     CHECK(strcmp(pensee_vote_thought(vote, i, NULL), pensee_session_thought_text(session, NULL)) ==
           0);
     CHECK(strcmp(pensee_vote_answer(vote, i, NULL), pensee_session_answer_text(session, NULL)) ==
@@ -304,9 +304,9 @@ static void votes(const pensee_model* model) {
   MUST(pensee_session_start(session, &options, &error));
   MUST(pensee_session_vote(session, 2, 0, stop_voting, &calls, &vote, &error));
   CHECK(pensee_session_answer_end(session) == PENSEE_ANSWER_END_CANCELLED);
-  CHECK(strcmp(pensee_vote_winner(vote, &n_votes), "") == 0 && n_votes == 0);
+  CHECK(strcmp(pensee_vote_winner(vote, &n_votes, &size), "") == 0 && n_votes == 0);
   pensee_vote_destroy(vote);
-  CHECK(pensee_vote_winner(NULL, &n_votes) == NULL && n_votes == 0);
+  CHECK(pensee_vote_winner(NULL, &n_votes, &size) == NULL && n_votes == 0);
   CHECK(pensee_vote_voter_count(NULL) == 0);
   CHECK(pensee_vote_thought(NULL, 0, NULL) == NULL);
   pensee_vote_destroy(NULL);

@@ -86,7 +86,8 @@ class Machine {
                                         &Machine::logits,      &Machine::tokenize,
                                         &Machine::detokenize,  &Machine::facts,
                                         &Machine::estimate,    &Machine::structs,
-                                        &Machine::load,        &Machine::destroy_session};
+                                        &Machine::load,        &Machine::destroy_session,
+                                        &Machine::vote};
       (this->*kCalls[script_.below(std::size(kCalls))])();
       for (const pensee_session* session : sessions_) check(session);
     }
@@ -195,6 +196,11 @@ class Machine {
     samplers_ = {sampler_options(), sampler_options()};
     if (script_.below(2) == 1) options.thought_sampler = &samplers_[0];
     if (script_.below(4) == 1) options.answer_sampler = &samplers_[1];
+    if (script_.below(4) == 1) options.history = static_cast<int32_t>(script_.number(0, 1));
+    options.stop_in_thought = script_.below(4) == 1;
+    if (script_.below(8) == 1) options.answer_grammar = R"(root ::= [a-z0-9 ]{1,4} | "\\boxed{7}")";
+    if (script_.below(8) == 1) options.answer_json_schema = R"({"enum": [1, "a", null]})";
+    if (script_.rarely()) options.answer_grammar = texts_[1].c_str();
     if (script_.rarely()) options.prefill_progress = refuse_prefill;
     spoil_size(options);
     return &options;
@@ -440,6 +446,30 @@ class Machine {
       FUZZ_CHECK(statuses[i] == PENSEE_OK);
       check_event(events[i]);
     }
+  }
+
+  void vote() {
+    pensee_session* session = slot();
+    const auto voters = static_cast<int32_t>(script_.number(1, 3));
+    const pensee_vote_progress_fn progress = script_.rarely() ? refuse_vote : nullptr;
+    pensee_vote* vote = poisoned<pensee_vote>();
+    const pensee_status status = checked(script_, [&](pensee_error** error) {
+      return pensee_session_vote(session, voters, script_.below(5), progress, nullptr, &vote,
+                                 error);
+    });
+    FUZZ_CHECK((status == PENSEE_OK) == (vote != nullptr));
+    if (vote == nullptr) return;
+    FUZZ_CHECK(pensee_session_is_replying(session) == 0);
+    FUZZ_CHECK(pensee_vote_voter_count(vote) == voters);
+    int32_t n_votes = -1;
+    FUZZ_CHECK(pensee_vote_winner(vote, &n_votes, nullptr) != nullptr);
+    FUZZ_CHECK(n_votes >= 0 && n_votes <= voters);
+    FUZZ_CHECK(pensee_vote_answer(vote, voters - 1, nullptr) != nullptr);
+    pensee_vote_destroy(vote);
+  }
+  static int32_t refuse_vote(void* /*user*/, int32_t done, int32_t voters) {
+    FUZZ_CHECK(done >= 0 && done <= voters);
+    return 1;
   }
 
   void logits() {

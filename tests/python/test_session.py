@@ -150,6 +150,31 @@ def test_a_vote(model: pensee.Model) -> None:
         session.vote()
     with pytest.raises(TypeError, match="options"):
         session.vote(max_tokens=3)
+    with pytest.raises(pensee.InvalidArgumentError, match="seed"):
+        session.vote(QUESTION, seed=-1)
+    with pytest.raises(pensee.InvalidArgumentError, match="voters"):
+        session.vote(QUESTION, voters=2**40)
+
+
+def test_progress_is_told_however_late_the_prompt_is_read(session: pensee.Session) -> None:
+    calls: list[int] = []
+    # Nothing but the session holds the function.
+    session.add_message("user", QUESTION)
+    session.start(prefill_progress=lambda done, _total: calls.append(done))
+    with pytest.raises(pensee.InvalidArgumentError, match="voters"):
+        session.vote(voters=0)
+    session.answer()
+    assert calls
+    calls.clear()
+    assert session.think("1 + 1", thinking=False, prefill_progress=lambda d, _t: calls.append(d)) == ""
+    assert session.vote(voters=2).ballots[0].thought == ""
+    assert calls
+    calls.clear()
+    session.add_message("user", QUESTION)
+    session.start(thinking=False, max_tokens=2, prefill_progress=lambda d, _t: calls.append(d))
+    while session.is_replying:
+        pensee.step_many([session])
+    assert calls
 
 
 def test_a_call_that_raises_leaves_the_conversation(session: pensee.Session) -> None:

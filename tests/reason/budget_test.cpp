@@ -512,6 +512,17 @@ TEST_CASE("a stop string ends the thought where that is asked for, and the reply
   script.options.stop = {"x"};
   script.model = tokens_of("tx") + std::vector<int32_t>{kEuro1, kEos};
   CHECK(run(script).thought == "t");
+  // The engine's own words end nothing, not even what the model began.
+  script.options = {.thinking_token_budget = 2,
+                    .budget_message = "ND",
+                    .stop = {"END", "N"},
+                    .stop_in_thought = true};
+  script.model = tokens_of("aE") + tokens_of("x") + std::vector<int32_t>{kEos};
+  out = run(script);
+  CHECK(out.thought == "aEND");
+  CHECK(out.answer == "x");
+  CHECK(out.reply.thought_end == ThoughtEnd::kBudget);
+  script.options = {.stop_in_thought = true};
   // Tokens that wait count as thought.
   script.delimiters = {{'<', 't'}, {'<', '/', 't'}, {kEos}};
   script.prompt = {'<', 't'};

@@ -87,9 +87,23 @@ TEST_CASE("delimiters in thoughts and answers stay ordinary text") {
   }
 }
 
+TEST_CASE("delimiters that are text, and thinking on or off") {
+  const ChatTemplate chat = load("r1");
+  for (const bool thinking : {false, true}) {
+    const auto pieces = render_with_thoughts(chat, kTalk, {.thinking = thinking}).value();
+    const std::string text = joined(pieces);
+    CHECK(text.find("<think>\nthird\n</think>\n\n3<") != text.npos);
+    CHECK(text.ends_with(thinking ? "<｜Assistant｜><think>\n"
+                                  : "<｜Assistant｜><think>\n\n</think>\n\n"));
+  }
+  const std::string spelled = kept(load("spelled_thoughts"), kTalk);
+  CHECK(spelled.find("first\n</think>\n\n1") != spelled.npos);
+}
+
 TEST_CASE("a template that does not write each answer once is refused") {
   for (const char* jinja :
-       {"{% for m in messages %}{{ m.content if m.role == 'user' else m.content[:1] }};{% endfor "
+       {"{% for m in messages %}{{ m.content }}{{ m.content if loop.index0 == 1 }}{% endfor %}",
+        "{% for m in messages %}{{ m.content if m.role == 'user' else m.content[:1] }};{% endfor "
         "%}",
         "{% for m in messages %}{{ m.content }}{{ m.content if m.role != 'user' }}{% endfor %}",
         "{% for m in messages %}{{ m.content if m.role == 'user' else '' }}{% endfor %}"}) {

@@ -52,8 +52,17 @@ TEST_CASE("voters are forks with seeds, the choice of most wins, and the session
   // Its cache is the elected one's too.
   ReplyOptions options = greedy();
   options.history = History::kKeep;
+  const Usage& usage = elected.reply.usage;
   const auto n_tokens = static_cast<int64_t>(session->tokens().size());
-  CHECK(must(session->ask("And 5 * 6?", options)).usage.cached_tokens > n_tokens / 2);
+  REQUIRE(n_tokens == usage.prompt_tokens + usage.reply_tokens());
+  // All of it up to the answer at least, whose cut the model may have chosen otherwise.
+  CHECK(must(session->ask("And 5 * 6?", options)).usage.cached_tokens >
+        usage.prompt_tokens + usage.thought_tokens / 2);
+  // Its seed is not, for later replies.
+  session->reset();
+  auto other = new_session();
+  CHECK(must(session->ask(kQuestion, lively())).thought ==
+        must(other->ask(kQuestion, lively())).thought);
 }
 
 TEST_CASE("answers to one thought") {

@@ -52,7 +52,9 @@ def _text(message: Mapping[str, str | None], key: str) -> str:
 
 
 def _thought(message: Mapping[str, str | None]) -> str:
-    """The thought of a message, by the names that servers have for it."""
+    """An assistant's thought, by the names that servers have for it."""
+    if message.get("role") != "assistant":
+        return ""
     for key in ("reasoning_content", "reasoning"):
         if message.get(key) is not None:
             return _text(message, key)
@@ -196,17 +198,21 @@ class Session:
         is the first one's; the others have the numbers after it. They write together. The conversation
         goes on with the answer of the first that chose as most did; if none chose, of the first. With a
         prompt the copies differ in their thoughts; after `think()` they are answers to one thought. If
-        it raises, the conversation is as before. Raises what `ask()` does, and `InvalidArgumentError`
-        for the number of voters."""
+        it raises, the conversation is as before, and a reply that was under way has ended unless the
+        vote was refused. Raises what `ask()` does, and `InvalidArgumentError` for the number of
+        voters."""
         seed = options.pop("seed", None) or 0
         if prompt is None and options:
             raise TypeError("vote: options belong to a prompt, or to start()")
-        before = None if prompt is None else self._begin(prompt, options)
+        if not 0 <= seed < 1 << 64:
+            raise InvalidArgumentError(f"seed: expected 0 to 2 ** 64 - 1, found {seed}")
+        before = len(self._core.messages()) if prompt is None else self._begin(prompt, options)
         try:
             winner, n_votes, ballots = self._core.vote(voters, seed)
         except BaseException:
-            if before is not None:
+            if prompt is not None:
                 self._core.abandon(self._core.n_replies())
+            if not self._core.is_replying():  # else it was refused
                 self._core.rewind(before)
             raise
         return Vote(winner, n_votes, [Ballot(*texts) for texts in ballots])

@@ -5,7 +5,9 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -138,13 +140,14 @@ class Session {
     });
   }
   // (winner, votes for it, ballots: (choice, thought, answer)).
-  py::tuple vote(int32_t n_voters, uint64_t seed) {
+  py::tuple vote(int64_t n_voters, uint64_t seed) {
     c::Vote vote;
     run([&](c::Session& session, Call& call) {
       const pensee_vote_progress_fn progress = [](void* user_data, int32_t, int32_t) -> int32_t {
         return static_cast<Call*>(user_data)->interrupted() ? 1 : 0;
       };
-      vote = session.vote(n_voters, seed, progress, &call);
+      const auto checked = std::clamp<int64_t>(n_voters, INT32_MIN, INT32_MAX);  // by the library
+      vote = session.vote(static_cast<int32_t>(checked), seed, progress, &call);
     });
     py::list ballots;
     for (const c::Ballot& b : vote.ballots) {
@@ -202,7 +205,7 @@ class Session {
       const bool is_stepped = statuses[i] == PENSEE_OK && !is_ended[i];
       out.append(is_stepped ? py::object(event_tuple(events[i])) : py::none());
     }
-    for (Session* session : sessions) session->progress_.reset();
+    for (Session* session : sessions) session->forget_progress();
     return py::make_tuple(out, error.status(), text_of(error.what()), raised);
   }
 
@@ -307,6 +310,18 @@ class Session {
     session.answer();
   }
 
+  // Drops the function for progress, unless the prompt has still to be read, which a step that only
+  // tells that there is no thought does not do.
+  void forget_progress() noexcept {
+    c::Usage usage;
+    if (session_ && session_->is_replying() &&
+        pensee_session_get_usage(session_->get(), &usage, nullptr) == PENSEE_OK &&
+        usage.prefill_seconds == 0) {
+      return;
+    }
+    progress_.reset();
+  }
+
   // Runs `function(session)` without the GIL.
   template <class Function>
   void use(Function&& function) {
@@ -326,9 +341,9 @@ class Session {
   void run_exclusively(Function&& function) {
     c::Session& session = get();
     struct Forget {
-      std::shared_ptr<py::object>& progress;
-      ~Forget() { progress.reset(); }
-    } const forget{progress_};
+      Session& session;
+      ~Forget() { session.forget_progress(); }
+    } const forget{*this};
     Call call;
     {
       const py::gil_scoped_release release;

@@ -281,8 +281,10 @@ class PhaseController {
       unshown_ += rules_.token_bytes(token.id);
       const std::string text = utf8_.push(std::exchange(unshown_, {}));
       if (phase == Phase::kAnswer && !trimmed(text).empty()) skip_thought();
+      StopStrings& stop = phase == Phase::kThought ? thought_stop_ : stop_;
+      // The engine's own words end nothing.
       const StopStrings::Found found =
-          (phase == Phase::kThought ? thought_stop_ : stop_).push(text);
+          token.forced ? StopStrings::Found{stop.flush() + text, false} : stop.push(text);
       emit(EventKind::kToken, phase, found.text, token);
       if (!found.stopped) continue;
       if (phase == Phase::kThought) close_thought(ThoughtEnd::kStopped, {}, {});

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "pensee/base/hash.hpp"
 #include "pensee/base/result.hpp"
 #include "pensee/text/chat_template.hpp"
 
@@ -20,10 +21,16 @@ inline std::string mark_of(std::string_view unseen, size_t i) {
   return std::string(unseen) + std::to_string(i) + std::string(unseen);
 }
 
+// Made of all texts, so that nobody has written it into one.
 inline std::string unseen_in(std::span<const Message> messages) {
-  std::string unseen = "\x01";
+  Fnv1a64 hash;
+  for (const Message& m : messages) hash.add(m.content);
+  std::string unseen;
   const auto has_it = [&](const Message& m) { return m.content.find(unseen) != std::string::npos; };
-  while (std::any_of(messages.begin(), messages.end(), has_it)) unseen += '\x01';
+  do {
+    unseen = std::to_string(hash.add("again").value());
+    unseen.insert(0, 1, '\x01').push_back('\x01');
+  } while (std::any_of(messages.begin(), messages.end(), has_it));
   return unseen;
 }
 
@@ -96,6 +103,7 @@ inline void append_answer(std::vector<PromptPiece>& pieces, const Message& messa
       const std::string mark = history_detail::mark_of(unseen, *next);
       const size_t at = text.find(mark);
       if (at == text.npos) break;
+      is_once = is_once && text.substr(0, at).find(unseen) == text.npos;
       history_detail::append(pieces, text.substr(0, at), false);
       history_detail::append_answer(pieces, messages[*next++], chat_template.thought_space());
       text.remove_prefix(at + mark.size());

@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -92,9 +93,17 @@ class ReplyWriter {
     sampled_phase_ = other.sampled_phase_;
   }
 
-  // Goes on in the place of another writer, which must not be used any more.
-  void become(ReplyWriter&& other) {
-    take_over(other);
+  // Goes on in the place of another writer, which must not be used any more. The seed of later
+  // replies stays.
+  void become(ReplyWriter&& other) noexcept {
+    static_assert(std::is_nothrow_move_assignable_v<std::optional<PhaseController>>);
+    static_assert(std::is_nothrow_move_assignable_v<ReplyOptions>);
+    static_assert(std::is_nothrow_move_assignable_v<ReplyTools>);
+    is_replying_ = other.is_replying_;
+    controller_ = std::move(other.controller_);
+    options_ = std::move(other.options_);
+    prompt_ = std::move(other.prompt_);
+    sampled_phase_ = other.sampled_phase_;
     tools_ = std::move(other.tools_);
   }
 
@@ -163,9 +172,8 @@ class ReplyWriter {
   // and the reply goes on.
   [[nodiscard]] std::optional<NextToken> next_read() {
     if (!is_replying_ || controller_->has_event() || !prompt_.empty()) return std::nullopt;
-    if (cancel_.load(std::memory_order_relaxed) || tools_.feed.is_full()) return std::nullopt;
-    if (end_thinking_.load(std::memory_order_relaxed))
-      return std::nullopt;  // may be the next token
+    if (is_cancelled() || tools_.feed.is_full()) return std::nullopt;
+    if (is_to_end_thinking()) return std::nullopt;  // may be the next token
     if (controller_->next().kind == PhaseController::ActionKind::kDone) return std::nullopt;
     if (!tools_.feed.wants_read()) return std::nullopt;
     return NextToken{&tools_.feed.sequence(), tools_.feed.tokens().back()};
@@ -182,12 +190,12 @@ class ReplyWriter {
   // Any thread, as Session's.
   void end_thinking() noexcept { end_thinking_.store(true, std::memory_order_relaxed); }
   void cancel() noexcept { cancel_.store(true, std::memory_order_relaxed); }
-  // What was asked so; of the end of the thought, since this was called last.
+  // What was asked so, and has not taken effect.
   [[nodiscard]] bool is_cancelled() const noexcept {
     return cancel_.load(std::memory_order_relaxed);
   }
-  [[nodiscard]] bool take_end_thinking() noexcept {
-    return end_thinking_.exchange(false, std::memory_order_relaxed);
+  [[nodiscard]] bool is_to_end_thinking() const noexcept {
+    return end_thinking_.load(std::memory_order_relaxed);
   }
 
   [[nodiscard]] const std::shared_ptr<const Model>& model() const noexcept { return model_; }
@@ -229,13 +237,13 @@ class ReplyWriter {
 
   Result<void> read_prompt() {
     const std::vector<int32_t> prompt = std::exchange(prompt_, {});
-    if (cancel_.load(std::memory_order_relaxed)) {
+    if (is_cancelled()) {
       controller_->cancel();
       return {};
     }
     const auto go_on = [&](int64_t done, int64_t total) {
       if (options_.prefill_progress && !options_.prefill_progress(done, total)) cancel();
-      return !cancel_.load(std::memory_order_relaxed);
+      return !is_cancelled();
     };
     Result<int64_t> cached = tools_.feed.set_prompt(prompt, go_on);
     if (!cached) {
@@ -251,8 +259,8 @@ class ReplyWriter {
   }
 
   Result<void> write_token() {
-    if (cancel_.load(std::memory_order_relaxed)) controller_->cancel();
-    if (take_end_thinking()) controller_->end_thinking();
+    if (is_cancelled()) controller_->cancel();
+    if (end_thinking_.exchange(false, std::memory_order_relaxed)) controller_->end_thinking();
     if (tools_.feed.is_full()) controller_->context_full();
     const PhaseController::Action action = controller_->next();
     if (action.kind == PhaseController::ActionKind::kDone) return {};
@@ -290,13 +298,14 @@ class ReplyWriter {
   // The sampler's choice among the tokens that the controller allows. It nearly always is one of
   // them; if not, it is taken away. After a few of those all others are looked at.
   Result<Sample> choose(std::span<const float> logits) {
-    constexpr int kOneByOne = 4;
+    // To look at all others takes long where delimiters are text.
+    const int one_by_one = model_->delimiters().are_spelled() ? 32 : 4;
     PENSEE_ASSIGN_OR_RETURN(Sample sample, tools_.sampler.sample(logits));
     if (controller_->allows(sample.token)) return sample;
     allowed_.assign(logits.begin(), logits.end());
     for (int tries = 1; !controller_->allows(sample.token); ++tries) {
       allowed_[static_cast<size_t>(sample.token)] = kExcluded;
-      if (tries == kOneByOne) PENSEE_RETURN_IF_ERROR(exclude_others(logits));
+      if (tries == one_by_one) PENSEE_RETURN_IF_ERROR(exclude_others(logits));
       PENSEE_ASSIGN_OR_RETURN(sample, tools_.sampler.sample(allowed_));
     }
     return tools_.sampler.sample_of(logits, sample.token);
@@ -362,7 +371,7 @@ class ReplyWriter {
   std::atomic<bool> end_thinking_{false};
   std::optional<uint64_t> seed_;  // the last one of reseed()
 
-  // The reply under way, or the last one; take_over() copies all of it.
+  // The reply under way, or the last one; take_over() copies all of it, become() moves it.
   bool is_replying_ = false;
   std::optional<PhaseController> controller_;
   ReplyOptions options_;

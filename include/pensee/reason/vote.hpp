@@ -42,13 +42,11 @@ namespace vote_detail {
 
 class Access {
  public:
-  // What the host asked of `session` meanwhile is asked of the voters.
-  static void pass_on(Session& session, const std::vector<Session*>& voters) {
-    const bool ends_thinking = session.writer_.take_end_thinking();
-    const bool cancels = session.writer_.is_cancelled();
+  // What the host has asked of `session` is asked of the voters.
+  static void pass_on(const Session& session, const std::vector<Session*>& voters) {
     for (Session* voter : voters) {
-      if (ends_thinking) voter->end_thinking();
-      if (cancels) voter->cancel();
+      if (session.writer_.is_to_end_thinking()) voter->end_thinking();
+      if (session.writer_.is_cancelled()) voter->cancel();
     }
   }
   // `session` goes on as `other` would.
@@ -60,7 +58,7 @@ class Access {
   }
 };
 
-inline Result<void> step_to_end(Session& session, std::vector<Session*> busy,
+inline Result<void> step_to_end(const Session& session, std::vector<Session*> busy,
                                 const VoteOptions& options) {
   while (!busy.empty()) {
     Access::pass_on(session, busy);
@@ -94,9 +92,10 @@ inline void count(VoteResult& result) {
 // counts their boxed_answer()s. From start() on they differ in their thoughts; after think() they
 // are answers to one thought. They read their tokens together. The session goes on as the elected
 // one: its reply() and messages() are that one's. end_thinking() and cancel() of the session reach
-// all; what a voter has then counts. Errors, after which the reply under way is as before but for
-// the prompt read: kWrongState if there is none; kInvalidArgument for the number of voters; those
-// of Session::prefill(), fork() and step(). Thread rule: as if it used the session.
+// all; what a voter has then counts. Errors: kWrongState if no reply is under way; those of
+// Session::prefill(), which end it; and, after which it goes on as before, its prompt read, as it
+// does after an exception: kInvalidArgument for the number of voters, those of Session::fork() and
+// step(). Thread rule: as if it used the session.
 [[nodiscard]] inline Result<VoteResult> vote(Session& session, const VoteOptions& options = {}) {
   constexpr int kMost = 1024;
   if (options.voters < 1 || options.voters > kMost) {
