@@ -79,7 +79,12 @@ TEST_CASE("what would be overlooked is refused, with its place") {
   constexpr Status kUnknown = Status::kUnsupported;
   refuses(R"({"properties": {"a": {"type": "number", "minimum": 3}}})", kUnknown,
           "properties.a: minimum of numbers");
-  refuses(R"({"type": "string", "pattern": "a+"})", kUnknown, R"("pattern")");
+  refuses(R"({"type": "number", "pattern": "a+"})", kUnknown, R"("pattern")");
+  refuses(R"({"properties": {"a": {"pattern": "a\\b"}}})", kUnknown,
+          "properties.a: pattern: \\b at byte 1");
+  refuses(R"({"type": "string", "pattern": "a("})", kWrong, "pattern: expected ) at byte 2");
+  refuses(R"({"type": "string", "pattern": 3})", kWrong, "pattern: expected a string");
+  refuses(R"({"type": "string", "pattern": "a", "maxLength": 3})", kUnknown, "beside minLength");
   refuses(R"({"type": "string", "minItems": 1})", kUnknown, R"("minItems")");
   refuses(R"({"allOf": [true, true]})", kUnknown, "allOf");
   refuses(R"({"anyOf": [true], "type": "string"})", kUnknown, R"("type")");

@@ -42,12 +42,22 @@ SCHEMAS = [
      "additionalProperties": {"type": "string"}},
     {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "integer"}}},
     {"$defs": {"node": NODE}, "$ref": "#/$defs/node"},
+    {"type": "string", "pattern": "^[A-Z]{2}-\\d{1,3}$"},
+    {"type": "string", "pattern": "b|^a.*c$|\\\\"},
+    {"type": "string", "pattern": "^(?:[^\"\\s]+|\"(é|日)?\")$"},
+    {"type": "object", "properties": {"day": {"pattern": "^\\d{4}-(0[1-9]|1[0-2])-[0-3]\\d$", "type": "string"},
+                                      "x": {"pattern": "\\W\\w+?\\.$", "type": "string"}},
+     "required": ["day"], "additionalProperties": False},
     {"title": "a choice", "oneOf": [
         {"type": "object", "properties": {"kind": {"const": "point"}, "x": {"type": "number"}},
          "required": ["kind", "x"], "additionalProperties": False},
         {"type": "object", "properties": {"kind": {"const": "line"}, "length": {"type": "integer"}},
          "required": ["kind", "length"], "additionalProperties": False}]},
 ]
+# For patterns: some are of them, others nearly.
+SPELLINGS = ["AB-1", "XY-123", "AB-1234", "Ab-1", "AB-", "abc", "a-c", "a\nc", "a\"c", "\"é\"", "\"\"", "\"",
+             "日", "a b", "\\", "\t", "2026-12-01", "2026-13-01", "2026-12-41", "12026-12-01", " a.", "a.",
+             "é a_1.", " .", "b", "cab", ""]
 WORDS = ["", "a", "ab", "abc", "aé", "a]", "b", "name", "age", "tags", "red", "point", "line",
          "日本", "\"q\"", "\\", "😀😀", "x\ny", "kind", "length", "value", "next"]
 
@@ -96,6 +106,8 @@ def value_of(schema: object, root: object, rng: random.Random, depth: int = 3) -
         rest = schema.get("items", True)
         more = 0 if rest is False else rng.randrange(4)
         return first + [value_of(rest, root, rng, depth - 1) for _ in range(more)]
+    if kind == "string" and "pattern" in schema:
+        return rng.choice(SPELLINGS)
     return {"string": lambda: rng.choice(WORDS), "integer": lambda: rng.randrange(-50, 5000),
             "number": lambda: rng.choice([0, -1, 2.5, 1e10, 3.25e-5]), "null": lambda: None,
             "boolean": lambda: rng.random() < 0.5}[kind]()
@@ -133,7 +145,8 @@ def main() -> None:
             # Enumerated values and names have to stand as they are.
             if validator.is_valid(value) and schema is not True and ("enum" in schema or "const" in schema):
                 text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-            if "\\u" in text and "properties" in str(schema):
+            # And characters of patterns.
+            if "\\u" in text and ("properties" in str(schema) or "pattern" in str(schema)):
                 text = json.dumps(value, ensure_ascii=False, separators=separators)
             texts[text] = validator.is_valid(value)
         valid = sorted(text for text, is_valid in texts.items() if is_valid)

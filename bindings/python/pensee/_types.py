@@ -84,7 +84,7 @@ class ReplyOptions(SamplerOptions, total=False):
     answer_json_schema: str | bool | Mapping[str, Any] | None
     """The same of a JSON schema: as text or as json.loads() has it. Properties come in its order, no
     others unless it has `additionalProperties`. UnsupportedError for keywords that would be
-    overlooked, such as `pattern`."""
+    overlooked, such as `not`."""
     response_format: Mapping[str, Any] | None
     """The same as servers take it: {"type": "json_schema", "json_schema": {"schema": ...}},
     {"type": "json_object"} or {"type": "text"}."""

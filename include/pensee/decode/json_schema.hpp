@@ -18,6 +18,7 @@
 #include "pensee/base/json.hpp"
 #include "pensee/base/result.hpp"
 #include "pensee/decode/integer_range.hpp"
+#include "pensee/decode/json_pattern.hpp"
 
 namespace pensee {
 
@@ -62,7 +63,7 @@ member ::= string ws ":" ws value
   static inline const std::map<std::string, std::vector<std::string>> kKeywords = {
       {"object", {"properties", "required", "additionalProperties"}},
       {"array", {"items", "prefixItems", "minItems", "maxItems"}},
-      {"string", {"minLength", "maxLength"}},
+      {"string", {"minLength", "maxLength", "pattern"}},
       {"integer", {"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"}}};
 
   [[nodiscard]] static Error error(const std::string& path, const std::string& what) {
@@ -253,11 +254,7 @@ member ::= string ws ":" ws value
     if (type == "object") return object(schema, path, depth);
     if (type == "array") return array(schema, path, depth);
     if (type == "integer") return integer(schema, path);
-    if (type == "string") {
-      PENSEE_ASSIGN_OR_RETURN(const Counts length, counts(schema, "Length", path));
-      const std::string times = repetition(length, 0);
-      return times == "*" ? std::string("string") : add(R"("\"" char)" + times + R"( "\"")");
-    }
+    if (type == "string") return string(schema, path);
     if (type == "number") {
       for (const std::string& key : kKeywords.at("integer")) {
         if (schema.contains(key)) return unsupported_at(path, key + " of numbers");
@@ -267,6 +264,20 @@ member ::= string ws ":" ws value
       if (type == plain) return type;
     }
     return error(join(path, "type"), "expected a type of JSON, found " + printable(type));
+  }
+
+  Result<std::string> string(const Ordered& schema, const std::string& path) {
+    PENSEE_ASSIGN_OR_RETURN(const Counts length, counts(schema, "Length", path));
+    const std::string times = repetition(length, 0);
+    if (!schema.contains("pattern")) {
+      return times == "*" ? std::string("string") : add(R"("\"" char)" + times + R"( "\"")");
+    }
+    if (times != "*") return unsupported_at(path, "pattern beside minLength or maxLength");
+    const Ordered& pattern = schema["pattern"];
+    if (!pattern.is_string()) return error(join(path, "pattern"), "expected a string");
+    const auto inside = json_pattern(pattern.get_ref<const std::string&>());
+    if (!inside) return Error{inside.error().status, error(path, inside.error().message).message};
+    return add(R"("\"" ()" + *inside + R"() "\"")");
   }
 
   // Bounds count as far as they are in the range of the numbers that are written.
@@ -482,10 +493,10 @@ member ::= string ws ":" ws value
 // The grammar, for parse_grammar(), of the JSON texts that a schema describes: their properties in
 // its order, no others unless it has `additionalProperties`, little white space. Of its keywords
 // it knows type, enum, const, properties, required, additionalProperties, items, prefixItems (all
-// of them are then there), minItems, maxItems, minLength, maxLength, minimum, maximum and their
-// exclusive forms (of integers), anyOf, oneOf (as anyOf), allOf of one schema, $ref within the
-// document, and those that describe only, `format` among them. Errors: kInvalidArgument, and
-// kUnsupported for other keywords, naming the place.
+// of them are then there), minItems, maxItems, minLength, maxLength, pattern (as json_pattern() has
+// it), minimum, maximum and their exclusive forms (of integers), anyOf, oneOf (as anyOf), allOf of
+// one schema, $ref within the document, and those that describe only, `format` among them. Errors:
+// kInvalidArgument, and kUnsupported for other keywords, naming the place.
 [[nodiscard]] inline Result<std::string> json_schema_grammar(std::string_view schema) {
   using json_schema_detail::Ordered;
   const auto json = parse_json_as<Ordered>(schema, "answer_json_schema");
