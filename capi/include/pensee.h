@@ -397,9 +397,10 @@ typedef struct pensee_reply_options {
    * other ends, such as `max_answer_tokens`, may leave it incomplete. White space may come before
    * it. Of a schema: properties in its order, no others unless it has "additionalProperties";
    * UNSUPPORTED for keywords besides type, enum, const, properties, required, additionalProperties,
-   * items, prefixItems, minItems, maxItems, minLength, maxLength, pattern (without lookaround, word
-   * bounds and back references), of integers minimum, maximum and their exclusive forms, anyOf,
-   * oneOf, allOf of one schema, $ref within it, and those that only describe. */
+   * items, prefixItems, minItems, maxItems, minLength, maxLength, pattern (of characters, classes,
+   * groups, repetition, and ^ and $ at its ends; without lengths beside it), of integers minimum,
+   * maximum and their exclusive forms, anyOf, oneOf, allOf of one schema, $ref within it, and those
+   * that only describe. */
   const char* answer_grammar; /* NULL or empty: none */
   const char* answer_json_schema;
   int32_t history;         /* PENSEE_HISTORY_STRIP, the default, or KEEP: UNSUPPORTED where the chat

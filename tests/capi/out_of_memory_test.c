@@ -309,12 +309,12 @@ static void copies(void) {
 /* A vote from the start, with a thought of the past in its prompt and a form for the answers. */
 static pensee_status voted(pensee_session* session, pensee_error** error) {
   pensee_sampler_options sampler;
-  pensee_reply_options options = greedy(&sampler, 12);
+  pensee_reply_options options = greedy(&sampler, 40);
   pensee_vote* vote = NULL;
   pensee_status status = pensee_session_add_answer(session, "So it is.", 9, "42", 2, error);
   options.thinking = PENSEE_THINKING_OFF;
   options.history = PENSEE_HISTORY_KEEP;
-  options.answer_grammar = "root ::= \"\\\\boxed{\" [0-9]{2} \"}\"";
+  options.answer_grammar = "root ::= \"\\\\boxed{\" [1-9] [0-9] \"}\"";
   if (status == PENSEE_OK)
     status = pensee_session_add_message(session, PENSEE_ROLE_USER, "1+1?", 4, error);
   if (status == PENSEE_OK) status = pensee_session_start(session, &options, error);

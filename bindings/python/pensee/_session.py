@@ -198,8 +198,8 @@ class Session:
         is the first one's; the others have the numbers after it. They write together. The conversation
         goes on with the answer of the first that chose as most did; if none chose, of the first. With a
         prompt the copies differ in their thoughts; after `think()` they are answers to one thought. If
-        it raises, the conversation is as before, and a reply that was under way has ended unless the
-        vote was refused. Raises what `ask()` does, and `InvalidArgumentError` for the number of
+        it raises, the conversation is as before, and a reply that was under way goes on unless its own
+        prompt, memory or Ctrl-C ended it. Raises what `ask()` does, and `InvalidArgumentError` for the number of
         voters."""
         seed = options.pop("seed", None) or 0
         if prompt is None and options:
@@ -212,7 +212,7 @@ class Session:
         except BaseException:
             if prompt is not None:
                 self._core.abandon(self._core.n_replies())
-            if not self._core.is_replying():  # else it was refused
+            if not self._core.is_replying():  # else it goes on, and has added nothing
                 self._core.rewind(before)
             raise
         return Vote(winner, n_votes, [Ballot(*texts) for texts in ballots])

@@ -115,7 +115,7 @@ class GrammarMatcher {
     size_t first;      // of its items
     bool is_complete;  // the text up to it is of the grammar
   };
-  static constexpr size_t kFewItems = 32;  // so many are searched one by one
+  static constexpr size_t kFewItems = 32;  // so many are searched one by one, unsorted
 
   [[nodiscard]] static size_t index(int32_t i) noexcept {
     assert(i >= 0);
@@ -124,6 +124,7 @@ class GrammarMatcher {
   [[nodiscard]] const Grammar::Symbol& symbol_of(const Item& item) const {
     return grammar_->symbols[index(item.at)];
   }
+  [[nodiscard]] int32_t rule_of(const Item& item) const { return symbol_of(item).rule; }
   [[nodiscard]] uint32_t newest() const noexcept { return static_cast<uint32_t>(sets_.size() - 1); }
   [[nodiscard]] std::pair<size_t, size_t> bounds(uint32_t set) const {
     return {sets_[set].first, set == newest() ? items_.size() : sets_[set + 1].first};
@@ -201,17 +202,31 @@ class GrammarMatcher {
       const Grammar::Symbol& symbol = symbol_of(item);
       return symbol.rule == Grammar::kNone && symbol.byte_set == Grammar::kNone;
     };
-    items_.erase(
-        std::remove_if(items_.begin() + static_cast<ptrdiff_t>(set.first), items_.end(), is_done),
-        items_.end());
+    const auto first = items_.begin() + static_cast<ptrdiff_t>(set.first);
+    items_.erase(std::remove_if(first, items_.end(), is_done), items_.end());
+    if (items_.size() - set.first <= kFewItems) return;
+    std::sort(first, items_.end(),
+              [&](const Item& a, const Item& b) { return rule_of(a) < rule_of(b); });
   }
 
   // A rule that began at set `origin` is complete: goes on with what awaited it there.
   void complete(int32_t rule, uint32_t origin) {
-    const auto [first, last] = bounds(origin);
+    auto [first, last] = bounds(origin);
+    const bool is_sorted = last - first > kFewItems;
+    if (is_sorted) {
+      const auto begin = items_.begin();
+      const auto found = std::lower_bound(
+          begin + static_cast<ptrdiff_t>(first), begin + static_cast<ptrdiff_t>(last), rule,
+          [&](const Item& item, int32_t wanted) { return rule_of(item) < wanted; });
+      first = static_cast<size_t>(found - begin);
+    }
     for (size_t i = first; i < last; ++i) {
-      const Grammar::Symbol& symbol = symbol_of(items_[i]);
-      if (symbol.rule == rule) add({symbol.next, items_[i].origin});
+      const Item item = items_[i];
+      if (rule_of(item) == rule) {
+        add({symbol_of(item).next, item.origin});
+      } else if (is_sorted && rule_of(item) > rule) {
+        return;
+      }
     }
   }
 

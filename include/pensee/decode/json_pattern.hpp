@@ -81,17 +81,21 @@ class Parser {
  public:
   explicit Parser(std::string_view pattern) : pattern_(pattern) {}
 
-  Result<std::string> parse() {
-    std::string out;
+  // The alternatives that end with the string, and those after which anything may come.
+  struct Found {
+    std::string to_end;
+    std::string open;
+  };
+  Result<Found> parse() {
+    Found found;
     do {
       const bool from_start = take("^");
       PENSEE_ASSIGN_OR_RETURN(const std::string terms, sequence(0));
-      const bool to_end = take("$");
-      out += (out.empty() ? "" : " | ") + std::string(from_start ? "" : "char* ") + terms +
-             (to_end ? "" : " char*");
+      std::string& out = take("$") ? found.to_end : found.open;
+      out += (out.empty() ? "" : " | ") + std::string(from_start ? "" : "char* ") + terms;
     } while (take("|"));
     if (at_ < pattern_.size()) return expected("the end");
-    return out;
+    return found;
   }
 
  private:
@@ -137,8 +141,10 @@ class Parser {
 
   Result<std::string> atom(int depth) {
     if (take("(")) return group(depth);
-    constexpr std::string_view kQuantifiers = "*+?{}";
-    if (kQuantifiers.find(peek()) != kQuantifiers.npos) return expected("something to repeat");
+    if (peek() == '{' || peek() == '}') return unknown(pattern_.substr(at_, 1));
+    if (std::string_view("*+?").find(peek()) != std::string_view::npos && peek() != '\0') {
+      return expected("something to repeat");
+    }
     Characters characters;
     if (take("[")) {
       PENSEE_ASSIGN_OR_RETURN(characters, in_brackets());
@@ -152,14 +158,14 @@ class Parser {
       PENSEE_ASSIGN_OR_RETURN(characters, one_or_kind());
     }
     std::string written = characters.written();
-    if (written.empty()) return expected("characters that a JSON string may have");
+    if (written.empty()) return unsupported("pattern: no character that is written" + at());
     return written;
   }
 
   Result<std::string> group(int depth) {
     if (depth == kMostNested) return expected("fewer groups in one another");
     if (take("?<")) {
-      if (peek() == '=' || peek() == '!') return unknown("(?<");
+      if (peek() == '=' || peek() == '!') return unknown("(?<" + std::string(1, peek()));
       const size_t end = pattern_.find('>', at_);
       if (end == pattern_.npos) return expected("> behind the name of a group");
       at_ = end + 1;
@@ -175,20 +181,32 @@ class Parser {
   Result<std::string> quantifier() {
     std::string times;
     if (take("{")) {
-      const size_t end = pattern_.find('}', at_);
-      if (end == pattern_.npos) return expected("}");
-      times = "{" + std::string(pattern_.substr(at_, end - at_)) + "}";
-      constexpr std::string_view kParts = "0123456789,";
-      if (times.size() == 2 || times[1] == ',' || std::count(times.begin(), times.end(), ',') > 1 ||
-          times.find_first_not_of(kParts, 1) != times.size() - 1) {
-        return expected("{m}, {m,} or {m,n}");
+      PENSEE_ASSIGN_OR_RETURN(const int64_t least, count());
+      std::string most = take(",") ? "," : "";
+      if (most.empty()) {
+        most = "," + std::to_string(least);
+      } else if (peek() != '}') {
+        PENSEE_ASSIGN_OR_RETURN(const int64_t n, count());
+        if (n < least) return expected("at least " + std::to_string(least) + " times before");
+        most += std::to_string(n);
       }
-      at_ = end + 1;
+      if (!take("}")) return unknown("{ without }");
+      times = "{" + std::to_string(least) + most + "}";
     } else if (peek() != '\0' && std::string_view("*+?").find(peek()) != std::string_view::npos) {
       times = pattern_[at_++];
     }
     if (!times.empty()) take("?");
     return times;
+  }
+
+  Result<int64_t> count() {
+    constexpr int64_t kMost = 100000;
+    int64_t n = 0;
+    const size_t begin = at_;
+    for (; peek() >= '0' && peek() <= '9'; ++at_) n = std::min(kMost + 1, 10 * n + (peek() - '0'));
+    if (at_ == begin) return unknown("{ without a number");
+    if (n > kMost) return expected("at most " + std::to_string(kMost) + " times before");
+    return n;
   }
 
   Result<Characters> in_brackets() {
@@ -205,8 +223,15 @@ class Parser {
       const char32_t from = last_one_;
       ++at_;
       PENSEE_ASSIGN_OR_RETURN(const Characters second, one_or_kind());
-      if (from == kKind || last_one_ == kKind || last_one_ < from) return expected("a range");
-      found.add(from, last_one_);
+      if (from == kKind || last_one_ == kKind) {  // as browsers have it
+        found.add(first);
+        found.add('-', '-');
+        found.add(second);
+      } else if (last_one_ < from) {
+        return expected("a range");
+      } else {
+        found.add(from, last_one_);
+      }
     }
     return is_inverted ? found.inverted() : found;
   }
@@ -265,7 +290,7 @@ class Parser {
       case 'x':
         return hex(2);
       case 'u':
-        return hex(4);
+        return peek() == '{' ? Result<char32_t>(unknown("\\u{")) : utf16();
       default:
         break;
     }
@@ -273,6 +298,15 @@ class Parser {
     if (c != '\0' && kSigns.find(c) != kSigns.npos) return static_cast<unsigned char>(c);
     at_ -= 2;
     return unknown(pattern_.substr(at_, 2));
+  }
+  // A character of one or two units.
+  Result<char32_t> utf16() {
+    PENSEE_ASSIGN_OR_RETURN(const char32_t first, hex(4));
+    if (first < 0xD800 || first > 0xDFFF) return first;
+    if (first > 0xDBFF || !take("\\u")) return unknown("half of a character");
+    PENSEE_ASSIGN_OR_RETURN(const char32_t second, hex(4));
+    if (second < 0xDC00 || second > 0xDFFF) return unknown("half of a character");
+    return 0x10000 + ((first - 0xD800) << 10U) + (second - 0xDC00);
   }
   Result<char32_t> hex(size_t digits) {
     char32_t c = 0;
@@ -297,14 +331,23 @@ class Parser {
 
 }  // namespace json_pattern_detail
 
-// What is between the quotes of a JSON string in which a pattern of a schema is found, as an
-// expression for parse_grammar() with the rule `char`, any character of a JSON string. Characters
-// of the pattern stand as they are or behind a backslash, not as \u and digits. Known are
-// characters, their classes, \d \w \s, groups, alternatives, repetition, and ^ and $ at the ends of
-// the whole. Precondition: UTF-8. Errors, with the place in the pattern: kInvalidArgument if it is
-// none, kUnsupported for the rest of ECMA-262.
-[[nodiscard]] inline Result<std::string> json_pattern(std::string_view pattern) {
-  return json_pattern_detail::Parser(pattern).parse();
+// The JSON strings in which a pattern of a schema is found, as a rule `name` for parse_grammar(),
+// with the rule `char`, any character of a JSON string. Characters of the pattern stand as they are
+// or behind a backslash, not as \u and digits. Known are characters, their classes, \d \w \s,
+// groups, alternatives, repetition, and ^ and $ at the ends of the whole. Precondition: UTF-8.
+// Errors, with the place in the pattern: kInvalidArgument if it is none, kUnsupported for the rest
+// of ECMA-262.
+[[nodiscard]] inline Result<std::string> json_pattern(std::string_view pattern,
+                                                      const std::string& name) {
+  PENSEE_ASSIGN_OR_RETURN(const auto found, json_pattern_detail::Parser(pattern).parse());
+  const auto& [to_end, open] = found;
+  // What comes after a match recurs on the left: so it is one item however long it is.
+  const std::string begun = name + "-begun";
+  const std::string inside = open.empty()     ? "(" + to_end + ")"
+                             : to_end.empty() ? begun
+                                              : "(" + to_end + " | " + begun + ")";
+  const std::string rule = name + " ::= \"\\\"\" " + inside + " \"\\\"\"\n";
+  return open.empty() ? rule : rule + begun + " ::= " + open + " | " + begun + " char\n";
 }
 
 }  // namespace pensee

@@ -275,9 +275,11 @@ member ::= string ws ":" ws value
     if (times != "*") return unsupported_at(path, "pattern beside minLength or maxLength");
     const Ordered& pattern = schema["pattern"];
     if (!pattern.is_string()) return error(join(path, "pattern"), "expected a string");
-    const auto inside = json_pattern(pattern.get_ref<const std::string&>());
-    if (!inside) return Error{inside.error().status, error(path, inside.error().message).message};
-    return add(R"("\"" ()" + *inside + R"() "\"")");
+    const std::string name = new_name();
+    const auto rules = json_pattern(pattern.get_ref<const std::string&>(), name);
+    if (!rules) return Error{rules.error().status, error(path, rules.error().message).message};
+    rules_ += *rules;
+    return name;
   }
 
   // Bounds count as far as they are in the range of the numbers that are written.
@@ -494,9 +496,10 @@ member ::= string ws ":" ws value
 // its order, no others unless it has `additionalProperties`, little white space. Of its keywords
 // it knows type, enum, const, properties, required, additionalProperties, items, prefixItems (all
 // of them are then there), minItems, maxItems, minLength, maxLength, pattern (as json_pattern() has
-// it), minimum, maximum and their exclusive forms (of integers), anyOf, oneOf (as anyOf), allOf of
-// one schema, $ref within the document, and those that describe only, `format` among them. Errors:
-// kInvalidArgument, and kUnsupported for other keywords, naming the place.
+// it, without a length beside it), minimum, maximum and their exclusive forms (of integers), anyOf,
+// oneOf (as anyOf), allOf of one schema, $ref within the document, and those that describe only,
+// `format` among them. Errors: kInvalidArgument, and kUnsupported for other keywords, naming the
+// place.
 [[nodiscard]] inline Result<std::string> json_schema_grammar(std::string_view schema) {
   using json_schema_detail::Ordered;
   const auto json = parse_json_as<Ordered>(schema, "answer_json_schema");

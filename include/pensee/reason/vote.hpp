@@ -42,10 +42,12 @@ namespace vote_detail {
 
 class Access {
  public:
-  // What the host has asked of `session` is asked of the voters.
-  static void pass_on(const Session& session, const std::vector<Session*>& voters) {
+  // What the host has asked of `session` is asked of the voters: the end of the thought once.
+  static void pass_on(const Session& session, const std::vector<Session*>& voters, bool& told) {
+    const bool ends_thinking = !told && session.writer_.is_to_end_thinking();
+    told = told || ends_thinking;
     for (Session* voter : voters) {
-      if (session.writer_.is_to_end_thinking()) voter->end_thinking();
+      if (ends_thinking) voter->end_thinking();
       if (session.writer_.is_cancelled()) voter->cancel();
     }
   }
@@ -60,8 +62,9 @@ class Access {
 
 inline Result<void> step_to_end(const Session& session, std::vector<Session*> busy,
                                 const VoteOptions& options) {
+  bool told = false;
   while (!busy.empty()) {
-    Access::pass_on(session, busy);
+    Access::pass_on(session, busy, told);
     for (const Result<Event>& event : step_many(busy)) PENSEE_RETURN_IF_ERROR(event);
     std::erase_if(busy, [](const Session* voter) { return !voter->is_replying(); });
     const int done = options.voters - static_cast<int>(busy.size());
@@ -93,9 +96,9 @@ inline void count(VoteResult& result) {
 // are answers to one thought. They read their tokens together. The session goes on as the elected
 // one: its reply() and messages() are that one's. end_thinking() and cancel() of the session reach
 // all; what a voter has then counts. Errors: kWrongState if no reply is under way; those of
-// Session::prefill(), which end it; and, after which it goes on as before, its prompt read, as it
-// does after an exception: kInvalidArgument for the number of voters, those of Session::fork() and
-// step(). Thread rule: as if it used the session.
+// Session::prefill(), which end it; and, after which it goes on as before, its prompt read:
+// kInvalidArgument for the number of voters, those of Session::fork() and step(). After an
+// exception, abandon_reply(). Thread rule: as if it used the session.
 [[nodiscard]] inline Result<VoteResult> vote(Session& session, const VoteOptions& options = {}) {
   constexpr int kMost = 1024;
   if (options.voters < 1 || options.voters > kMost) {
