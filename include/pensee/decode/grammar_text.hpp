@@ -16,6 +16,7 @@
 #include "pensee/base/result.hpp"
 #include "pensee/decode/grammar.hpp"
 #include "pensee/decode/grammar_builder.hpp"
+#include "pensee/decode/hex_digits.hpp"
 #include "pensee/text/utf8.hpp"
 
 namespace pensee {
@@ -253,12 +254,9 @@ class Parser {
   }
   Result<char32_t> take_hex(size_t digits) {
     char32_t c = 0;
-    for (size_t i = 0; i < digits; ++i, ++at_) {
-      constexpr std::string_view kDigits = "0123456789abcdef0123456789ABCDEF";
-      const size_t digit = at_ < text_.size() ? kDigits.find(text_[at_]) : kDigits.npos;
-      if (digit == kDigits.npos) return expected(std::to_string(digits) + " hexadecimal digits");
-      c = c * 16 + static_cast<char32_t>(digit % 16);
-    }
+    const size_t found = read_hex_digits(text_.substr(at_), digits, c);
+    at_ += found;
+    if (found < digits) return expected(std::to_string(digits) + " hexadecimal digits");
     const bool is_char = c <= GrammarBuilder::kLastChar && (c < 0xd800 || c > 0xdfff);
     return is_char ? Result<char32_t>(c) : Result<char32_t>(expected("a character of Unicode"));
   }

@@ -13,6 +13,7 @@
 
 #include "pensee/base/json.hpp"
 #include "pensee/base/result.hpp"
+#include "pensee/decode/hex_digits.hpp"
 #include "pensee/text/utf8.hpp"
 
 namespace pensee {
@@ -50,7 +51,7 @@ class Characters {
   // notation of parse_grammar(); "" if none is left. Control characters without a letter of their
   // own are left out.
   [[nodiscard]] std::string written() const {
-    Characters special = *this;  // what does not stand as it is
+    Characters special;  // what does not stand as it is
     special.ranges_ = {{0, 0x1F}, {'"', '"'}, {'\\', '\\'}, {0xD800, 0xDFFF}};
     special.add(inverted());
     std::string plain;
@@ -109,6 +110,9 @@ class Parser {
   }
   [[nodiscard]] std::string at() const { return " at byte " + std::to_string(at_); }
   [[nodiscard]] char peek() const { return at_ < pattern_.size() ? pattern_[at_] : '\0'; }
+  [[nodiscard]] bool is_at_sign_of_repetition() const {
+    return peek() == '*' || peek() == '+' || peek() == '?';
+  }
   bool take(std::string_view text) {
     if (!pattern_.substr(at_).starts_with(text)) return false;
     at_ += text.size();
@@ -142,9 +146,7 @@ class Parser {
   Result<std::string> atom(int depth) {
     if (take("(")) return group(depth);
     if (peek() == '{' || peek() == '}') return unknown(pattern_.substr(at_, 1));
-    if (std::string_view("*+?").find(peek()) != std::string_view::npos && peek() != '\0') {
-      return expected("something to repeat");
-    }
+    if (is_at_sign_of_repetition()) return expected("something to repeat");
     Characters characters;
     if (take("[")) {
       PENSEE_ASSIGN_OR_RETURN(characters, in_brackets());
@@ -192,7 +194,7 @@ class Parser {
       }
       if (!take("}")) return unknown("{ without }");
       times = "{" + std::to_string(least) + most + "}";
-    } else if (peek() != '\0' && std::string_view("*+?").find(peek()) != std::string_view::npos) {
+    } else if (is_at_sign_of_repetition()) {
       times = pattern_[at_++];
     }
     if (!times.empty()) take("?");
@@ -310,12 +312,9 @@ class Parser {
   }
   Result<char32_t> hex(size_t digits) {
     char32_t c = 0;
-    for (size_t i = 0; i < digits; ++i, ++at_) {
-      constexpr std::string_view kDigits = "0123456789abcdef0123456789ABCDEF";
-      const size_t digit = peek() == '\0' ? kDigits.npos : kDigits.find(peek());
-      if (digit == kDigits.npos) return expected(std::to_string(digits) + " hexadecimal digits");
-      c = c * 16 + static_cast<char32_t>(digit % 16);
-    }
+    const size_t found = read_hex_digits(pattern_.substr(at_), digits, c);
+    at_ += found;
+    if (found < digits) return expected(std::to_string(digits) + " hexadecimal digits");
     return c;
   }
 
