@@ -114,7 +114,7 @@ TEST_CASE("a GGUF file has its template in its metadata, and tokens by their num
   const auto none = read([](GgufHeader&) {});
   CHECK(none.error().status == Status::kNotFound);
   CHECK(none.error().message.find(path + ": no " + key) == 0);
-  const auto other = read([&](GgufHeader& header) { header.set(key, "{% macro a() %}"); });
+  const auto other = read([&](GgufHeader& header) { header.set(key, "{% include 'a' %}"); });
   CHECK(other.error().status == Status::kUnsupported);
   CHECK(other.error().message.find(path + ": " + key) == 0);
   CHECK(read([&](GgufHeader& header) { header.set(key, uint32_t{1}); }).error().status ==

@@ -209,7 +209,7 @@ TEST_CASE("a template that cannot be run, or says nothing, is refused with a way
   for (const std::string other :
        {"", "text", "{{ bos_token }}", "{{ something_else }}", "{{ messages | tojson }}",
         "{% for m in messages %}{{ m.role }}{% endfor %}", "{% for m in messages %}", "{{ 'a }}",
-        "{% macro x() %}{% endmacro %}{{ messages[0].content }}", "{{ messages[0].content }",
+        "{% include 'x' %}{{ messages[0].content }}", "{{ messages[0].content }",
         "{{ messages[0].content }}{{ messages[0].content }}", "{{ raise_exception('Never.') }}",
         "{{ messages[0].content.upper() }}", "{{ '\xff' }}{{ messages[0].content }}",
         "{% for m in messages %}{{ m.content }}{% if m.role == 'assistant' %}{{ m | tojson }}"

@@ -17,10 +17,11 @@ std::string repeated(const std::string& text, int n) {
 TEST_CASE("statements have their parts") {
   const auto program = JinjaParser::parse(
       "t{% for x in a if b %}{{ x }}{% else %}{% set y.z = 1 %}{% endfor %}"
-      "{% if a %}{% elif b %}{% else %}{% endif %}{% for p, q in a %}{% endfor %}",
+      "{% if a %}{% elif b %}{% else %}{% endif %}{% for p, q in a %}{% endfor %}"
+      "{% macro f(a, b=1) %}{{ a }}{% endmacro %}{% set z %}{{ a }}c{% endset %}",
       "file");
   REQUIRE_MESSAGE(program, program.error().message);
-  REQUIRE(program->body.size() == 4);
+  REQUIRE(program->body.size() == 6);
   const auto statement = [&](size_t i) {
     return program->statements[static_cast<size_t>(program->body[i])];
   };
@@ -37,12 +38,20 @@ TEST_CASE("statements have their parts") {
   REQUIRE(statement(2).branches.size() == 3);
   CHECK(statement(2).branches[2].condition == kNoIndex);
   CHECK(statement(3).targets == std::vector<std::string>{"p", "q"});
+  CHECK(statement(4).kind == Kind::kMacro);
+  CHECK(statement(4).text == "f");
+  CHECK(statement(4).targets == std::vector<std::string>{"a", "b"});
+  CHECK(statement(4).defaults.size() == 1);
+  CHECK(statement(4).branches.at(0).body.size() == 1);
+  CHECK(statement(5).kind == Kind::kSetBlock);
+  CHECK(statement(5).text == "z");
+  CHECK(statement(5).branches.at(0).body.size() == 2);
 }
 
 TEST_CASE("what is left out of the language is said to be so") {
   for (const std::string text :
-       {"{% macro a() %}{% endmacro %}", "{% include 'x' %}", "{% raw %}{% endraw %}",
-        "{% set a, b = c %}", "{% set a %}b{% endset %}", "{{ a < b < c }}", "{{ a ** b }}",
+       {"{% call a() %}{% endcall %}", "{% include 'x' %}", "{% raw %}{% endraw %}",
+        "{% set a, b = c %}", "{% set a | f %}b{% endset %}", "{{ a < b < c }}", "{{ a ** b }}",
         "{{ f(*a) }}", "{{ a[1, 2] }}", "{{ a, b }}", "{{ a is b is c }}", "{{ +a }}",
         "{% for x in y recursive %}{% endfor %}", "{{ a | b.c }}"}) {
     CAPTURE(text);

@@ -49,7 +49,9 @@ TEST_CASE("errors tell a template that refuses from one that is not supported") 
   for (const std::string jinja :
        {"{{ messages | tojson }}", "{{ n[0] }}", "{{ {'a': 1} }}", "{{ range(3) }}",
         "{% for c in 'abc' %}{% endfor %}", "{% for a, b in [1] %}{% endfor %}", "{{ messages }}",
-        "{{ 'a'.upper() }}", "{{ 1 / 2 }}", "{{ strftime_now('%Q') }}", "{{ namespace(1) }}"}) {
+        "{{ 'a'.upper() }}", "{{ 1 / 2 }}", "{{ strftime_now('%Q') }}", "{{ namespace(1) }}",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{% for m in messages %}{% macro f() %}{% endmacro %}{% endfor %}"}) {
     CAPTURE(jinja);
     CHECK(error(jinja).status == Status::kUnsupported);
   }
@@ -104,6 +106,20 @@ TEST_CASE("a hostile template ends in an error soon") {
     CHECK(text.error().message.find("more work") != std::string::npos);
   }
   CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(60));
+}
+
+TEST_CASE("macros that call each other without end stop before the stack does") {
+  std::string body = "{{ f() }}";
+  for (int i = 0; i < 25; ++i) body = "{% if n %}" + body + "{% endif %}";
+  std::string deep = "f()";
+  for (int i = 0; i < 25; ++i) deep = "[" + deep + "]";
+  for (int i = 0; i < 60; ++i) deep = "not " + deep;
+  for (const std::string& jinja : {body, "{{ " + deep + " }}", std::string("{{ f() + f() }}")}) {
+    const auto text = run("{% macro f() %}" + jinja + "{% endmacro %}{{ f() }}", {});
+    REQUIRE_FALSE(text);
+    CHECK(text.error().status == Status::kUnsupported);
+    CHECK(text.error().message.find("macros in each other") != std::string::npos);
+  }
 }
 
 TEST_CASE("work that leaves little behind counts too") {

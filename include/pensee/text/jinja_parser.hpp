@@ -20,8 +20,8 @@ namespace pensee {
 // A parser for the part of Jinja that chat templates use.
 class JinjaParser : private JinjaExprParser {
  public:
-  // kCorruptFile for what is no Jinja, kUnsupported for what this parser leaves out: macros,
-  // includes, blocks, comparisons in chains, and the like. Messages of the first name `file`.
+  // kCorruptFile for what is no Jinja, kUnsupported for what this parser leaves out: includes,
+  // blocks, comparisons in chains, and the like. Messages of the first name `file`.
   static Result<JinjaProgram> parse(std::string_view text, const std::string& file) {
     PENSEE_ASSIGN_OR_RETURN(std::vector<JinjaToken> tokens, JinjaLexer::tokens(text, file));
     JinjaParser parser(std::move(tokens), file);
@@ -73,8 +73,9 @@ class JinjaParser : private JinjaExprParser {
     if (skip_name("if")) return if_tag();
     if (skip_name("for")) return for_tag();
     if (skip_name("set")) return set_tag();
+    if (skip_name("macro")) return macro_tag();
     static constexpr auto kOthers = std::to_array<std::string_view>(
-        {"macro", "call", "filter", "block", "extends", "include", "import", "from", "with", "raw",
+        {"call", "filter", "block", "extends", "include", "import", "from", "with", "raw",
          "autoescape", "do", "break", "continue", "generation", "trans"});
     if (std::find(kOthers.begin(), kOthers.end(), token().text) != kOthers.end()) {
       return unknown("the tag {% " + token().text + " %}");
@@ -94,13 +95,14 @@ class JinjaParser : private JinjaExprParser {
       statement.branches.push_back(std::move(branch));
       ++at_;  // the {% of the end
     } while (skip_name("elif"));
-    if (skip_name("else")) PENSEE_RETURN_IF_ERROR(else_branch("endif", statement));
+    if (skip_name("else")) PENSEE_RETURN_IF_ERROR(last_branch("endif", statement));
     PENSEE_RETURN_IF_ERROR(expect(Kind::kName, "endif"));
     PENSEE_RETURN_IF_ERROR(close_tag("%"));
     return statement;
   }
 
-  Result<void> else_branch(std::string_view end, JinjaStatement& statement) {
+  // The rest of a tag, and what stands between it and the tag {% end %}, whose name stays.
+  Result<void> last_branch(std::string_view end, JinjaStatement& statement) {
     PENSEE_RETURN_IF_ERROR(close_tag("%"));
     JinjaStatement::Branch branch;
     PENSEE_ASSIGN_OR_RETURN(branch.body, body(std::span(&end, 1)));
@@ -132,7 +134,7 @@ class JinjaParser : private JinjaExprParser {
     PENSEE_ASSIGN_OR_RETURN(branch.body, body(kEnds));
     statement.branches.push_back(std::move(branch));
     ++at_;  // the {% of the end
-    if (skip_name("else")) PENSEE_RETURN_IF_ERROR(else_branch("endfor", statement));
+    if (skip_name("else")) PENSEE_RETURN_IF_ERROR(last_branch("endfor", statement));
     PENSEE_RETURN_IF_ERROR(expect(Kind::kName, "endfor"));
     PENSEE_RETURN_IF_ERROR(close_tag("%"));
     return statement;
@@ -145,11 +147,41 @@ class JinjaParser : private JinjaExprParser {
     if (skip_operator(".")) {
       PENSEE_ASSIGN_OR_RETURN(statement.attribute, name());
     }
-    if (is_operator(",") || token().kind == Kind::kEnd || is_operator("|")) {
-      return unknown("a {% set %} of several values or of a block");
+    if (is_operator(",") || is_operator("|")) {
+      return unknown("a {% set %} of several values or with a filter");
+    }
+    if (token().kind == Kind::kEnd && statement.attribute.empty()) {
+      statement.kind = JinjaStatement::Kind::kSetBlock;
+      PENSEE_RETURN_IF_ERROR(last_branch("endset", statement));
+      PENSEE_RETURN_IF_ERROR(expect(Kind::kName, "endset"));
+      PENSEE_RETURN_IF_ERROR(close_tag("%"));
+      return statement;
     }
     PENSEE_RETURN_IF_ERROR(expect(Kind::kOperator, "="));
     PENSEE_ASSIGN_OR_RETURN(statement.value, expression());
+    PENSEE_RETURN_IF_ERROR(close_tag("%"));
+    return statement;
+  }
+
+  Result<JinjaStatement> macro_tag() {
+    JinjaStatement statement;
+    statement.kind = JinjaStatement::Kind::kMacro;
+    PENSEE_ASSIGN_OR_RETURN(statement.text, name());
+    PENSEE_RETURN_IF_ERROR(expect(Kind::kOperator, "("));
+    while (!skip_operator(")")) {
+      PENSEE_ASSIGN_OR_RETURN(std::string parameter, name());
+      statement.targets.push_back(std::move(parameter));
+      if (skip_operator("=")) {
+        PENSEE_ASSIGN_OR_RETURN(const JinjaIndex value, expression());
+        statement.defaults.push_back(value);
+      } else if (!statement.defaults.empty()) {
+        return unexpected("a parameter with a default");
+      }
+      if (skip_operator(")")) break;
+      PENSEE_RETURN_IF_ERROR(expect(Kind::kOperator, ","));
+    }
+    PENSEE_RETURN_IF_ERROR(last_branch("endmacro", statement));
+    PENSEE_RETURN_IF_ERROR(expect(Kind::kName, "endmacro"));
     PENSEE_RETURN_IF_ERROR(close_tag("%"));
     return statement;
   }

@@ -44,18 +44,22 @@ struct JinjaExpr {
 };
 
 struct JinjaStatement {
-  enum class Kind { kText, kPrint, kIf, kFor, kSet };
+  enum class Kind { kText, kPrint, kIf, kFor, kSet, kSetBlock, kMacro };
   struct Branch {
     JinjaIndex condition = kNoIndex;  // none of an else
     std::vector<JinjaIndex> body = {};
   };
   Kind kind = Kind::kText;
-  std::string text = {};                  // of kText; the name that kFor and kSet give a value to
-  std::string attribute = {};             // of kSet, if it sets a namespace's
-  std::vector<std::string> targets = {};  // of kFor: several names, which text is not
+  std::string text =
+      {};  // of kText; the name that kFor, kSet, kSetBlock and kMacro give a value to
+  std::string attribute = {};  // of kSet, if it sets a namespace's
+  // Of kFor: several names, which text is not. Of kMacro: its parameters.
+  std::vector<std::string> targets = {};
+  std::vector<JinjaIndex> defaults = {};  // of kMacro: those of the last parameters
   JinjaIndex value = kNoIndex;            // printed, set, or run through
   JinjaIndex condition = kNoIndex;        // of kFor: which values are taken
-  std::vector<Branch> branches = {};      // of kIf; of kFor: the body, and perhaps the else
+  // Of kIf; of kFor: the body, and perhaps the else; of kSetBlock and kMacro: the body.
+  std::vector<Branch> branches = {};
 };
 
 struct JinjaProgram {

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <ctime>
+#include <iterator>
 #include <optional>
 #include <span>
 #include <string>
@@ -58,6 +59,8 @@ class JinjaRun {
   static constexpr size_t kBytesOfMessage = 256;  // that one counts as, however short
 
   static constexpr int kMaxListDepth = 64;
+  // Macros that call each other, as each is as much of the stack as a whole template may take.
+  static constexpr int kMaxCalls = 4;
 
   JinjaRun(const JinjaProgram& program, std::vector<JinjaVariable> variables, const std::tm& now)
       : program_(program), now_(now) {
@@ -79,12 +82,12 @@ class JinjaRun {
   Result<void> execute(const std::vector<JinjaIndex>& body) {
     for (const JinjaIndex index : body) {
       PENSEE_RETURN_IF_ERROR(spend(0));
-      PENSEE_RETURN_IF_ERROR(execute(program_.statements[static_cast<size_t>(index)]));
+      PENSEE_RETURN_IF_ERROR(execute(index, program_.statements[static_cast<size_t>(index)]));
     }
     return {};
   }
 
-  Result<void> execute(const JinjaStatement& statement) {
+  Result<void> execute(JinjaIndex index, const JinjaStatement& statement) {
     switch (statement.kind) {
       case JinjaStatement::Kind::kText:
         return write(MarkedText(statement.text, true));
@@ -107,6 +110,14 @@ class JinjaRun {
         return loop(statement);
       case JinjaStatement::Kind::kSet:
         return set(statement);
+      case JinjaStatement::Kind::kSetBlock: {
+        PENSEE_ASSIGN_OR_RETURN(JinjaValue text, written(statement.branches[0].body, {}));
+        return assign(scopes_.back(), statement.text, std::move(text));
+      }
+      case JinjaStatement::Kind::kMacro:
+        // One of a loop's body would know the loop's names.
+        if (scopes_.size() > 1) return unsupported("a macro that is defined in a loop or a macro");
+        return assign(scopes_[0], statement.text, JinjaValue::function(statement.text, index));
     }
     return {};
   }
@@ -139,6 +150,16 @@ class JinjaRun {
     }
     scope.emplace_back(name, std::move(value));
     return {};
+  }
+
+  // What `body` writes, with these variables besides those that are there.
+  Value written(const std::vector<JinjaIndex>& body, std::vector<JinjaVariable> variables) {
+    PENSEE_RETURN_IF_ERROR(spend(kJinjaWorkOfValue));
+    MarkedText outside = std::exchange(output_, {});
+    scopes_.push_back(std::move(variables));
+    PENSEE_RETURN_IF_ERROR(execute(body));
+    scopes_.pop_back();
+    return JinjaValue::of(std::exchange(output_, std::move(outside)));
   }
 
   // What is set in a loop's body is gone when the body begins again.
@@ -348,6 +369,9 @@ class JinjaRun {
     PENSEE_ASSIGN_OR_RETURN(const JinjaValue function, evaluate(e.operands[0]));
     if (!function.is(Kind::kFunction)) return fails("a call of " + std::string(function.type()));
     PENSEE_ASSIGN_OR_RETURN(const JinjaArguments given, arguments(e, 1));
+    if (function.number != JinjaValue::kNoMacro) {
+      return call_macro(program_.statements[static_cast<size_t>(function.number)], given);
+    }
     const std::string& name = function.text->text();
     if (name == "namespace") return new_namespace(given);
     if (given.is_one(Kind::kText)) {
@@ -361,6 +385,56 @@ class JinjaRun {
       }
     }
     return unsupported("this call of the function " + name);
+  }
+
+  // A macro sees its parameters and what is set outside of all loops.
+  Value call_macro(const JinjaStatement& macro, const JinjaArguments& given) {
+    const std::vector<std::string>& names = macro.targets;
+    const auto has_place = [&](const std::string& name) {
+      return std::find(names.begin(), names.end(), name) != names.end();
+    };
+    PENSEE_RETURN_IF_ERROR(spend(names.size() * (kJinjaWorkOfValue + given.values.size())));
+    const size_t in_order = given.values.size() - given.keywords.size();
+    if (in_order > names.size() ||
+        !std::all_of(given.keywords.begin(), given.keywords.end(), has_place)) {
+      return unsupported("arguments that the macro " + macro.text + " has no names for");
+    }
+    if (calls_ == kMaxCalls) {
+      return unsupported("more than " + std::to_string(kMaxCalls) + " macros in each other");
+    }
+    std::vector<std::vector<JinjaVariable>> hidden(std::make_move_iterator(scopes_.begin() + 1),
+                                                   std::make_move_iterator(scopes_.end()));
+    scopes_.resize(1);
+    ++calls_;
+    PENSEE_ASSIGN_OR_RETURN(std::vector<JinjaVariable> arguments, bound(macro, given, in_order));
+    PENSEE_ASSIGN_OR_RETURN(JinjaValue text, written(macro.branches[0].body, std::move(arguments)));
+    --calls_;
+    std::move(hidden.begin(), hidden.end(), std::back_inserter(scopes_));
+    return text;
+  }
+
+  // The macro's parameters with their values, of which the first `in_order` have no name. A default
+  // may name parameters before it.
+  Result<std::vector<JinjaVariable>> bound(const JinjaStatement& macro, const JinjaArguments& given,
+                                           size_t in_order) {
+    const size_t first_default = macro.targets.size() - macro.defaults.size();
+    scopes_.emplace_back();
+    for (size_t i = 0; i < macro.targets.size(); ++i) {
+      const auto named = std::find(given.keywords.begin(), given.keywords.end(), macro.targets[i]);
+      JinjaValue value;
+      if (i < in_order) {
+        if (named != given.keywords.end()) return fails(macro.targets[i] + " is given twice");
+        value = given.values[i];
+      } else if (named != given.keywords.end()) {
+        value = given.values[in_order + static_cast<size_t>(named - given.keywords.begin())];
+      } else if (i >= first_default) {
+        PENSEE_ASSIGN_OR_RETURN(value, evaluate(macro.defaults[i - first_default]));
+      }
+      scopes_.back().emplace_back(macro.targets[i], std::move(value));
+    }
+    std::vector<JinjaVariable> variables = std::move(scopes_.back());
+    scopes_.pop_back();
+    return variables;
   }
 
   // Namespaces live as long as the run, whatever refers to them.
@@ -381,6 +455,7 @@ class JinjaRun {
   std::vector<std::vector<JinjaVariable>> namespaces_;
   MarkedText output_;
   size_t work_left_ = 0;
+  int calls_ = 0;  // of macros, in each other
 };
 
 }  // namespace pensee

@@ -44,7 +44,7 @@ struct JinjaValue {
     kMessage,    // list: role, content, and perhaps reasoning_content
     kNamespace,  // number: which
     kLoop,       // list: what is run through; number: the index of the value that is there
-    kFunction,   // text: its name
+    kFunction,   // text: its name; number: of a macro, its place in JinjaProgram::statements
   };
   using List = std::vector<JinjaValue>;
 
@@ -66,9 +66,11 @@ struct JinjaValue {
     for (const JinjaValue& value : list) depth = std::max(depth, value.depth + 1);
     return {Kind::kList, 0, {}, std::make_shared<const List>(std::move(list)), depth};
   }
-  static JinjaValue function(std::string name) {
+  static constexpr int64_t kNoMacro = -1;
+  static JinjaValue function(std::string name, int64_t macro = kNoMacro) {
     JinjaValue value = words(std::move(name));
     value.kind = Kind::kFunction;
+    value.number = macro;
     return value;
   }
   static JinjaValue message(const Message& message) {
