@@ -72,4 +72,15 @@ inline pensee::Matrix matrix_of(const std::vector<float>& values, int64_t rows, 
   return {values.data(), nullptr, pensee::DType::kF32, rows, cols, cols * 4};
 }
 
+// AttentionKernels::pack_left with inputs rounded to bfloat16, as words of float32: what AMX does
+// to them, on any machine.
+inline void pack_rounded(const float* x, int64_t ldx, int64_t m, int64_t k, float factor,
+                         uint32_t* left, int64_t ld) {
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t c = 0; c < k; ++c) {
+      left[i * ld + c] = uint32_t{pensee::f32_to_bf16(factor * x[i * ldx + c])} << 16;
+    }
+  }
+}
+
 }  // namespace pensee_test

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "compute.hpp"
 #include "forward.hpp"
 #include "golden.hpp"
 #include "pensee/kernels/dispatch.hpp"
@@ -66,16 +67,6 @@ TEST_CASE("the tiny R1 agrees with transformers, and writes the same greedy toke
   }
 }
 
-// As words of float32, so that any machine can do it.
-void pack_rounded(const float* x, int64_t ldx, int64_t m, int64_t k, float factor, uint32_t* left,
-                  int64_t ld) {
-  for (int64_t i = 0; i < m; ++i) {
-    for (int64_t c = 0; c < k; ++c) {
-      left[i * ld + c] = uint32_t{f32_to_bf16(factor * x[i * ldx + c])} << 16;
-    }
-  }
-}
-
 // A token that hangs between two experts may go to the other one, which is most of the difference.
 TEST_CASE("inputs that are rounded to bfloat16, as for AMX, change the tiny R1 little") {
   constexpr double kRoundedKl = 5e-4;  // a tenth of what inputs in eight bits cost a model
@@ -84,7 +75,7 @@ TEST_CASE("inputs that are rounded to bfloat16, as for AMX, change the tiny R1 l
     CAPTURE(std::string(table->name));
     KernelTable kernels = *table;
     kernels.has_tiles = 1;
-    if (kernels.attention.pair == 1) kernels.attention.pack_left = pack_rounded;
+    if (kernels.attention.pair == 1) kernels.attention.pack_left = pensee_test::pack_rounded;
     const auto model = load_transformer(PENSEE_TINY_R1, kernels, 2);
     if (kernels.attention.pair == 2 && model->panels() == nullptr)
       continue;  // an oneDNN that cannot

@@ -103,6 +103,9 @@ TEST_CASE("oneDNN's products of panels equal the sum in double precision") {
       std::vector<float> y(static_cast<size_t>(n * rows), NAN);
       const Product product{&gate, x.data(), cols, n, y.data(), rows};
       CHECK(is_panel_matmul(compute, product, gate));
+      Product in_float32 = product;
+      in_float32.in_float32 = true;
+      CHECK_FALSE(is_panel_matmul(compute, in_float32, gate));
       multiply(compute, std::array{product});
       const auto expected = product_in_double(rounded, x, rows, cols, n);
       CHECK(golden::max_difference(expected, y) < tolerance);

@@ -159,6 +159,39 @@ TEST_CASE("experts of a block type read the rows of their tokens") {
   }
 }
 
+TEST_CASE("experts are chosen from inputs in float32 even where panels round theirs") {
+  Config c = small_config(0);
+  c.hidden_size = 256;
+  c.n_routed_experts = PanelMatmul::kRows;
+  Layer layer(c);
+  std::vector<uint16_t> gate;
+  for (const float value : layer.memory[0]) gate.push_back(f32_to_bf16(value));
+  layer.w.gate = {gate.data(),        nullptr,       DType::kBF16,
+                  c.n_routed_experts, c.hidden_size, c.hidden_size * 2};
+  const int64_t n = kPanelMatmulRows;
+  const auto x = random_floats(n * c.hidden_size, 7);
+  Arena measure;
+  (void)MoeScratch::layout(measure, c, n);
+  for (const KernelTable* table : compiled_kernels()) {
+    CAPTURE(table->name);
+    KernelTable kernels = *table;
+    kernels.has_tiles = 1;
+    if (kernels.attention.pair == 1) kernels.attention.pack_left = pensee_test::pack_rounded;
+    const auto panels = PanelMatmul::create(kernels.attention.pair == 2).value();
+    if (kernels.attention.pair == 2 && panels == nullptr) continue;  // an oneDNN that cannot
+    Arena arena = *Arena::create(measure.used());
+    const MoeScratch scratch = MoeScratch::layout(arena, c, n);
+    const Workbench bench(kernels, 2, multiply_scratch(kernels, c.hidden_size, n));
+    const auto scores = [&](const PanelMatmul* rounded) {
+      Compute compute = bench.compute();
+      compute.panels = rounded;
+      route(compute, c, layer.w, scratch, n, x.data());
+      return std::vector<float>(scratch.scores, scratch.scores + n * c.n_routed_experts);
+    };
+    CHECK(scores(panels.get()) == scores(nullptr));
+  }
+}
+
 TEST_CASE("there may be two shared experts, or none") {
   check_layer(2, 5, best_kernels());
   check_layer(0, 5, best_kernels());

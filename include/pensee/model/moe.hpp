@@ -78,7 +78,9 @@ inline void route(const Compute& compute, const Config& c, const MoeWeights& w, 
                   int64_t n, const float* x) {
   const int64_t hidden = c.hidden_size;
   const int64_t k = c.num_experts_per_tok;
-  multiply(compute, std::array{Product{&w.gate, x, hidden, n, s.scores, c.n_routed_experts}});
+  Product scores{&w.gate, x, hidden, n, s.scores, c.n_routed_experts};
+  scores.in_float32 = true;  // a token that hangs between two experts would go to the other one
+  multiply(compute, std::array{scores});
   for (int64_t i = 0; i < n; ++i) {
     route_token(c, w.e_score_correction_bias.data(), s.scores + i * c.n_routed_experts, s.router,
                 s.experts + i * k, s.weights + i * k);

@@ -29,6 +29,7 @@ struct Product {
   // Of an expert's product: the tokens of the whole pass, at least n.
   int64_t pass_rows = 0;
   const int32_t* rows = nullptr;  // for block types: which rows of x are meant, (n), where not all
+  bool in_float32 = false;        // oneDNN must not round x to bfloat16
 };
 
 // How one of several products is carried out.
@@ -110,7 +111,8 @@ inline constexpr int64_t kQ8Group = 32;
 [[nodiscard]] inline bool is_panel_matmul(const Compute& compute, const Product& p,
                                           const Matrix& w) noexcept {
   return compute.panels != nullptr && is_gemm(compute, p, w) && p.n >= kPanelMatmulRows &&
-         p.x != nullptr && p.rows == nullptr && w.dtype != DType::kF32 && !w.is_interleaved;
+         p.x != nullptr && p.rows == nullptr && !p.in_float32 && w.dtype != DType::kF32 &&
+         !w.is_interleaved;
 }
 
 // Whether W meets inputs that are quantised.
