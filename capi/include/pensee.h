@@ -551,7 +551,7 @@ typedef struct pensee_usage {
   int64_t cached_tokens;  /* of these: already in the key-value cache */
   int64_t thought_tokens; /* every token of a reply counts in one of these three */
   int64_t answer_tokens;
-  int64_t control_tokens; /* delimiters and the end of the sentence */
+  int64_t control_tokens; /* delimiters that begin or end a thought, and the end of the sentence */
   int64_t forced_tokens;  /* of all three: written by the engine */
   double prefill_seconds;
   double thought_seconds;

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <deque>
+#include <string>
 #include <vector>
 #include <xtensor/xadapt.hpp>
 #include <xtensor/xmath.hpp>
@@ -173,7 +174,7 @@ TEST_CASE("experts are chosen from inputs in float32 even where panels round the
   Arena measure;
   (void)MoeScratch::layout(measure, c, n);
   for (const KernelTable* table : compiled_kernels()) {
-    CAPTURE(table->name);
+    CAPTURE(std::string(table->name));
     KernelTable kernels = *table;
     kernels.has_tiles = 1;
     if (kernels.attention.pair == 1) kernels.attention.pack_left = pensee_test::pack_rounded;

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds the wheel as `pip install .` does, installs it, runs the tests in Python and both type checkers:
+# Builds the wheel as `pip install .` does, but for -Og, which compiles fast, installs it, runs the tests
+# in Python and both type checkers:
 #   run.sh PYTHON FOLDER CMAKE CXX PROGRAM WARNINGS_AS_ERRORS
 # Everything from the package index goes into an environment in FOLDER. 77: it cannot be had; skipped.
 set -eu
@@ -36,6 +37,7 @@ printf '%s\n' "$requirements" >"$folder/requirements.txt"
 rm -rf "$folder/wheel"
 CMAKE_EXECUTABLE=$3 CXX=$4 "$python" -m pip wheel -qq --disable-pip-version-check --no-deps \
   --no-build-isolation --wheel-dir "$folder/wheel" --config-settings=build-dir="$folder/build" \
+  --config-settings=cmake.define.CMAKE_CXX_FLAGS_RELEASE='-Og -DNDEBUG' \
   --config-settings=cmake.define.PENSEE_WARNINGS_AS_ERRORS="$6" "$root"
 "$python" -m pip install -qq --disable-pip-version-check --no-deps --force-reinstall \
   "$folder"/wheel/pensee-*.whl

@@ -404,7 +404,37 @@ TEST_CASE("a thought opened in the answer is thought, and delimiters never show"
   CHECK(out.answer == "\nc" + kReplacement + "f");
   CHECK(thought_ends(out) == std::vector{ThoughtEnd::kClosed, ThoughtEnd::kClosed});
   CHECK(out.reply.thought_end == ThoughtEnd::kClosed);
-  CHECK(out.reply.usage.control_tokens == 7);
+  CHECK(out.reply.usage.control_tokens == 5);
+}
+
+TEST_CASE("delimiters that change nothing have their events, and pass no cap") {
+  const std::vector<int32_t> closes(9, kClose);
+  Outcome out = run({.options = {.thinking_token_budget = 3, .max_answer_tokens = 2},
+                     .model = std::vector{kOpen, kOpen, kOpen} + closes});
+  CHECK(out.thought.empty());
+  CHECK(out.answer.empty());
+  CHECK(out.reply.thought_end == ThoughtEnd::kBudget);
+  CHECK(out.reply.answer_end == AnswerEnd::kLength);
+  CHECK(out.reply.usage.thought_tokens == 3);
+  CHECK(out.reply.usage.answer_tokens == 2);
+  CHECK(out.reply.usage.control_tokens == 1);
+  REQUIRE(out.events.size() == 8);
+  for (const size_t i : {0U, 1U, 2U, 4U, 5U}) {
+    CHECK(out.events[i].kind == EventKind::kToken);
+    CHECK(out.events[i].phase == (i < 3 ? Phase::kThought : Phase::kAnswer));
+    CHECK(out.events[i].token == (i < 3 ? kOpen : kClose));
+  }
+  // No answer at all is to be written.
+  out = run({.options = {.max_answer_tokens = 0}, .model = closes, .prompt = {}});
+  CHECK(out.context.empty());
+  CHECK(out.reply.answer_end == AnswerEnd::kLength);
+  // Spelled by several tokens.
+  Script spelled = sequence_script(tokens_of("<t><t>a"));
+  spelled.options.max_tokens = 7;
+  out = run(spelled);
+  CHECK(out.thought == "a");
+  CHECK(out.reply.usage.thought_tokens == 7);
+  CHECK(out.reply.thought_end == ThoughtEnd::kTruncated);
 }
 
 TEST_CASE("with thinking off a thought that the model opens is closed at once") {

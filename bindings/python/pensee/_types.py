@@ -162,7 +162,7 @@ class Event:
 @dataclass(frozen=True)
 class Usage:
     """Tokens and seconds of a reply. Every token of a reply counts once: thought, answer or control
-    (delimiters and the end of the sentence)."""
+    (delimiters that begin or end a thought, and the end of the sentence)."""
 
     prompt_tokens: int
     cached_tokens: int

@@ -111,7 +111,10 @@ class PhaseController {
     const Phase before = machine_.phase();
     const bool refuses_answer = awaits_thought();
     const PhaseMachine::Step step = machine_.observe(token);
-    if (refuses_answer && step.released + step.head > 0) return refuse_answer();
+    const bool changes_nothing = step.change == PhaseMachine::Change::kSwallowed;
+    if (refuses_answer && (step.released + step.head > 0 || changes_nothing)) {
+      return refuse_answer();
+    }
     follow_form(before, token, step);
     show(step.released, before);
     if (done_) return count_waiting(step.consumed, before), 0;
@@ -121,7 +124,9 @@ class PhaseController {
     const Token last = waiting_.back();
     const std::string_view first_bytes = rules_.token_bytes(waiting_.front().id);
     const std::string_view last_bytes = rules_.token_bytes(last.id);
-    count_waiting(step.consumed, before);
+    // A delimiter that changes nothing counts as the phase's: else a model that writes nothing else
+    // would pass every cap.
+    count_waiting(changes_nothing ? 0 : step.consumed, before);
     unshown_ += first_bytes.substr(0, step.head);
     change_phase(step.change, before, last);
     unshown_ += last_bytes.substr(last_bytes.size() - step.tail);
@@ -268,6 +273,8 @@ class PhaseController {
       end_answer(has_answer() ? AnswerEnd::kComplete : AnswerEnd::kNone, {});
     } else if (change == Change::kEnded) {
       end_answer(AnswerEnd::kComplete, last);
+    } else {
+      emit(EventKind::kToken, before, {}, last);  // swallowed
     }
   }
 

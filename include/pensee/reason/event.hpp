@@ -11,10 +11,12 @@ namespace pensee {
 // Every token of a reply is counted in exactly one of thought, answer and control.
 struct Usage {
   int64_t prompt_tokens = 0;
-  int64_t cached_tokens = 0;    // of these: already in the key-value cache
-  int64_t thought_tokens = 0;   // text of the thought, written by the model or by the engine
-  int64_t answer_tokens = 0;    // text of the answer; a stop string's tokens too
-  int64_t control_tokens = 0;   // delimiters and the end of the sentence; never shown
+  int64_t cached_tokens = 0;  // of these: already in the key-value cache
+  // Text of the thought, written by the model or by the engine, and delimiters that change nothing
+  // in it, such as a second <think>.
+  int64_t thought_tokens = 0;
+  int64_t answer_tokens = 0;    // the same of the answer; a stop string's tokens too
+  int64_t control_tokens = 0;   // other delimiters and the end of the sentence
   int64_t forced_tokens = 0;    // of all three: written by the engine, not chosen by the model
   int64_t draft_tokens = 0;     // guessed and read ahead; see SessionOptions::speculation
   int64_t accepted_tokens = 0;  // of these: written
@@ -32,6 +34,7 @@ struct Usage {
 // X(enumerator, value, name). A reply is: kToken of the thought, kThoughtEnd, kToken of the answer,
 // kAnswerEnd, kDone. A model that opens a thought while it answers adds kThoughtBegin, kToken of
 // the thought and a kThoughtEnd, after which the answer goes on.
+// What the model writes before it opens a thought, white space, is answer, and comes before it.
 //   kToken         one token of a thought or an answer
 //   kThoughtBegin  the model itself opened a thought; the event's own text is still answer
 //   kThoughtEnd    a thought ended; `thought_end` says how

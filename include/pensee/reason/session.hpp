@@ -182,7 +182,8 @@ class Session {
     return writer_.feed().logits();
   }
 
-  // The next event, after at most one token's work (the first: the prompt's too). Errors:
+  // The next event, after at most one token's work (the first: the prompt's too; and a delimiter of
+  // several tokens has one event). Errors:
   // kWrongState if no reply is under way, kInternal for broken logits, kUnsupported if no token
   // goes on with the form of the answer, kOutOfMemory.
   Result<Event> step() {
