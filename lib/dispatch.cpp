@@ -1,5 +1,5 @@
 // The choice of kernels, made once at run time. The only file of the library that reads the
-// environment.
+// environment, but for the time zone, where a chat template asks for the date.
 #include "pensee/kernels/dispatch.hpp"
 
 #include <array>

@@ -279,7 +279,8 @@ typedef struct pensee_session_options {
   int64_t prefill_chunk;  /* tokens of a prompt that are read together: 1 to 8192; 0, which is
                            * the default: 512 if the model has latent attention or experts, where
                            * more pay, otherwise 256 */
-  /* For the cache and the buffers of the session; both NULL: the library's own. `allocate` is
+  /* For the cache and the buffers of the session, all but small blocks and what choosing tokens
+   * needs (32 bytes for each word of the vocabulary); both NULL: the library's own. `allocate` is
    * called once, when the session is made, `release` when it is destroyed, and both again for each
    * fork: by the thread that makes or destroys it. So the two, and what they use, must outlive the
    * session and its forks, and bear calls from all these threads. The memory need not be zero. */
@@ -298,7 +299,7 @@ typedef struct pensee_memory_estimate {
   size_t struct_size;
   uint64_t weights_bytes;   /* mapped from the files, shared by all sessions */
   uint64_t converted_bytes; /* copied from them: scales and vectors; likewise */
-  uint64_t session_bytes;   /* of each session; committed as tokens arrive */
+  uint64_t session_bytes;   /* of each session, from its allocator; committed as tokens arrive */
 } pensee_memory_estimate;
 
 /* Sets struct_size, and the rest to zero. */

@@ -20,8 +20,10 @@ struct SessionOptions {
   Speculation speculation = Speculation::kOff;
   // How the cache holds numbers: exact, or in half or a quarter of the memory.
   CacheType cache_type = SequenceOptions{}.cache_type;
-  // Where the cache and the buffers come from: all but a few small blocks. Must live as long as the
-  // session and its forks, and allow calls from every thread that creates or destroys one.
+  // Where the cache and the buffers of passes come from: nearly all that a session takes. The rest,
+  // small blocks and what choosing tokens needs (32 bytes for each word of the vocabulary), is the
+  // library's own. Must live as long as the session and its forks, and allow calls from every
+  // thread that creates or destroys one.
   Allocator allocator = {};
 
   // `has_mtp`: whether the model has a layer of multi-token prediction.

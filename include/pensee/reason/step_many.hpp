@@ -85,7 +85,9 @@ class Access {
 // The next event of every session, in their order. Each result equals what Session::step() of that
 // session alone would give, errors included; one session's error does not hold up the others.
 // Tokens that several sessions wait for are read in one pass, for which the weights are read once;
-// prompts are read one after the other, when the sessions that have read theirs are done. If the
+// prompts are read one after the other, when the sessions that have read theirs are done; they all
+// wait for it, so a long one is better read before, by prefill() of its session, which may run
+// beside this in a thread of its own. If the
 // list itself is wrong (a null, a session twice, sessions of different models), nothing is stepped
 // and every result is that kInvalidArgument. After std::bad_alloc, abandon_reply() of each.
 //

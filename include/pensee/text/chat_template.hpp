@@ -190,14 +190,7 @@ inline Result<MarkedText> ChatTemplate::run(std::span<const Message> messages,
     variables.emplace_back("enable_thinking", JinjaValue::boolean(*options.thinking));
     variables.emplace_back("thinking", JinjaValue::boolean(*options.thinking));
   }
-  std::tm now{};
-  if (options.now) {
-    now = *options.now;
-  } else {
-    const std::time_t seconds = std::time(nullptr);
-    localtime_r(&seconds, &now);
-  }
-  auto text = JinjaRun::render(program_, messages, std::move(variables), now);
+  auto text = JinjaRun::render(program_, messages, std::move(variables), options.now);
   if (text) return text;
   if (text.error().status == Status::kUnsupported) return unknown(text.error().message);
   return Error{text.error().status, file_ + ": " + text.error().message};

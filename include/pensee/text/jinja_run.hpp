@@ -26,15 +26,16 @@ namespace pensee {
 // A name and its value, of those that a template is given.
 using JinjaVariable = std::pair<std::string, JinjaValue>;
 
-// One rendering. Time and memory have a limit in proportion to the template and the messages, so
-// that a hostile template ends in an error soon.
+// One rendering; `now` is the time here unless given. Time and memory have a limit in proportion to
+// the template and the messages, so that a hostile template ends in an error soon.
 //
 // Errors: kInvalidArgument if the template refuses the messages (raise_exception) or fails on them
 // as it would in Python; kUnsupported for what this interpreter cannot do, or for too much work.
 class JinjaRun {
  public:
   static Result<MarkedText> render(const JinjaProgram& program, std::span<const Message> messages,
-                                   std::vector<JinjaVariable> variables, const std::tm& now) {
+                                   std::vector<JinjaVariable> variables,
+                                   const std::optional<std::tm>& now) {
     JinjaRun run(program, std::move(variables), now);
     JinjaValue::List list;
     size_t bytes = program.bytes + messages.size() * kBytesOfMessage;
@@ -62,7 +63,8 @@ class JinjaRun {
   // Macros that call each other, as each is as much of the stack as a whole template may take.
   static constexpr int kMaxCalls = 4;
 
-  JinjaRun(const JinjaProgram& program, std::vector<JinjaVariable> variables, const std::tm& now)
+  JinjaRun(const JinjaProgram& program, std::vector<JinjaVariable> variables,
+           const std::optional<std::tm>& now)
       : program_(program), now_(now) {
     scopes_.push_back(std::move(variables));
   }
@@ -381,10 +383,19 @@ class JinjaRun {
       }
       if (name == "strftime_now") {
         PENSEE_RETURN_IF_ERROR(spend(text.size() * kJinjaMostOfDate));
-        return jinja_date(text, now_);
+        if (!now_) now_ = local_time();
+        return jinja_date(text, *now_);
       }
     }
     return unsupported("this call of the function " + name);
+  }
+
+  // Only templates that ask for it need it: the C library finds the time zone in the environment.
+  static std::tm local_time() {
+    const std::time_t seconds = std::time(nullptr);
+    std::tm now{};
+    localtime_r(&seconds, &now);
+    return now;
   }
 
   // A macro sees its parameters and what is set outside of all loops.
@@ -450,7 +461,7 @@ class JinjaRun {
   }
 
   const JinjaProgram& program_;
-  const std::tm& now_;
+  std::optional<std::tm> now_;
   std::vector<std::vector<JinjaVariable>> scopes_;  // the last is looked into first
   std::vector<std::vector<JinjaVariable>> namespaces_;
   MarkedText output_;
