@@ -129,7 +129,13 @@ def test_a_vote(model: pensee.Model) -> None:
     choices = [b.choice for b in vote.ballots if b.choice]
     assert vote.n_votes == choices.count(vote.winner) == max(map(choices.count, choices))
     elected = next(b for b in vote.ballots if b.choice == vote.winner)
-    assert (session.reply.thought, session.reply.answer) == (elected.thought, elected.answer)
+    parts = ("thought", "answer", "thought_end", "answer_end", "usage")
+    for part in parts:
+        assert getattr(session.reply, part) == getattr(elected, part)
+    for ballot in vote.ballots:
+        assert ballot.thought_end is not pensee.ThoughtEnd.NONE
+        assert ballot.usage.prompt_tokens == session.reply.usage.prompt_tokens
+        assert 0 < ballot.usage.thought_tokens <= 200
     assert [m.role for m in session.messages] == ["user", "assistant"]
     alone = model.session()
     alone.add_message("user", QUESTION)

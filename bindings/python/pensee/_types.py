@@ -208,12 +208,12 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Ballot:
-    """What a voter wrote. `choice` is what its answer has in \\boxed{}, in one spelling; "" if nothing."""
+class Ballot(Reply):
+    """A voter's reply. What it shares with others, such as the prompt and the time of steps made
+    together, is in the `usage` of each."""
 
     choice: str
-    thought: str
-    answer: str
+    """What its answer has in \\boxed{}, in one spelling; "" if nothing."""
 
 
 @dataclass(frozen=True)
