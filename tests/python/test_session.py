@@ -270,6 +270,9 @@ def test_the_words_of_requests_to_servers(model: pensee.Model) -> None:
         return model.ask(QUESTION, **options).thought_end
 
     skipped, truncated = ThoughtEnd.SKIPPED, ThoughtEnd.TRUNCATED
+    assert end_of(thinking="off") is skipped
+    assert end_of(thinking="on") is truncated
+    assert end_of(thinking="auto") is truncated
     assert end_of(thinking={"type": "disabled"}) is skipped
     assert end_of(thinking={"type": "enabled"}) is truncated
     assert end_of(chat_template_kwargs={"enable_thinking": False}) is skipped
@@ -358,7 +361,8 @@ def test_samplers(model: pensee.Model) -> None:
         ({"reasoning_effort": "much"}, pensee.InvalidArgumentError, "'high'], found 'much'"),
         ({"chat_template_kwargs": {"x": 1}}, pensee.InvalidArgumentError, "'enable_thinking' alone"),
         ({"chat_template_kwargs": {"enable_thinking": 1}}, pensee.InvalidArgumentError, "found 1"),
-        ({"thinking": "on"}, TypeError, "thinking: expected True, False or None, found str"),
+        ({"thinking": "maybe"}, pensee.InvalidArgumentError, "['auto', 'on', 'off'], found 'maybe'"),
+        ({"thinking": 1}, TypeError, 'thinking: expected True, False, "auto", "on", "off" or None'),
         ({"max_tokens": "1"}, TypeError, "max_tokens: expected an integer, found str"),
         ({"max_tokens": 2**70}, OverflowError, ""),
         ({"max_tokens": -7}, pensee.InvalidArgumentError, "max_tokens"),
