@@ -279,7 +279,7 @@ class Session:
     def step(self) -> Event:
         """The next event, after at most one token's work (the first: the prompt's too). Raises
         `WrongStateError` if no reply is under way, `InternalError` for logits that are not
-        numbers."""
+        numbers, `UnsupportedError` if no token goes on with the form of the answer."""
         return _event(self._core.step())
 
     @property
