@@ -20,11 +20,18 @@ using namespace pensee::capi;  // NOLINT
 
 namespace {
 
+// NULL if there is no such voter.
+const Ballot* ballot_of(const pensee_vote* vote, int32_t voter) noexcept {
+  if (voter < 0 || voter >= pensee_vote_voter_count(vote)) return nullptr;
+  return &vote->result.ballots[static_cast<size_t>(voter)];
+}
+
 template <class Part>
 const char* text_of_ballot(const pensee_vote* vote, int32_t voter, size_t* size, Part&& part) {
   if (size != nullptr) *size = 0;
-  if (voter < 0 || voter >= pensee_vote_voter_count(vote)) return nullptr;
-  const std::string* text = part(vote->result.ballots[static_cast<size_t>(voter)]);
+  const Ballot* ballot = ballot_of(vote, voter);
+  if (ballot == nullptr) return nullptr;
+  const std::string* text = part(*ballot);
   if (size != nullptr) *size = text->size();
   return text->c_str();
 }
@@ -178,6 +185,33 @@ const char* pensee_vote_thought(const pensee_vote* vote, int32_t voter, size_t* 
 
 const char* pensee_vote_answer(const pensee_vote* vote, int32_t voter, size_t* size) {
   return text_of_ballot(vote, voter, size, [](const Ballot& b) { return &b.reply.answer; });
+}
+
+int32_t pensee_vote_thought_end(const pensee_vote* vote, int32_t voter) {
+  const Ballot* ballot = ballot_of(vote, voter);
+  return ballot == nullptr ? PENSEE_THOUGHT_END_NONE
+                           : static_cast<int32_t>(ballot->reply.thought_end);
+}
+
+int32_t pensee_vote_answer_end(const pensee_vote* vote, int32_t voter) {
+  const Ballot* ballot = ballot_of(vote, voter);
+  return ballot == nullptr ? PENSEE_ANSWER_END_NONE
+                           : static_cast<int32_t>(ballot->reply.answer_end);
+}
+
+pensee_status pensee_vote_get_usage(const pensee_vote* vote, int32_t voter, pensee_usage* usage,
+                                    pensee_error** error) {
+  return guard(error, [&]() -> Result<void> {
+    PENSEE_REQUIRE(vote);
+    PENSEE_REQUIRE(usage);
+    const Ballot* ballot = ballot_of(vote, voter);
+    if (ballot == nullptr) {
+      return invalid_argument("voter: expected 0 to " +
+                              std::to_string(pensee_vote_voter_count(vote) - 1) + ", found " +
+                              std::to_string(voter));
+    }
+    return write_struct(usage, to_c(ballot->reply.usage));
+  });
 }
 
 void pensee_vote_destroy(pensee_vote* vote) {

@@ -48,6 +48,7 @@ namespace pensee::capi {
 
 // The event's text is lent from `event`.
 pensee_event to_c(const Event& event) noexcept;
+pensee_usage to_c(const Usage& usage) noexcept;
 
 // Runs a step of the replies. An exception ends them, since it may have left them half made.
 // Precondition: no session is NULL.

@@ -79,6 +79,23 @@ pensee_event to_c(const Event& event) noexcept {
   return out;
 }
 
+pensee_usage to_c(const Usage& usage) noexcept {
+  pensee_usage out{};
+  out.struct_size = sizeof out;
+  out.prompt_tokens = usage.prompt_tokens;
+  out.cached_tokens = usage.cached_tokens;
+  out.thought_tokens = usage.thought_tokens;
+  out.answer_tokens = usage.answer_tokens;
+  out.control_tokens = usage.control_tokens;
+  out.forced_tokens = usage.forced_tokens;
+  out.prefill_seconds = usage.prefill_seconds;
+  out.thought_seconds = usage.thought_seconds;
+  out.answer_seconds = usage.answer_seconds;
+  out.draft_tokens = usage.draft_tokens;
+  out.accepted_tokens = usage.accepted_tokens;
+  return out;
+}
+
 }  // namespace pensee::capi
 
 using namespace pensee;        // NOLINT: this file defines the interface
@@ -177,19 +194,6 @@ pensee_status pensee_session_get_usage(const pensee_session* session, pensee_usa
   return guard(error, [&]() -> Result<void> {
     PENSEE_REQUIRE(session);
     PENSEE_REQUIRE(usage);
-    const Usage found = session->session->usage();
-    pensee_usage out{};
-    out.prompt_tokens = found.prompt_tokens;
-    out.cached_tokens = found.cached_tokens;
-    out.thought_tokens = found.thought_tokens;
-    out.answer_tokens = found.answer_tokens;
-    out.control_tokens = found.control_tokens;
-    out.forced_tokens = found.forced_tokens;
-    out.prefill_seconds = found.prefill_seconds;
-    out.thought_seconds = found.thought_seconds;
-    out.answer_seconds = found.answer_seconds;
-    out.draft_tokens = found.draft_tokens;
-    out.accepted_tokens = found.accepted_tokens;
-    return write_struct(usage, out);
+    return write_struct(usage, to_c(session->session->usage()));
   });
 }

@@ -94,23 +94,22 @@ struct Message {
   std::string thought;  // before the text; experimental
 };
 
-struct Ballot {
-  std::string choice;
-  std::string thought;
-  std::string answer;
-};
-struct Vote {
-  std::string winner;
-  int32_t n_votes = 0;
-  std::vector<Ballot> ballots;
-};
-
 struct Reply {
   std::string thought;
   std::string answer;
   int32_t thought_end = PENSEE_THOUGHT_END_NONE;
   int32_t answer_end = PENSEE_ANSWER_END_NONE;
   Usage usage;
+};
+
+// A voter's reply, and what it chose. Experimental.
+struct Ballot : Reply {
+  std::string choice;
+};
+struct Vote {
+  std::string winner;
+  int32_t n_votes = 0;
+  std::vector<Ballot> ballots;
 };
 
 // What a checkpoint would need; see pensee_estimate_memory().
@@ -323,8 +322,14 @@ class Session {
         const char* bytes = function(raw, i, &size);
         return std::string(bytes, size);
       };
-      vote.ballots.push_back(
-          {text(pensee_vote_choice), text(pensee_vote_thought), text(pensee_vote_answer)});
+      Ballot ballot;
+      ballot.choice = text(pensee_vote_choice);
+      ballot.thought = text(pensee_vote_thought);
+      ballot.answer = text(pensee_vote_answer);
+      ballot.thought_end = pensee_vote_thought_end(raw, i);
+      ballot.answer_end = pensee_vote_answer_end(raw, i);
+      detail::call(pensee_vote_get_usage, raw, i, &ballot.usage);
+      vote.ballots.push_back(std::move(ballot));
     }
     return vote;
   }

@@ -72,6 +72,15 @@ PENSEE_API const char* pensee_vote_choice(const pensee_vote* vote, int32_t voter
 PENSEE_API const char* pensee_vote_thought(const pensee_vote* vote, int32_t voter, size_t* size);
 /* The same of its answer. */
 PENSEE_API const char* pensee_vote_answer(const pensee_vote* vote, int32_t voter, size_t* size);
+/* PENSEE_THOUGHT_END_..., how the thought of a voter ended; NONE if there is no such voter. */
+PENSEE_API int32_t pensee_vote_thought_end(const pensee_vote* vote, int32_t voter);
+/* PENSEE_ANSWER_END_..., the same of its answer. */
+PENSEE_API int32_t pensee_vote_answer_end(const pensee_vote* vote, int32_t voter);
+/* Fills `usage` with the account of a voter's reply. What it shares with others, such as the prompt
+ * and the time of steps made together, is in the account of each. INVALID_ARGUMENT if there is no
+ * such voter. */
+PENSEE_API pensee_status pensee_vote_get_usage(const pensee_vote* vote, int32_t voter,
+                                               pensee_usage* usage, pensee_error** error);
 /* Its texts are gone too. */
 PENSEE_API void pensee_vote_destroy(pensee_vote* vote);
 

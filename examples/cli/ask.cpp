@@ -9,6 +9,8 @@
 #include "pensee/io/mapped_file.hpp"
 #include "pensee/reason/answer_form.hpp"
 #include "pensee/reason/session.hpp"
+#include "pensee/reason/stop_strings.hpp"
+#include "pensee/reason/vote.hpp"
 #include "reply_printer.hpp"
 #include "terminal.hpp"
 
@@ -17,6 +19,7 @@ namespace {
 
 constexpr int kNoAnswer = 1;
 constexpr int kOneLine = -1;       // JSON without line breaks
+constexpr int kIndented = 2;       // JSON with
 constexpr int kInterrupted = 130;  // as a shell says of a program that Ctrl-C ended
 
 Thinking thinking_of(const std::string& name) {
@@ -34,19 +37,15 @@ Result<std::string> text_of(const std::string& file) {
 }
 
 Result<ReplyOptions> reply_options(const AskOptions& options) {
-  ReplyOptions reply;
+  ReplyOptions reply = options.reply;
   reply.thinking = thinking_of(options.thinking);
   reply.history = options.history == "keep" ? History::kKeep : History::kStrip;
-  reply.thinking_token_budget = options.thinking_budget.value_or(reply.thinking_token_budget);
-  reply.max_answer_tokens = options.max_answer_tokens.value_or(reply.max_answer_tokens);
-  reply.max_tokens = options.max_tokens.value_or(reply.max_tokens);
   PENSEE_ASSIGN_OR_RETURN(reply.answer_grammar, text_of(options.answer_grammar));
   PENSEE_ASSIGN_OR_RETURN(reply.answer_json_schema, text_of(options.answer_json_schema));
-  reply.thought_sampler.temperature = options.greedy ? 0.0F : options.temperature;
-  reply.thought_sampler.top_p = options.top_p;
-  reply.thought_sampler.top_k = options.top_k;
-  reply.thought_sampler.min_p = options.min_p;
-  reply.thought_sampler.seed = options.seed;
+  if (options.greedy) {
+    reply.thought_sampler.temperature = 0;
+    reply.answer_sampler.temperature = 0;
+  }
   return reply;
 }
 
@@ -56,6 +55,11 @@ Result<void> check(const AskOptions& options) {
   for (const Result<void>& valid : {validate(reply), validate(reply.thought_settings({}))}) {
     if (!valid) return by_option(valid.error());
   }
+  // The thought's settings are good: what is wrong is the answer's own.
+  const Result<void> valid = validate(reply.answer_settings({}));
+  if (!valid) return by_option(valid.error(), "--answer-");
+  const Result<StopStrings> stop = StopStrings::create(reply.stop);
+  if (!stop) return by_option(stop.error());
   const Result<AnswerForm> form = AnswerForm::create(reply, {});
   if (!form) return by_option(form.error());
   return {};
@@ -113,17 +117,28 @@ void write_json(const nlohmann::ordered_json& json, int indentation) {
   write_out(json.dump(indentation, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
-// One question: shows the reply, or prints it as JSON with this indentation.
-Result<int> converse(Session& session, const AskOptions& options, const std::string& prompt,
-                     int indentation) {
-  ProgressBar bar("reading the prompt");
-  PENSEE_ASSIGN_OR_RETURN(ReplyOptions reply_settings, reply_options(options));
-  reply_settings.prefill_progress = [&](int64_t done, int64_t total) {
+// Begins the reply to a question, and shows how much of the prompt has been read.
+Result<void> begin_reply(Session& session, const AskOptions& options, const std::string& prompt,
+                         ProgressBar& bar) {
+  PENSEE_ASSIGN_OR_RETURN(ReplyOptions reply, reply_options(options));
+  reply.prefill_progress = [&bar](int64_t done, int64_t total) {
     bar.show(static_cast<double>(done) / static_cast<double>(total));
     return true;
   };
   PENSEE_RETURN_IF_ERROR(session.add_message(Role::kUser, prompt));
-  PENSEE_RETURN_IF_ERROR(session.start(reply_settings));
+  return session.start(reply);
+}
+
+int exit_code(const Reply& reply) {
+  if (reply.answer_end == AnswerEnd::kCancelled) return kInterrupted;
+  return reply.answer_end == AnswerEnd::kNone ? kNoAnswer : 0;
+}
+
+// One question: shows the reply, or prints it as JSON with this indentation.
+Result<int> converse(Session& session, const AskOptions& options, const std::string& prompt,
+                     int indentation) {
+  ProgressBar bar("reading the prompt");
+  PENSEE_RETURN_IF_ERROR(begin_reply(session, options, prompt, bar));
   InterruptScope interrupt(session);
   ReplyPrinter printer(options.show);
   for (;;) {
@@ -139,8 +154,59 @@ Result<int> converse(Session& session, const AskOptions& options, const std::str
   } else {
     printer.finish(reply);
   }
-  if (reply.answer_end == AnswerEnd::kCancelled) return kInterrupted;
-  return reply.answer_end == AnswerEnd::kNone ? kNoAnswer : 0;
+  return exit_code(reply);
+}
+
+// Every voter's answer, and whose is taken.
+void show_votes(const VoteResult& result) {
+  int voter = 0;
+  for (const Ballot& ballot : result.ballots) {
+    const Reply& reply = ballot.reply;
+    write_error("Voter " + std::to_string(++voter) + ", thought " + name_of(reply.thought_end) +
+                ", answer " + name_of(reply.answer_end) + ":\n" + reply.answer + "\n");
+  }
+  write_error("Elected: voter " + std::to_string(result.elected + 1) +
+              (result.votes == 0
+                   ? ", since none made a choice\n"
+                   : ", for " + result.winner + " by " + std::to_string(result.votes) + " of " +
+                         std::to_string(voter) + " votes\n"));
+}
+
+// The elected reply, as without a vote, and the voters' in "ballots".
+nlohmann::ordered_json to_json(const std::string& prompt, const VoteResult& result) {
+  nlohmann::ordered_json json = to_json(prompt, result.ballots[result.elected].reply);
+  json["vote"] = {{"winner", result.winner}, {"votes", result.votes}, {"elected", result.elected}};
+  for (const Ballot& ballot : result.ballots) {
+    nlohmann::ordered_json reply = to_json(prompt, ballot.reply);
+    reply.erase("prompt");
+    reply["choice"] = ballot.choice;
+    json["vote"]["ballots"].push_back(std::move(reply));
+  }
+  return json;
+}
+
+// One question to many voters; shows all answers and the elected reply, or prints them as JSON.
+Result<int> elect(Session& session, const AskOptions& options, const std::string& prompt) {
+  ProgressBar reading("reading the prompt");
+  ProgressBar voting("voting");
+  PENSEE_RETURN_IF_ERROR(begin_reply(session, options, prompt, reading));
+  InterruptScope interrupt(session);
+  VoteOptions settings{options.voters, options.reply.thought_sampler.seed.value_or(0)};
+  settings.progress = [&](int done, int voters) {
+    reading.wipe();
+    voting.show(static_cast<double>(done) / voters);
+    return true;
+  };
+  PENSEE_ASSIGN_OR_RETURN(const VoteResult result, vote(session, settings));
+  voting.wipe();
+  const Reply& reply = result.ballots[result.elected].reply;
+  if (options.json) {
+    write_json(to_json(prompt, result), kIndented);
+  } else {
+    if (options.show == Show::kBoth) show_votes(result);
+    ReplyPrinter(options.show).show(reply);
+  }
+  return exit_code(reply);
 }
 
 }  // namespace
@@ -148,8 +214,8 @@ Result<int> converse(Session& session, const AskOptions& options, const std::str
 Result<int> run_ask(const AskOptions& options) {
   PENSEE_ASSIGN_OR_RETURN(const auto session, start_session(options));
   const std::string prompt = given_or_input(options.prompt);
-  constexpr int kIndentation = 2;
-  return converse(*session, options, prompt, kIndentation);
+  if (options.voters > 0) return elect(*session, options, prompt);
+  return converse(*session, options, prompt, kIndented);
 }
 
 Result<int> run_chat(const AskOptions& options) {

@@ -42,6 +42,11 @@ void add_ask(CLI::App& app, Command& chosen) {
   auto options = std::make_shared<AskOptions>();
   const auto words = add_words(*command, "PROMPT");
   add_ask_options(*command, *options);
+  command
+      ->add_option("--vote", options->voters,
+                   "Let so many voters reply, which differ in their seeds, and take the \\boxed{} "
+                   "answer of most")
+      ->check(CLI::Range(1, 1024));
   command->callback([options, words, &chosen] {
     options->prompt = words->text();
     if (words->has_model) options->model.path = words->first;

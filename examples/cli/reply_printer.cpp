@@ -26,6 +26,13 @@ void ReplyPrinter::show(const Event& event) {
   if (event.kind == EventKind::kThoughtEnd) end_thought();
 }
 
+void ReplyPrinter::show(const Reply& reply) {
+  thought(reply.thought);
+  end_thought();
+  answer(reply.answer);
+  finish(reply);
+}
+
 void ReplyPrinter::thought(std::string_view text) {
   if (show_ == Show::kAnswer) return;
   const std::string shown = thought_text_.push(text);

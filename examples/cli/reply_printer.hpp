@@ -27,6 +27,8 @@ class ReplyPrinter {
  public:
   explicit ReplyPrinter(Show show) : show_(show) {}
   void show(const Event& event);
+  // A whole reply, to its end.
+  void show(const Reply& reply);
   // Ends the last line, and says on standard error what is unusual about the endings.
   void finish(const Reply& reply);
 

@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "pensee/base/result.hpp"
 #include "pensee/decode/speculative.hpp"
+#include "pensee/reason/reply_options.hpp"
 
 namespace CLI {
 class App;
@@ -26,26 +28,20 @@ struct ModelOptions {
   std::string cache_type = "bf16";  // of sessions
 };
 
-// Options of ask and chat. Empty ones leave the model's own defaults in force.
+// Options of ask and chat. Unset ones leave the model's own defaults in force.
 struct AskOptions {
   ModelOptions model;
   std::string prompt;
   std::string system;
-  std::string thinking = "auto";           // auto, on, off
-  std::string history = "strip";           // strip, keep
-  std::optional<int64_t> thinking_budget;  // tokens
-  std::optional<int64_t> max_answer_tokens;
-  std::optional<int64_t> max_tokens;
-  std::string answer_grammar;  // files
+  std::string thinking = "auto";  // auto, on, off
+  std::string history = "strip";  // strip, keep
+  ReplyOptions reply;             // but for the two above and these, which are files:
+  std::string answer_grammar;
   std::string answer_json_schema;
   std::optional<int64_t> context;  // tokens
   Speculation speculation = Speculation::kOff;
-  std::optional<float> temperature;
-  std::optional<float> top_p;
-  std::optional<int> top_k;
-  std::optional<float> min_p;
-  std::optional<uint64_t> seed;
   bool greedy = false;
+  int voters = 0;  // 0: no vote, one reply
   Show show = Show::kBoth;
   bool json = false;
 };
@@ -90,7 +86,8 @@ void add_load_options(CLI::App& command, ModelOptions& options);
 void add_cache_type(CLI::App& command, ModelOptions& options);
 void add_ask_options(CLI::App& command, AskOptions& options);
 
-// The error of a field, naming the option of `ask` that sets it.
-Error by_option(Error error);
+// The error of a field, which its message begins with, naming the option that sets it: the field's
+// name after `prefix`.
+Error by_option(Error error, std::string_view prefix = "--");
 
 }  // namespace pensee::cli

@@ -202,6 +202,27 @@ TEST_CASE("forks, saved sessions and moved objects go on as the original") {
   CHECK(moved.context_length() > 0);
 }
 
+TEST_CASE("a vote has every voter's reply; the session goes on as the elected one") {
+  const Model model = load_tiny();
+  const Greedy greedy;
+  Session session(model);
+  session.add_message(PENSEE_ROLE_USER, kQuestion);
+  session.start(greedy.options);
+  const Vote vote = session.vote(2);
+  const Reply reply = session.reply();
+  REQUIRE(vote.ballots.size() == 2);
+  CHECK(vote.n_votes == 2);
+  for (const Ballot& ballot : vote.ballots) {  // greedy: all alike
+    CHECK(ballot.choice == vote.winner);
+    CHECK(ballot.thought == reply.thought);
+    CHECK(ballot.answer == reply.answer);
+    CHECK(ballot.thought_end == reply.thought_end);
+    CHECK(ballot.answer_end == PENSEE_ANSWER_END_COMPLETE);
+    CHECK(ballot.usage.prompt_tokens == reply.usage.prompt_tokens);
+    CHECK(ballot.usage.thought_tokens == reply.usage.thought_tokens);
+  }
+}
+
 TEST_CASE("sessions step together; an error of one leaves the others' events") {
   const Model model = load_tiny();
   const Greedy greedy;

@@ -267,6 +267,33 @@ static int32_t stop_voting(void* calls, int32_t done, int32_t n_voters) {
   return ++*(int*)calls == 5;
 }
 
+/* The account of every voter of a greedy vote is that of the session, which goes on as one. */
+static void accounts(const pensee_session* session, const pensee_vote* vote) {
+  pensee_usage usage;
+  pensee_usage own;
+  int32_t i = 0;
+  CHECK(pensee_usage_init(&own, sizeof own, PENSEE_VERSION) == PENSEE_OK);
+  MUST(pensee_session_get_usage(session, &own, &error));
+  for (i = 0; i < pensee_vote_voter_count(vote); ++i) {
+    CHECK(pensee_usage_init(&usage, sizeof usage, PENSEE_VERSION) == PENSEE_OK);
+    MUST(pensee_vote_get_usage(vote, i, &usage, &error));
+    CHECK(usage.struct_size == sizeof usage);
+    CHECK(usage.prompt_tokens == own.prompt_tokens && usage.prompt_tokens > 0);
+    CHECK(usage.thought_tokens == own.thought_tokens && usage.thought_tokens > 0);
+    CHECK(usage.answer_tokens == own.answer_tokens && usage.answer_tokens > 0);
+    CHECK(pensee_vote_thought_end(vote, i) == PENSEE_THOUGHT_END_CLOSED);
+    CHECK(pensee_vote_answer_end(vote, i) == PENSEE_ANSWER_END_COMPLETE);
+  }
+  CHECK(pensee_vote_thought_end(vote, i) == PENSEE_THOUGHT_END_NONE);
+  CHECK(pensee_vote_answer_end(vote, -1) == PENSEE_ANSWER_END_NONE);
+  EXPECT(INVALID, "found 3", pensee_vote_get_usage(vote, i, &usage, &error));
+  EXPECT(INVALID, "found -1", pensee_vote_get_usage(vote, -1, &usage, &error));
+  EXPECT(INVALID, "vote", pensee_vote_get_usage(NULL, 0, &usage, &error));
+  EXPECT(INVALID, "usage", pensee_vote_get_usage(vote, 0, NULL, &error));
+  own.struct_size = 0;
+  EXPECT(INVALID, "pensee_usage", pensee_vote_get_usage(vote, 0, &own, &error));
+}
+
 static void votes(const pensee_model* model) {
   pensee_sampler_options sampler;
   const pensee_reply_options options = greedy(&sampler, 400);
@@ -299,16 +326,21 @@ static void votes(const pensee_model* model) {
   CHECK(pensee_vote_choice(vote, 3, &size) == NULL && size == 0);
   CHECK(pensee_vote_answer(vote, -1, NULL) == NULL);
   CHECK(pensee_session_message_count(session) == 2);
+  accounts(session, vote);
   pensee_vote_destroy(vote);
   add_question(session);
   MUST(pensee_session_start(session, &options, &error));
   MUST(pensee_session_vote(session, 2, 0, stop_voting, &calls, &vote, &error));
   CHECK(pensee_session_answer_end(session) == PENSEE_ANSWER_END_CANCELLED);
+  CHECK(pensee_vote_answer_end(vote, 1) == PENSEE_ANSWER_END_CANCELLED);
+  CHECK(pensee_vote_thought_end(vote, 1) == PENSEE_THOUGHT_END_STOPPED);
   CHECK(strcmp(pensee_vote_winner(vote, &n_votes, &size), "") == 0 && n_votes == 0);
   pensee_vote_destroy(vote);
   CHECK(pensee_vote_winner(NULL, &n_votes, &size) == NULL && n_votes == 0);
   CHECK(pensee_vote_voter_count(NULL) == 0);
   CHECK(pensee_vote_thought(NULL, 0, NULL) == NULL);
+  CHECK(pensee_vote_thought_end(NULL, 0) == PENSEE_THOUGHT_END_NONE);
+  CHECK(pensee_vote_answer_end(NULL, 0) == PENSEE_ANSWER_END_NONE);
   pensee_vote_destroy(NULL);
   pensee_session_destroy(session);
 }

@@ -65,8 +65,38 @@ has_not err 'Answer:'
 # Controls.
 expect 0 ask --greedy --thinking off "$question"
 has_not err 'Thought:'
-expect 0 ask --greedy --thinking-budget 0 --json "$question"
+expect 0 ask --greedy --thinking-token-budget 0 --json "$question"
 has out '"thought": ""'
+expect 0 ask --greedy --thinking-budget 5 --budget-message ' Enough.' --json "$question"
+has out '"thought_end": "budget"'
+has out ' Enough."'
+expect 0 ask --greedy --min-thought-tokens 200 --extension-text ' So' --max-extensions 1 "$question"
+has err ' So'
+expect 0 ask --greedy --stop '{}' --stop '[a,b]' --stop boxed --json "$question"
+has out '"answer_end": "stop_string"'
+has_not out boxed
+has out '+'
+expect 0 ask --greedy --stop + --stop-in-thought --json "$question"
+has out '"thought_end": "stopped"'
+has out '"answer_end": "stop_string"'
+has_not out '12+'
+cat answer thought >plain
+for penalty in --repetition-penalty=5 --presence-penalty=2 --frequency-penalty=2; do
+  found=0 # with or without an answer: other words
+  "$program" ask --greedy $penalty --max-tokens 100 "$question" >out 2>err </dev/null || found=$?
+  cat out err >found
+  [ "$found" -le 1 ] && ! cmp -s found plain || fail "$penalty changes nothing"
+done
+# The answer's sampler is the thought's unless it has settings of its own.
+hot="--temperature 50 --answer-top-k 1 --max-tokens 60 --thinking off --show answer"
+expect 0 ask $hot --seed 1 "$question"
+mv out first
+expect 0 ask $hot --seed 2 "$question"
+cmp -s out first || fail '--answer-top-k 1 is not greedy'
+for answer in '--answer-temperature 0' '--answer-top-p 0.000001' '--answer-min-p 1'; do
+  expect 0 ask --temp 50 $answer --thinking off --max-tokens 60 --show answer "$question"
+  cmp -s out first || fail "$answer is not greedy"
+done
 expect 0 ask --greedy --max-answer-tokens 1 --json "$question"
 has out '"answer_end": "length"'
 printf '%s' 'root ::= "\\boxed{" [0-9]+ "}"' >grammar
@@ -94,6 +124,23 @@ for key in prompt thought answer thought_end answer_end usage prompt_tokens thou
 done
 has out '"thought_end": "closed"'
 has out '"answer_end": "complete"'
+
+# A vote: every voter's answer and ending on standard error, the elected answer on standard output.
+expect 0 ask --seed 3 --temp 1.3 --vote 3 "$question"
+has out '\boxed{42}'
+[ "$(wc -l <out)" -eq 1 ] || fail 'not one elected answer'
+[ "$(grep -c '^Voter [123], thought closed, answer complete:$' err)" -eq 3 ] || fail 'three voters'
+has err 'Elected: voter 1, for 42 by '
+expect 0 ask --seed 3 --temp 1.3 --vote 3 --show answer "$question"
+is_empty err
+expect 0 ask --greedy --vote 2 --json "$question"
+is_empty err
+has out '"winner": "42"'
+[ "$(grep -c '"thought_end": "closed"' out)" -eq 3 ] || fail 'not two voters and the elected reply'
+expect 1 ask --greedy --vote 2 --max-tokens 3 "$question"
+has err 'Elected: voter 1, since none made a choice'
+expect 1 ask --vote 0 "$question"
+expect 1 chat --vote 2
 
 # A conversation: two questions, two answers.
 printf '%s\n\n%s\n' "$question" 'What is 2 + 3?' | "$program" chat --greedy --show answer >out 2>err ||
@@ -239,7 +286,15 @@ expect 1 ask --thinking sometimes "$question"
 expect 1 ask no/such/model --top-p 2 "$question"
 has err '--top-p: expected more than 0, at most 1'
 expect 1 ask no/such/model --thinking-budget -2 "$question"
-has err '--thinking-budget: expected -1 or more, found -2'
+has err '--thinking-token-budget: expected -1 or more, found -2'
+expect 1 ask no/such/model --temp -1 "$question"
+has err '--temperature: expected'
+expect 1 ask no/such/model --answer-min-p 2 "$question"
+has err '--answer-min-p: expected 0 to 1'
+expect 1 ask no/such/model --min-thought-tokens 9 --extension-text '' "$question"
+has err '--extension-text: expected a text'
+expect 1 ask no/such/model --stop '' "$question"
+has err '--stop: expected a string'
 expect 1 ask no/such/model --answer-grammar schema "$question"
 has err '--answer-grammar: line 1'
 expect 1 ask no/such/model --answer-json-schema no/such/file "$question"

@@ -129,7 +129,13 @@ def test_a_vote(model: pensee.Model) -> None:
     choices = [b.choice for b in vote.ballots if b.choice]
     assert vote.n_votes == choices.count(vote.winner) == max(map(choices.count, choices))
     elected = next(b for b in vote.ballots if b.choice == vote.winner)
-    assert (session.reply.thought, session.reply.answer) == (elected.thought, elected.answer)
+    parts = ("thought", "answer", "thought_end", "answer_end", "usage")
+    for part in parts:
+        assert getattr(session.reply, part) == getattr(elected, part)
+    for ballot in vote.ballots:
+        assert ballot.thought_end is not pensee.ThoughtEnd.NONE
+        assert ballot.usage.prompt_tokens == session.reply.usage.prompt_tokens
+        assert 0 < ballot.usage.thought_tokens <= 200
     assert [m.role for m in session.messages] == ["user", "assistant"]
     alone = model.session()
     alone.add_message("user", QUESTION)
@@ -264,6 +270,9 @@ def test_the_words_of_requests_to_servers(model: pensee.Model) -> None:
         return model.ask(QUESTION, **options).thought_end
 
     skipped, truncated = ThoughtEnd.SKIPPED, ThoughtEnd.TRUNCATED
+    assert end_of(thinking="off") is skipped
+    assert end_of(thinking="on") is truncated
+    assert end_of(thinking="auto") is truncated
     assert end_of(thinking={"type": "disabled"}) is skipped
     assert end_of(thinking={"type": "enabled"}) is truncated
     assert end_of(chat_template_kwargs={"enable_thinking": False}) is skipped
@@ -352,7 +361,8 @@ def test_samplers(model: pensee.Model) -> None:
         ({"reasoning_effort": "much"}, pensee.InvalidArgumentError, "'high'], found 'much'"),
         ({"chat_template_kwargs": {"x": 1}}, pensee.InvalidArgumentError, "'enable_thinking' alone"),
         ({"chat_template_kwargs": {"enable_thinking": 1}}, pensee.InvalidArgumentError, "found 1"),
-        ({"thinking": "on"}, TypeError, "thinking: expected True, False or None, found str"),
+        ({"thinking": "maybe"}, pensee.InvalidArgumentError, "['auto', 'on', 'off'], found 'maybe'"),
+        ({"thinking": 1}, TypeError, 'thinking: expected True, False, "auto", "on", "off" or None'),
         ({"max_tokens": "1"}, TypeError, "max_tokens: expected an integer, found str"),
         ({"max_tokens": 2**70}, OverflowError, ""),
         ({"max_tokens": -7}, pensee.InvalidArgumentError, "max_tokens"),

@@ -69,6 +69,12 @@ def _event(
                  ThoughtEnd(thought_end), AnswerEnd(answer_end))  # fmt: skip
 
 
+def _parts(reply: dict[str, Any]) -> tuple[str, str, ThoughtEnd, AnswerEnd, Usage]:
+    """The fields of a `Reply`, in their order."""
+    return (reply["thought"], reply["answer"], ThoughtEnd(reply["thought_end"]),
+            AnswerEnd(reply["answer_end"]), Usage(**reply["usage"]))  # fmt: skip
+
+
 class Session:
     """One conversation, with its key-value cache; made by `Model.session()`.
 
@@ -215,7 +221,7 @@ class Session:
             if not self._core.is_replying():  # else it goes on, and has added nothing
                 self._core.rewind(before)
             raise
-        return Vote(winner, n_votes, [Ballot(*texts) for texts in ballots])
+        return Vote(winner, n_votes, [Ballot(*_parts(reply), choice) for choice, reply in ballots])
 
     async def aask(self, prompt: Prompt, **options: Unpack[ReplyOptions]) -> Reply:
         """`ask()` in a thread. If the task is cancelled, so is the reply, and the conversation is as
@@ -273,7 +279,7 @@ class Session:
     def step(self) -> Event:
         """The next event, after at most one token's work (the first: the prompt's too). Raises
         `WrongStateError` if no reply is under way, `InternalError` for logits that are not
-        numbers."""
+        numbers, `UnsupportedError` if no token goes on with the form of the answer."""
         return _event(self._core.step())
 
     @property
@@ -294,14 +300,7 @@ class Session:
     @property
     def reply(self) -> Reply:
         """The reply under way as far as it is, or the last one."""
-        found = self._core.reply()
-        return Reply(
-            found["thought"],
-            found["answer"],
-            ThoughtEnd(found["thought_end"]),
-            AnswerEnd(found["answer_end"]),
-            Usage(**found["usage"]),
-        )
+        return Reply(*_parts(self._core.reply()))
 
     @property
     def model(self) -> Model:

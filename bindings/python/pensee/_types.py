@@ -53,8 +53,9 @@ class ReplyOptions(SamplerOptions, total=False):
     """The controls of one reply; counts are tokens. None is as if not given. The settings of the
     sampler are the thought's, and the answer's unless `answer_sampler` has others."""
 
-    thinking: bool | Mapping[str, str] | None
-    """None: as the model is used to. Requests to servers say {"type": "enabled"}, or "disabled"."""
+    thinking: bool | Literal["auto", "on", "off"] | Mapping[str, str] | None
+    """True or "on", False or "off"; None or "auto": as the model is used to. Requests to servers say
+    {"type": "enabled"}, or "disabled"."""
     chat_template_kwargs: Mapping[str, bool] | None
     """The same in others: {"enable_thinking": False}."""
     reasoning_effort: str | None
@@ -208,12 +209,12 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Ballot:
-    """What a voter wrote. `choice` is what its answer has in \\boxed{}, in one spelling; "" if nothing."""
+class Ballot(Reply):
+    """A voter's reply. What it shares with others, such as the prompt and the time of steps made
+    together, is in the `usage` of each."""
 
     choice: str
-    thought: str
-    answer: str
+    """What its answer has in \\boxed{}, in one spelling; "" if nothing."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from ._errors import InvalidArgumentError
 
+_THINKINGS = {"auto": None, "on": True, "off": False}
 _TYPES = {"enabled": True, "disabled": False}
 _SPECULATIONS = {"off": 0, "prompt_lookup": 1, "mtp": 2, "auto": 3}  # at the numbers of the C interface
 _CACHE_TYPES = {"bf16": 0, "f32": 1, "q8": 2}  # likewise
@@ -18,13 +19,15 @@ _EFFORTS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 245
 
 
 def in_our_words(options: Mapping[str, Any]) -> dict[str, Any]:
-    """`options` with `thinking: {"type": ...}`, `chat_template_kwargs` and `reasoning_effort` replaced
-    by `thinking` and `thinking_token_budget`, `response_format` by `answer_json_schema`, and `history`
-    by its number. Where they contradict each other, the first of them counts, and a budget or schema
-    that is given."""
+    """`options` with words for `thinking`, `chat_template_kwargs` and `reasoning_effort` replaced by
+    True, False or None for `thinking` and by `thinking_token_budget`, `response_format` by
+    `answer_json_schema`, and `history` by its number. Where they contradict each other, the first of
+    them counts, and a budget or schema that is given."""
     out = dict(options)
     thinking: Any = out.get("thinking")
-    if isinstance(thinking, Mapping):
+    if isinstance(thinking, str):
+        thinking = _choice("thinking", thinking, _THINKINGS)
+    elif isinstance(thinking, Mapping):
         thinking = _choice("thinking.type", _entry("thinking", out["thinking"], "type"), _TYPES)
     template = out.pop("chat_template_kwargs", None)
     if template is not None:

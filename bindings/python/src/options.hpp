@@ -141,7 +141,9 @@ class Options {
       }
     }
     if (name == "thinking") {
-      if (!PyBool_Check(value.ptr())) wrong_type(name, "True, False or None", value);
+      if (!PyBool_Check(value.ptr())) {
+        wrong_type(name, "True, False, \"auto\", \"on\", \"off\" or None", value);
+      }
       options_.thinking = value.ptr() == Py_True ? PENSEE_THINKING_ON : PENSEE_THINKING_OFF;
     } else if (name == "stop_in_thought") {
       if (!PyBool_Check(value.ptr())) wrong_type(name, "True, False or None", value);

@@ -31,6 +31,28 @@ inline py::tuple event_tuple(const pensee_event& event) {
                         pensee_answer_end_string(event.answer_end));
 }
 
+inline py::dict reply_dict(const c::Reply& reply) {
+  py::dict usage;
+  usage["prompt_tokens"] = reply.usage.prompt_tokens;
+  usage["cached_tokens"] = reply.usage.cached_tokens;
+  usage["thought_tokens"] = reply.usage.thought_tokens;
+  usage["answer_tokens"] = reply.usage.answer_tokens;
+  usage["control_tokens"] = reply.usage.control_tokens;
+  usage["forced_tokens"] = reply.usage.forced_tokens;
+  usage["draft_tokens"] = reply.usage.draft_tokens;
+  usage["accepted_tokens"] = reply.usage.accepted_tokens;
+  usage["prefill_seconds"] = reply.usage.prefill_seconds;
+  usage["thought_seconds"] = reply.usage.thought_seconds;
+  usage["answer_seconds"] = reply.usage.answer_seconds;
+  py::dict out;
+  out["thought"] = py::str(reply.thought);
+  out["answer"] = py::str(reply.answer);
+  out["thought_end"] = pensee_thought_end_string(reply.thought_end);
+  out["answer_end"] = pensee_answer_end_string(reply.answer_end);
+  out["usage"] = usage;
+  return out;
+}
+
 class Session {
  public:
   Session(const Model& model, int64_t context_length, int64_t prefill_chunk, int32_t speculation,
@@ -139,7 +161,7 @@ class Session {
       }
     });
   }
-  // (winner, votes for it, ballots: (choice, thought, answer)).
+  // (winner, votes for it, ballots: (choice, reply)).
   py::tuple vote(int64_t n_voters, uint64_t seed) {
     c::Vote vote;
     run([&](c::Session& session, Call& call) {
@@ -151,7 +173,7 @@ class Session {
     });
     py::list ballots;
     for (const c::Ballot& b : vote.ballots) {
-      ballots.append(py::make_tuple(py::str(b.choice), py::str(b.thought), py::str(b.answer)));
+      ballots.append(py::make_tuple(py::str(b.choice), reply_dict(b)));
     }
     return py::make_tuple(py::str(vote.winner), vote.n_votes, ballots);
   }
@@ -217,25 +239,7 @@ class Session {
   py::dict reply() {
     c::Reply reply;
     use([&](c::Session& session) { reply = session.reply(); });
-    py::dict usage;
-    usage["prompt_tokens"] = reply.usage.prompt_tokens;
-    usage["cached_tokens"] = reply.usage.cached_tokens;
-    usage["thought_tokens"] = reply.usage.thought_tokens;
-    usage["answer_tokens"] = reply.usage.answer_tokens;
-    usage["control_tokens"] = reply.usage.control_tokens;
-    usage["forced_tokens"] = reply.usage.forced_tokens;
-    usage["draft_tokens"] = reply.usage.draft_tokens;
-    usage["accepted_tokens"] = reply.usage.accepted_tokens;
-    usage["prefill_seconds"] = reply.usage.prefill_seconds;
-    usage["thought_seconds"] = reply.usage.thought_seconds;
-    usage["answer_seconds"] = reply.usage.answer_seconds;
-    py::dict out;
-    out["thought"] = py::str(reply.thought);
-    out["answer"] = py::str(reply.answer);
-    out["thought_end"] = pensee_thought_end_string(reply.thought_end);
-    out["answer_end"] = pensee_answer_end_string(reply.answer_end);
-    out["usage"] = usage;
-    return out;
+    return reply_dict(reply);
   }
   bool is_replying() {
     bool replying = false;
