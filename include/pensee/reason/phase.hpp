@@ -132,7 +132,8 @@ class PhaseMachine {
   }
 
   // Reads the prompt: the reply begins in the thought if the last delimiter opened one.
-  // `control` are the prompt's control tokens only; a user's text never counts. Call it once.
+  // `control` are the prompt's control tokens only, for a user's text does not count; of a prompt
+  // that the host has made itself, all tokens. Call it once.
   void read_prompt(std::span<const int32_t> control) {
     phase_ = Phase::kAnswer;
     for (const int32_t token : control) {

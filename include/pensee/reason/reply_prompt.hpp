@@ -52,8 +52,9 @@ struct ReplyPrompt {
   return prompt;
 }
 
-// A ready prompt, in which a thought may be open. Errors: kInvalidArgument if there are no tokens,
-// or for a token that is not in the vocabulary.
+// A ready prompt, in which a thought may be open: every delimiter in it counts, also one that a
+// user has written, where delimiters are ordinary text. Errors: kInvalidArgument if there are no
+// tokens, or for a token that is not in the vocabulary.
 [[nodiscard]] inline Result<ReplyPrompt> ready_prompt(const Model& model,
                                                       std::span<const int32_t> tokens) {
   if (tokens.empty()) return invalid_argument("prompt: expected tokens, found none");
