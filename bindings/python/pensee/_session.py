@@ -325,7 +325,8 @@ class Session:
     # --- Copies ---
 
     def fork(self, *, seed: int | None = None) -> Session:
-        """An independent copy, also in the middle of a reply. With `seed`, see `reseed()`."""
+        """An independent copy, also in the middle of a reply, with a cache of its own. With `seed`, see
+        `reseed()`."""
         fork = Session._of(self._core.fork(), self._model)
         if seed is not None:
             fork.reseed(seed)
