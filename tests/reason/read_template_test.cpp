@@ -111,6 +111,11 @@ TEST_CASE("a GGUF file has its template in its metadata, and tokens by their num
           header.set("tokenizer.ggml.bos_token_id", uint32_t{0});
         })) == std::string(tiny()->tokenizer().token_bytes(0)) + "Hi");
   CHECK(prompt_of(read([&](GgufHeader& header) { header.set(key, kJinja); })) == "Hi");
+  CHECK(prompt_of(read([&](GgufHeader& header) {
+          header.set(key, kJinja);
+          header.set("tokenizer.ggml.bos_token_id", uint32_t{0});
+          header.set("tokenizer.ggml.unknown_token_id", uint32_t{4294967295});  // none
+        })) == std::string(tiny()->tokenizer().token_bytes(0)) + "Hi");
   const auto none = read([](GgufHeader&) {});
   CHECK(none.error().status == Status::kNotFound);
   CHECK(none.error().message.find(path + ": no " + key) == 0);

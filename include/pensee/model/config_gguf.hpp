@@ -14,6 +14,7 @@
 #include "pensee/base/result.hpp"
 #include "pensee/io/checkpoint.hpp"
 #include "pensee/io/gguf_metadata.hpp"
+#include "pensee/io/gguf_token_ids.hpp"
 #include "pensee/model/config.hpp"
 #include "pensee/model/config_json.hpp"
 
@@ -51,10 +52,6 @@ namespace pensee {
   X("rms_norm_eps", "attention.layer_norm_rms_epsilon") \
   X("routed_scaling_factor", "expert_weights_scale")    \
   X("rope_theta", "rope.freq_base")
-
-// The roles that the format has for tokens that end something.
-inline constexpr std::array kGgufEndKeys = {
-    "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
 
 namespace config_gguf_detail {
 
@@ -96,6 +93,8 @@ inline Result<void> add_numbers(const Source& source, Json& json) {
   }
   PENSEE_GGUF_DOUBLES(PENSEE_X)
 #undef PENSEE_X
+  // llama.cpp writes 0 where experts' weights are not scaled.
+  if (json.value("routed_scaling_factor", 1.0) == 0.0) json["routed_scaling_factor"] = 1.0;
   // block_count has the prediction layers in it.
   PENSEE_ASSIGN_OR_RETURN(const int64_t next, source.number("nextn_predict_layers", 0));
   if (next > 0) json["num_hidden_layers"] = json.value("num_hidden_layers", int64_t{0}) - next;
@@ -178,16 +177,20 @@ inline Result<void> refuse_factor(const Source& source, const char* key) {
 
 inline Result<void> add_rope(const Source& source, Json& json) {
   const auto type = source.find("rope.scaling.type");
-  if (!type) {
-    for (const char* key : {"rope.scaling.attn_factor", "rope.scale_linear"}) {
+  std::string_view name = "linear";  // as llama.cpp takes a missing one
+  if (type) {
+    PENSEE_ASSIGN_OR_RETURN(name, type->as_string());
+  }
+  if (name == "linear") {
+    // llama.cpp writes the name for models without scaling, too.
+    for (const char* key : {"rope.scaling.factor", "rope.scale_linear"}) {
       PENSEE_RETURN_IF_ERROR(refuse_factor(source, key));
     }
-    return refuse_factor(source, "rope.scaling.factor");
   }
-  PENSEE_ASSIGN_OR_RETURN(const std::string_view name, type->as_string());
-  if (name == "none") return refuse_factor(source, "rope.scaling.attn_factor");
+  if (name == "linear" || name == "none") return refuse_factor(source, "rope.scaling.attn_factor");
   if (name != "yarn") {
-    return unsupported(type->where() + ": expected \"none\" or \"yarn\", found " + type->found());
+    return unsupported(type->where() + ": expected \"none\", \"linear\" or \"yarn\", found " +
+                       type->found());
   }
   Json& rope = json["rope_scaling"];
   rope["type"] = "yarn";
@@ -221,19 +224,21 @@ inline Result<void> add_rope(const Source& source, Json& json) {
   return {};
 }
 
+// `json` has vocab_size.
 inline Result<void> add_tokens(const GgufMetadata& metadata, Json& json) {
-  json["bos_token_id"] = nullptr;
-  if (const auto value = metadata.find("tokenizer.ggml.bos_token_id")) {
-    PENSEE_ASSIGN_OR_RETURN(const int64_t id, value->as_int(0));
-    json["bos_token_id"] = id;
+  auto n_tokens = json["vocab_size"].get<int64_t>();
+  if (const auto tokens = metadata.find("tokenizer.ggml.tokens")) {
+    n_tokens = std::min(n_tokens, static_cast<int64_t>(tokens->size()));
   }
+  json["bos_token_id"] = nullptr;
+  PENSEE_ASSIGN_OR_RETURN(const auto begin,
+                          find_gguf_token_id(metadata, "tokenizer.ggml.bos_token_id", n_tokens));
+  if (begin) json["bos_token_id"] = *begin;
   Json& ends = json["eos_token_id"];
   ends = Json::array();
   for (const char* key : kGgufEndKeys) {
-    const auto value = metadata.find(key);
-    if (!value) continue;
-    PENSEE_ASSIGN_OR_RETURN(const int64_t id, value->as_int(0));
-    if (std::find(ends.begin(), ends.end(), Json(id)) == ends.end()) ends.push_back(id);
+    PENSEE_ASSIGN_OR_RETURN(const auto id, find_gguf_token_id(metadata, key, n_tokens));
+    if (id && std::find(ends.begin(), ends.end(), Json(*id)) == ends.end()) ends.push_back(*id);
   }
   return {};
 }
@@ -269,9 +274,9 @@ inline Result<void> add_tokens(const GgufMetadata& metadata, Json& json) {
     PENSEE_RETURN_IF_ERROR(detail::add_heads(source, json));
   }
   PENSEE_RETURN_IF_ERROR(detail::add_rope(source, json));
-  PENSEE_RETURN_IF_ERROR(detail::add_tokens(metadata, json));
   PENSEE_ASSIGN_OR_RETURN(const TensorView embeddings, checkpoint.require("token_embd.weight"));
   json["vocab_size"] = embeddings.shape[0];
+  PENSEE_RETURN_IF_ERROR(detail::add_tokens(metadata, json));
   json["tie_word_embeddings"] = checkpoint.find("output.weight") == nullptr;
   PENSEE_ASSIGN_OR_RETURN(Config config, Config::from_json(JsonView(json, metadata.file())));
   // Their rows are stored in the order that turns pairs half a head apart into neighbours.

@@ -23,6 +23,7 @@
 #include "pensee/decode/sampler.hpp"
 #include "pensee/io/checkpoint.hpp"
 #include "pensee/io/fingerprint.hpp"
+#include "pensee/io/gguf_token_ids.hpp"
 #include "pensee/kernels/reference.hpp"
 #include "pensee/model/config.hpp"
 #include "pensee/model/read_config.hpp"
@@ -215,6 +216,12 @@ class Model {
                                      ", threads: " + std::to_string(transformer_->pool().size()));
     if (const InterleavedWeights* interleaved = transformer_->interleaved()) {
       options.log(LogLevel::kInfo, "weights with interleaved rows: " + interleaved->path());
+    }
+    if (const GgufMetadata* metadata = checkpoint.gguf()) {
+      const int64_t n_tokens = tokenizer_.vocab_size();
+      const std::string absent =
+          describe_absent_tokens(*metadata, n_tokens > 0 ? n_tokens : config().vocab_size);
+      if (!absent.empty()) options.log(LogLevel::kInfo, absent);
     }
     if (!template_) {
       options.log(LogLevel::kWarning,

@@ -1,7 +1,6 @@
 // Finds a checkpoint's chat template and the tokens that templates know by name.
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -9,6 +8,7 @@
 #include "pensee/base/json.hpp"
 #include "pensee/base/result.hpp"
 #include "pensee/io/checkpoint.hpp"
+#include "pensee/io/gguf_token_ids.hpp"
 #include "pensee/text/chat_template.hpp"
 #include "pensee/text/tokenizer.hpp"
 
@@ -45,10 +45,9 @@ inline constexpr const char* kConfigFile = "tokenizer_config.json";
                                                           const Tokenizer& tokenizer) {
   SpecialTokens tokens;
   const auto read = [&](const char* name, const char* key) -> Result<void> {
-    const auto entry = metadata.find(key);
-    if (!entry) return {};
-    PENSEE_ASSIGN_OR_RETURN(const int64_t id, entry->as_int(0, INT32_MAX));
-    tokens.emplace_back(name, tokenizer.token_bytes(static_cast<int32_t>(id)));
+    PENSEE_ASSIGN_OR_RETURN(const auto id,
+                            find_gguf_token_id(metadata, key, tokenizer.vocab_size()));
+    if (id) tokens.emplace_back(name, tokenizer.token_bytes(*id));
     return {};
   };
 #define PENSEE_X(name, key) PENSEE_RETURN_IF_ERROR(read(name, key));

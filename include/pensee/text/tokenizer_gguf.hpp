@@ -67,6 +67,7 @@ inline constexpr std::array<GgufPreTokenizer, 8> kPreTokenizers = {{
 
 // `tokenizer.ggml.token_type` of a token.
 enum class TokenType : int64_t {
+  kUndefined = 0,  // what llama.cpp writes for one whose type it does not know: taken as normal
   kNormal = 1,
   kUnknown = 2,
   kControl = 3,
@@ -124,7 +125,7 @@ inline std::string element(const GgufValue& value, size_t i) {
   }
   PENSEE_ASSIGN_OR_RETURN(parts.tokens, list.as_strings());
   PENSEE_ASSIGN_OR_RETURN(const std::vector<int64_t> types,
-                          type_list.as_ints(static_cast<int64_t>(TokenType::kNormal),
+                          type_list.as_ints(static_cast<int64_t>(TokenType::kUndefined),
                                             static_cast<int64_t>(TokenType::kByte)));
   parts.ids.reserve(parts.tokens.size());
   for (size_t i = 0; i < parts.tokens.size(); ++i) {
@@ -144,7 +145,10 @@ inline std::string element(const GgufValue& value, size_t i) {
     }
     // How llama.cpp's converter fills holes; older ones give these the type of users' tokens.
     const auto is_filler = [&] { return token == "[PAD" + std::to_string(i) + "]"; };
-    if (type == TokenType::kNormal || type == TokenType::kUnused || is_filler()) continue;
+    if (type == TokenType::kUndefined || type == TokenType::kNormal || type == TokenType::kUnused ||
+        is_filler()) {
+      continue;
+    }
     PENSEE_RETURN_IF_ERROR(check_added_length(where(), token));
     AddedToken added;
     added.id = static_cast<int32_t>(i);
