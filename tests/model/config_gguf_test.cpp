@@ -163,6 +163,7 @@ TEST_CASE("deepseek2 with softmax scores is DeepSeek-V2") {
 
 TEST_CASE("prediction layers are not among the model's layers") {
   Keys keys = r1(true);
+  CHECK(good(keys).num_nextn_predict_layers == 0);  // other than in config.json
   keys["deepseek2.block_count"] = 62U;
   keys["deepseek2.nextn_predict_layers"] = 1U;
   CHECK(good(keys).n_layers == 61);

@@ -410,6 +410,20 @@ TEST_CASE("memory is estimated without the weights' bytes") {
   CHECK(Model::estimate_memory(copied).error().status == Status::kNotFound);
 }
 
+TEST_CASE("memory of the prediction layer is counted where its weights are") {
+  const Copy copy;
+  const auto bytes = [&](Speculation speculation) {
+    const SessionOptions options = {.context_length = 256, .speculation = speculation};
+    return Model::estimate_memory(copy.path(), options, 1).value().session_bytes;
+  };
+  CHECK(bytes(Speculation::kAuto) > bytes(Speculation::kOff));
+  // Now the layer after the last one is one of the model's own.
+  const std::string n_layers = std::to_string(tiny()->config().n_layers);
+  copy.replace("config.json", "\"num_hidden_layers\": " + n_layers,
+               "\"num_hidden_layers\": " + std::to_string(tiny()->config().n_layers - 1));
+  CHECK(bytes(Speculation::kAuto) == bytes(Speculation::kOff));
+}
+
 TEST_CASE("what an FP8 checkpoint converts is counted") {
   const std::string path = std::string(PENSEE_TEST_DATA) + "/models/mla_yarn_fp8";
   const auto checkpoint = Checkpoint::open(path).value();

@@ -46,8 +46,7 @@ namespace pensee {
   X("first_k_dense_replace", "leading_dense_block_count")  \
   X("kv_lora_rank", "attention.kv_lora_rank")              \
   X("q_lora_rank", "attention.q_lora_rank")                \
-  X("qk_rope_head_dim", "rope.dimension_count")            \
-  X("num_nextn_predict_layers", "nextn_predict_layers")
+  X("qk_rope_head_dim", "rope.dimension_count")
 #define PENSEE_GGUF_DOUBLES(X)                          \
   X("rms_norm_eps", "attention.layer_norm_rms_epsilon") \
   X("routed_scaling_factor", "expert_weights_scale")    \
@@ -98,6 +97,7 @@ inline Result<void> add_numbers(const Source& source, Json& json) {
   // block_count has the prediction layers in it.
   PENSEE_ASSIGN_OR_RETURN(const int64_t next, source.number("nextn_predict_layers", 0));
   if (next > 0) json["num_hidden_layers"] = json.value("num_hidden_layers", int64_t{0}) - next;
+  json["num_nextn_predict_layers"] = next;  // absent: none, other than in config.json
   if (const auto value = source.find("expert_weights_norm")) {
     PENSEE_ASSIGN_OR_RETURN(const bool norm, value->as_bool());
     json["norm_topk_prob"] = norm;

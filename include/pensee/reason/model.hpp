@@ -29,6 +29,7 @@
 #include "pensee/model/read_config.hpp"
 #include "pensee/model/sequence.hpp"
 #include "pensee/model/transformer.hpp"
+#include "pensee/model/weight_reader.hpp"
 #include "pensee/reason/delimiters.hpp"
 #include "pensee/reason/phase.hpp"
 #include "pensee/reason/read_template.hpp"
@@ -108,7 +109,7 @@ class Model {
       const auto elements = blocks * static_cast<size_t>(dtype_block_elements(tensor.dtype));
       estimate.converted_bytes += elements * sizeof(float);
     }
-    const bool has_mtp = config.num_nextn_predict_layers > 0;
+    const bool has_mtp = has_mtp_layer(*checkpoint, config);
     PENSEE_ASSIGN_OR_RETURN(
         estimate.session_bytes,
         Sequence::estimate_memory(config, session.sequence_options(has_mtp), n_threads, kernels));
