@@ -229,6 +229,26 @@ TEST_CASE("files as llama.cpp itself saves them") {
   CHECK(good(experts).routed_scaling_factor == 1.0);
 }
 
+TEST_CASE("rotations that would be computed otherwise are refused") {
+  Keys keys = llama();
+  keys["llama.rope.dimension_count"] = 8U;
+  CHECK(good(keys).head_dim == 8);
+  expect_error(keys, "llama.rope.dimension_count", 4U, Status::kUnsupported,
+               "llama.rope.dimension_count: expected 8, all of a head, found 4");
+  expect_error(keys, "llama.attention.key_length", 16U, Status::kUnsupported,
+               "llama.rope.dimension_count: expected 16, all of a head, found 8");
+  keys["llama.rope.scaling.type"] = "yarn";
+  keys["llama.rope.scaling.factor"] = 4.0F;
+  for (const float same : {1.0F, -1.0F}) {
+    keys["llama.rope.scaling.yarn_ext_factor"] = same;
+    CHECK(good(keys).rope_scaling.has_value());
+  }
+  for (const float other : {0.0F, 0.5F}) {
+    expect_error(keys, "llama.rope.scaling.yarn_ext_factor", other, Status::kUnsupported,
+                 "llama.rope.scaling.yarn_ext_factor: expected 1, found 0");
+  }
+}
+
 TEST_CASE("what is wrong is named") {
   expect_error(llama(), "general.architecture", "gpt2", Status::kUnsupported,
                "general.architecture: expected one of: deepseek2, qwen2, llama, qwen3, qwen3moe");

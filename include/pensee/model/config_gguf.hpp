@@ -166,13 +166,26 @@ inline Result<void> add_deepseek_experts(const Source& source, Json& json) {
   return {};
 }
 
-// Refuses a factor that llama.cpp would apply and this library would not.
-inline Result<void> refuse_factor(const Source& source, const char* key) {
+// Refuses a factor that llama.cpp would apply and this library would not. `is_none` tells of a
+// number other than 1 whether it means the same.
+inline Result<void> refuse_factor(
+    const Source& source, const char* key,
+    bool (*is_none)(double) = [](double factor) { return factor == 0.0; }) {
   const auto value = source.find(key);
   if (!value) return {};
   PENSEE_ASSIGN_OR_RETURN(const double factor, value->as_double());
-  if (factor == 1.0 || factor == 0.0) return {};  // 0: none
+  if (factor == 1.0 || is_none(factor)) return {};
   return unsupported(value->where() + ": expected 1, found " + value->found());
+}
+
+// Refuses heads of which only a part is rotated.
+inline Result<void> refuse_partial_rotation(const Source& source, const Config& config) {
+  const char* const kKey = "rope.dimension_count";
+  PENSEE_ASSIGN_OR_RETURN(const int64_t found, source.number(kKey, config.rope_dim()));
+  if (found == config.rope_dim()) return {};
+  return unsupported(source.metadata.file() + ": " + source.prefix + kKey + ": expected " +
+                     std::to_string(config.rope_dim()) + ", all of a head, found " +
+                     std::to_string(found));
 }
 
 inline Result<void> add_rope(const Source& source, Json& json) {
@@ -192,6 +205,9 @@ inline Result<void> add_rope(const Source& source, Json& json) {
     return unsupported(type->where() + ": expected \"none\", \"linear\" or \"yarn\", found " +
                        type->found());
   }
+  // Negative: as the type says, which is 1.
+  PENSEE_RETURN_IF_ERROR(refuse_factor(source, "rope.scaling.yarn_ext_factor",
+                                       [](double factor) { return factor < 0.0; }));
   Json& rope = json["rope_scaling"];
   rope["type"] = "yarn";
   // llama.cpp reads attn_factor. Its converter writes the other one, which may be meant as
@@ -279,6 +295,7 @@ inline Result<void> add_tokens(const GgufMetadata& metadata, Json& json) {
   PENSEE_RETURN_IF_ERROR(detail::add_tokens(metadata, json));
   json["tie_word_embeddings"] = checkpoint.find("output.weight") == nullptr;
   PENSEE_ASSIGN_OR_RETURN(Config config, Config::from_json(JsonView(json, metadata.file())));
+  PENSEE_RETURN_IF_ERROR(detail::refuse_partial_rotation(source, config));
   // Their rows are stored in the order that turns pairs half a head apart into neighbours.
   if (config.family == ModelFamily::kLlama) config.rope_interleave = true;
   return config;
