@@ -16,11 +16,11 @@
 #include <vector>
 
 #include "pensee/base/hash.hpp"
-#include "pensee/base/json.hpp"
 #include "pensee/base/log.hpp"
 #include "pensee/base/result.hpp"
 #include "pensee/base/threads.hpp"
-#include "pensee/decode/sampler.hpp"
+#include "pensee/decode/generation_config.hpp"
+#include "pensee/decode/sampler_options.hpp"
 #include "pensee/io/checkpoint.hpp"
 #include "pensee/io/fingerprint.hpp"
 #include "pensee/io/gguf_token_ids.hpp"
@@ -150,8 +150,8 @@ class Model {
   [[nodiscard]] const Result<ChatTemplate>& chat_template() const noexcept { return template_; }
   // What opens and closes a thought, if the model has thoughts, and what ends a reply.
   [[nodiscard]] const Delimiters& delimiters() const noexcept { return delimiters_; }
-  // Settings that the checkpoint's authors advise (generation_config.json); where they give none,
-  // DeepSeek's advice for R1.
+  // Settings that the checkpoint's authors advise, see read_generation_config(); where they give
+  // none, DeepSeek's advice for R1.
   [[nodiscard]] const SamplerOptions& sampler_defaults() const noexcept {
     return sampler_defaults_;
   }
@@ -185,7 +185,7 @@ class Model {
     std::shared_ptr<Model> model(new Model(std::move(tokenizer), std::move(chat_template)));
     const std::string source = checkpoint->source();
     PENSEE_RETURN_IF_ERROR(model->check_tokens(config, tokenizer_file));
-    PENSEE_RETURN_IF_ERROR(model->read_generation_config(*checkpoint, config));
+    PENSEE_RETURN_IF_ERROR(model->take_advice(*checkpoint, config));
     const TransformerOptions transformer{options.kernels, options.threads,
                                          part(options.progress, kOpening), options.read_ahead,
                                          options.repack_dir};
@@ -249,22 +249,11 @@ class Model {
     return {};
   }
 
-  // The end tokens and the sampler's defaults; generation_config.json may be missing.
-  Result<void> read_generation_config(const Checkpoint& checkpoint, const Config& config) {
-    delimiters_.end = config.eos_token_id;
-    sampler_defaults_.temperature = 0.6F;
-    sampler_defaults_.top_p = 0.95F;
-    constexpr const char* kFile = "generation_config.json";
-    const std::string file = checkpoint.path_of(kFile);
-    // A GGUF file stands for itself, whatever lies beside it.
-    const Result<std::string> text =
-        checkpoint.gguf() == nullptr ? checkpoint.read_text(kFile) : Error{Status::kNotFound, file};
-    if (text) {
-      PENSEE_ASSIGN_OR_RETURN(const JsonDocument json, parse_json(*text, file));
-      PENSEE_RETURN_IF_ERROR(read_generation_fields(JsonView(json, file)));
-    } else if (text.error().status != Status::kNotFound) {
-      return text.error();
-    }
+  // The end tokens and the sampler's defaults.
+  Result<void> take_advice(const Checkpoint& checkpoint, const Config& config) {
+    PENSEE_ASSIGN_OR_RETURN(const GenerationConfig advice, read_generation_config(checkpoint));
+    sampler_defaults_ = advice.sampler.over({.temperature = 0.6F, .top_p = 0.95F});
+    delimiters_.end = advice.eos_token_id.value_or(config.eos_token_id);
     const std::string tokenizer_file = tokenizer_file_of(checkpoint);
     for (const int32_t id : delimiters_.end) {
       if (id < tokenizer_.vocab_size() || tokenizer_.vocab_size() == 0) continue;
@@ -273,39 +262,6 @@ class Model {
     }
     if (!template_) return {};
     return add_turn_end(tokenizer_, *template_, tokenizer_file, delimiters_);
-  }
-
-  Result<void> read_generation_fields(const JsonView& root) {
-    PENSEE_RETURN_IF_ERROR(root.expect_object());
-    if (const auto eos = root.find("eos_token_id")) {
-      delimiters_.end.clear();
-      const size_t n = eos->is_array() ? eos->size() : 1;
-      for (size_t i = 0; i < n; ++i) {
-        const JsonView entry = eos->is_array() ? (*eos)[i] : *eos;
-        PENSEE_ASSIGN_OR_RETURN(const int64_t id, entry.as_int(0, INT32_MAX));
-        delimiters_.end.push_back(static_cast<int32_t>(id));
-      }
-    }
-    const std::array fields = {
-        std::pair{"temperature", &sampler_defaults_.temperature},
-        std::pair{"top_p", &sampler_defaults_.top_p}, std::pair{"min_p", &sampler_defaults_.min_p},
-        std::pair{"repetition_penalty", &sampler_defaults_.repetition_penalty}};
-    for (const auto& [name, value] : fields) {
-      const auto entry = root.find(name);
-      if (!entry) continue;
-      PENSEE_ASSIGN_OR_RETURN(const double number, entry->as_double());
-      *value = static_cast<float>(number);
-    }
-    if (const auto top_k = root.find("top_k")) {
-      PENSEE_ASSIGN_OR_RETURN(const int64_t number, top_k->as_int(0, INT32_MAX));
-      sampler_defaults_.top_k = static_cast<int32_t>(number);
-    }
-    if (const auto do_sample = root.find("do_sample")) {
-      PENSEE_ASSIGN_OR_RETURN(const bool samples, do_sample->as_bool());
-      if (!samples) sampler_defaults_.temperature = 0;
-    }
-    const Result<void> valid = validate(sampler_defaults_);
-    return valid ? valid : corrupt_file(root.where() + ": " + valid.error().message);
   }
 
   std::shared_ptr<const Transformer> transformer_;
