@@ -162,15 +162,21 @@ TEST_CASE("a broken generation_config.json is an error that names file and key")
   CHECK(contains(message(R"({"do_sample": 1})"), "do_sample"));
 }
 
-TEST_CASE("a tokenizer without the template's tokens is an error that names file and token") {
+TEST_CASE("a model whose tokenizer lacks the template's tokens takes ready prompts only") {
   for (const std::string token : {"<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>"}) {
     CAPTURE(token);
     const Copy copy;
     copy.replace("tokenizer.json", "\"" + token + "\"", "\"(another)\"");
-    const Error error = copy.error();
-    CHECK(error.status == Status::kCorruptFile);
+    const auto model = copy.loaded();
+    REQUIRE(!model->chat_template().ok());
+    const Error error = model->chat_template().error();
+    CHECK(error.status == Status::kUnsupported);
     CHECK(contains(error.message, "tokenizer.json"));
     CHECK(contains(error.message, token));
+    const auto session = Session::create(model).value();
+    REQUIRE(session->add_message(Role::kUser, "1+1").ok());
+    CHECK(session->start().error().status == Status::kUnsupported);
+    CHECK(session->start_prompt(std::vector<int32_t>{0, 5}).ok());
   }
 }
 

@@ -71,8 +71,8 @@ class Model {
   // GGUF file, the first of a split one, or its directory. A GGUF file without vocabulary gives a
   // model that runs on token ids. Errors: those of Checkpoint::open, read_config, Transformer::load
   // and load_tokenizer, and of reading the other files; kCorruptFile for settings out of range, a
-  // vocabulary larger than vocab_size, or if the tokenizer lacks a token that ends replies or that
-  // the template writes. A chat template that is missing or not known is none: chat_template().
+  // vocabulary larger than vocab_size, or if the tokenizer lacks a token that ends replies. A chat
+  // template that is missing, not known or not for this tokenizer is none: chat_template().
   static Result<std::shared_ptr<const Model>> load(const std::string& path,
                                                    const LoadOptions& options) {
     const auto begin = Clock::now();
@@ -145,8 +145,8 @@ class Model {
     if (!order_) order_.emplace(tokenizer_.vocab_size(), [&](int32_t t) { return text_of(t); });
     return *order_;
   }
-  // kNotFound if the checkpoint has no template, kUnsupported for one that is not known: such a
-  // model takes ready prompts only.
+  // kNotFound if the checkpoint has no template, kUnsupported for one that is not known, or that
+  // writes control words which the tokenizer has not: such a model takes ready prompts only.
   [[nodiscard]] const Result<ChatTemplate>& chat_template() const noexcept { return template_; }
   // What opens and closes a thought, if the model has thoughts, and what ends a reply.
   [[nodiscard]] const Delimiters& delimiters() const noexcept { return delimiters_; }
@@ -174,9 +174,7 @@ class Model {
     }
     const std::string tokenizer_file = tokenizer_file_of(*checkpoint);
     Tokenizer tokenizer = std::move(*vocabulary);
-    Result<ChatTemplate> chat_template =
-        tokenizer.vocab_size() > 0 ? read_chat_template(*checkpoint, tokenizer)
-                                   : Error{Status::kNotFound, tokenizer_file + ": no vocabulary"};
+    Result<ChatTemplate> chat_template = usable_template(*checkpoint, tokenizer);
     if (!chat_template && chat_template.error().status != Status::kNotFound &&
         chat_template.error().status != Status::kUnsupported) {
       return std::move(chat_template).error();
@@ -200,6 +198,16 @@ class Model {
   static std::string tokenizer_file_of(const Checkpoint& checkpoint) {
     return checkpoint.gguf() != nullptr ? checkpoint.source()
                                         : checkpoint.path_of("tokenizer.json");
+  }
+
+  // A template whose control words are none to the tokenizer is as one that is not known.
+  static Result<ChatTemplate> usable_template(const Checkpoint& checkpoint,
+                                              const Tokenizer& tokenizer) {
+    const std::string file = tokenizer_file_of(checkpoint);
+    if (tokenizer.vocab_size() == 0) return Error{Status::kNotFound, file + ": no vocabulary"};
+    PENSEE_ASSIGN_OR_RETURN(ChatTemplate chat_template, read_chat_template(checkpoint, tokenizer));
+    PENSEE_RETURN_IF_ERROR(check_control_words(tokenizer, chat_template, file));
+    return chat_template;
   }
 
   // Tells the host what was loaded and how, and what it cannot do.
@@ -261,7 +269,7 @@ class Model {
                           ", which is an eos_token_id");
     }
     if (!template_) return {};
-    return add_turn_end(tokenizer_, *template_, tokenizer_file, delimiters_);
+    return add_turn_end(tokenizer_, *template_, delimiters_);
   }
 
   std::shared_ptr<const Transformer> transformer_;
