@@ -186,7 +186,8 @@ TEST_CASE("what is malformed is an error that says where") {
   const std::vector<Case> cases = {
       {"tokenizer.ggml.model: missing", [](auto& v) { v.model = ""; }},
       {"only \"gpt2\"", [](auto& v) { v.model = "llama"; }, Status::kUnsupported},
-      {"tokenizer.ggml.pre: missing", [](auto& v) { v.pre = ""; }},
+      {"tokenizer.ggml.pre: missing, as in files of before May 2024", [](auto& v) { v.pre = ""; },
+       Status::kUnsupported},
       {"unknown pre-tokenizer \"gpt-5\"; known are deepseek-v3, deepseek-llm",
        [](auto& v) { v.pre = "gpt-5"; }, Status::kUnsupported},
       {"tokenizer.ggml.tokens: missing", [](auto& v) { v.tokens.clear(); }},

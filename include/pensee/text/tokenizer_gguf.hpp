@@ -91,7 +91,8 @@ inline std::string element(const GgufValue& value, size_t i) {
   return !name || *name != "no_vocab";
 }
 
-// Finds the file's pre-tokenizer. kUnsupported, naming those that are known, for another one.
+// Finds the file's pre-tokenizer. kUnsupported, naming those that are known, for another one, and
+// for a file of before there were names.
 [[nodiscard]] inline Result<GgufPreTokenizer> read_pre_tokenizer(const GgufMetadata& metadata) {
   PENSEE_ASSIGN_OR_RETURN(const GgufValue model, metadata.at("tokenizer.ggml.model"));
   PENSEE_ASSIGN_OR_RETURN(const std::string_view model_name, model.as_string());
@@ -99,14 +100,20 @@ inline std::string element(const GgufValue& value, size_t i) {
     return unsupported(model.where() + ": " + model.found() +
                        " is not supported, only \"gpt2\" (byte-level BPE)");
   }
-  PENSEE_ASSIGN_OR_RETURN(const GgufValue pre, metadata.at("tokenizer.ggml.pre"));
-  PENSEE_ASSIGN_OR_RETURN(const std::string_view name, pre.as_string());
+  constexpr const char* kKey = "tokenizer.ggml.pre";
+  const auto pre = metadata.find(kKey);
+  if (!pre) {
+    return unsupported(metadata.file() + ": " + kKey +
+                       ": missing, as in files of before May 2024; what pre-tokenizer the model "
+                       "has is not known, convert it anew");
+  }
+  PENSEE_ASSIGN_OR_RETURN(const std::string_view name, pre->as_string());
   std::string known;
   for (const GgufPreTokenizer& one : gguf_detail::kPreTokenizers) {
     if (name == one.name) return one;
     known += std::string(known.empty() ? "" : ", ") + one.name;
   }
-  return unsupported(pre.where() + ": unknown pre-tokenizer " + pre.found() + "; known are " +
+  return unsupported(pre->where() + ": unknown pre-tokenizer " + pre->found() + "; known are " +
                      known);
 }
 
