@@ -478,6 +478,15 @@ TEST_CASE("the log tells what was loaded and how, and warns of a missing templat
   REQUIRE(copy.load(options).ok());
   REQUIRE(messages.size() == 3);
   CHECK(contains(messages[2].second, "tokenizer_config.json"));
+  copy.write("chat_template.jinja",
+             "{{ bos_token }}{% for m in messages %}{{ m.content.split('</think>')[-1] }}"
+             "{% endfor %}");
+  copy.write("tokenizer_config.json", R"({"bos_token": "<｜begin▁of▁sentence｜>"})");
+  messages.clear();
+  REQUIRE(copy.load(options).ok());
+  REQUIRE(messages.size() == 3);
+  CHECK(messages[2].first == LogLevel::kWarning);
+  CHECK(contains(messages[2].second, "opens no thought"));
   // A load that fails says so by its error alone.
   copy.remove("tokenizer.json");
   messages.clear();

@@ -235,6 +235,11 @@ class Model {
     if (!template_) {
       options.log(LogLevel::kWarning,
                   "no messages, only ready prompts: " + template_.error().message);
+    } else if (delimiters_.has_thoughts() && template_->knows_thoughts() &&
+               !template_->opens_thought() && !template_->has_thinking_switch()) {
+      options.log(LogLevel::kWarning,
+                  "the chat template opens no thought and has no switch for one: a reply may skip "
+                  "its thought; thinking on forces one");
     }
   }
 
