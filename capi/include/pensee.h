@@ -343,8 +343,9 @@ PENSEE_API pensee_status pensee_session_rewind(pensee_session* session, size_t n
 PENSEE_API pensee_status pensee_session_reset(pensee_session* session, pensee_error** error);
 
 /* Settings of a sampler. A field at PENSEE_UNSET is inherited: the answer's from the thought's, the
- * thought's from what the checkpoint advises in generation_config.json; where that says nothing,
- * and for GGUF files, DeepSeek's advice for R1: temperature 0.6, top_p 0.95. */
+ * thought's from what the checkpoint advises in generation_config.json, or a GGUF file in its keys
+ * general.sampling.*; where that says nothing, from DeepSeek's advice for R1: temperature 0.6,
+ * top_p 0.95. */
 #define PENSEE_UNSET (-1000000)
 typedef struct pensee_sampler_options {
   size_t struct_size;

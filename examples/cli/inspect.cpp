@@ -10,6 +10,7 @@
 #include "npy.hpp"
 #include "pensee/base/json.hpp"
 #include "pensee/model/sequence.hpp"
+#include "pensee/model/weight_reader.hpp"
 #include "pensee/reason/model.hpp"
 #include "pensee/text/load_tokenizer.hpp"
 #include "pensee/text/utf8.hpp"
@@ -129,7 +130,9 @@ Result<void> print_memory(const InfoOptions& options) {
 
 Result<int> run_info(const InfoOptions& options) {
   PENSEE_ASSIGN_OR_RETURN(const auto checkpoint, open_checkpoint(options.model));
-  PENSEE_ASSIGN_OR_RETURN(const Config config, read_config(*checkpoint));
+  PENSEE_ASSIGN_OR_RETURN(Config config, read_config(*checkpoint));
+  // What config.json promises may not be in the files.
+  if (!has_mtp_layer(*checkpoint, config)) config.num_nextn_predict_layers = 0;
   print_row("model", checkpoint->source());
   print_row("format", checkpoint->gguf() != nullptr ? "GGUF" : "safetensors");
   print_row("architecture", architecture_of(*checkpoint, config));

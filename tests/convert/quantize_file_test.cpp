@@ -123,6 +123,21 @@ TEST_CASE("FP8 becomes blocks, and blocks other blocks") {
   }
 }
 
+TEST_CASE("a converted file, and one of that, advises what its source does") {
+  const TempDir dir;
+  const std::string first = dir.file("first.gguf");
+  const std::string second = dir.file("second.gguf");
+  quantize(PENSEE_TINY_R1, first, to(DType::kQ8_0));
+  quantize(first, second, to(DType::kQ4_0));
+  const auto source = pensee_test::open_checkpoint(PENSEE_TINY_R1);
+  const auto advised = pensee::read_generation_config(*source).value().sampler.over({});
+  CHECK(advised != pensee::SamplerOptions{});
+  for (const std::string& path : {first, second}) {
+    const auto file = pensee_test::open_checkpoint(path);
+    CHECK(pensee::read_generation_config(*file).value().sampler.over({}) == advised);
+  }
+}
+
 TEST_CASE("tensors that have the wished type are copied, and parts become one file") {
   const TempDir dir;
   const std::string from = PENSEE_TEST_DATA "/models/gguf/llama3_rope-00001-of-00002.gguf";

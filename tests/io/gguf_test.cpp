@@ -166,6 +166,8 @@ TEST_CASE("tensors of a GGUF file that are wrong") {
   expect({tensor("t", {1, 1, 1, 1, 1}, kI8, 0)}, "tensor t: expected at most 4 dimensions, found 5",
          Status::kUnsupported);
   expect({tensor("t", {1}, 4, 0)}, "tensor t: unknown tensor type 4", Status::kUnsupported);
+  expect({tensor("t", {1}, 144, 0)}, "tensor t: type IQ4_KS (144) is one of ik_llama.cpp's own",
+         Status::kUnsupported);
   expect({tensor("t", {1}, ~0U, 0)}, "unknown tensor type 4294967295", Status::kUnsupported);
   expect({tensor("t", {1}, kI8, 0), tensor("t", {1}, kI8, 32)}, "tensor t: written twice");
   expect({tensor("t", {1}, kI8, 16)}, "tensor t: offset: expected a multiple of 32, found 16");

@@ -163,6 +163,7 @@ TEST_CASE("deepseek2 with softmax scores is DeepSeek-V2") {
 
 TEST_CASE("prediction layers are not among the model's layers") {
   Keys keys = r1(true);
+  CHECK(good(keys).num_nextn_predict_layers == 0);  // other than in config.json
   keys["deepseek2.block_count"] = 62U;
   keys["deepseek2.nextn_predict_layers"] = 1U;
   CHECK(good(keys).n_layers == 61);
@@ -201,14 +202,62 @@ TEST_CASE("YaRN of a distill, and what multiplies its factor") {
   CHECK(good(keys).rope_scaling->attn_factor == 0.5);
 }
 
+TEST_CASE("files as llama.cpp itself saves them") {
+  Keys keys = llama();
+  keys["llama.rope.scaling.type"] = "linear";
+  keys["llama.rope.scaling.attn_factor"] = 1.0F;
+  CHECK(!good(keys).rope_scaling);
+  for (const float none : {0.0F, 1.0F}) {
+    keys["llama.rope.scaling.factor"] = none;
+    CHECK(!good(keys).rope_scaling);
+  }
+  expect_error(keys, "llama.rope.scaling.factor", 4.0F, Status::kUnsupported,
+               "llama.rope.scaling.factor: expected 1, found 4");
+  // Roles that no token has, and one beyond the 8 embeddings.
+  for (const char* role : {"bos", "eos", "eot", "eom"}) {
+    keys["tokenizer.ggml." + std::string(role) + "_token_id"] = 4294967295U;
+  }
+  CHECK(!good(keys).bos_token_id);
+  CHECK(good(keys).eos_token_id.empty());
+  keys["tokenizer.ggml.bos_token_id"] = 8U;
+  keys["tokenizer.ggml.eot_token_id"] = 7U;
+  CHECK(!good(keys).bos_token_id);
+  CHECK(good(keys).eos_token_id == std::vector<int32_t>{7});
+  // 0 for what the model has not.
+  Keys experts = r1(false);
+  experts["deepseek2.expert_weights_scale"] = 0.0F;
+  CHECK(good(experts).routed_scaling_factor == 1.0);
+}
+
+TEST_CASE("rotations that would be computed otherwise are refused") {
+  Keys keys = llama();
+  keys["llama.rope.dimension_count"] = 8U;
+  CHECK(good(keys).head_dim == 8);
+  expect_error(keys, "llama.rope.dimension_count", 4U, Status::kUnsupported,
+               "llama.rope.dimension_count: expected 8, all of a head, found 4");
+  expect_error(keys, "llama.attention.key_length", 16U, Status::kUnsupported,
+               "llama.rope.dimension_count: expected 16, all of a head, found 8");
+  keys["llama.rope.scaling.type"] = "yarn";
+  keys["llama.rope.scaling.factor"] = 4.0F;
+  for (const float same : {1.0F, -1.0F}) {
+    keys["llama.rope.scaling.yarn_ext_factor"] = same;
+    CHECK(good(keys).rope_scaling.has_value());
+  }
+  for (const float other : {0.0F, 0.5F}) {
+    expect_error(keys, "llama.rope.scaling.yarn_ext_factor", other, Status::kUnsupported,
+                 "llama.rope.scaling.yarn_ext_factor: expected 1, found 0");
+  }
+}
+
 TEST_CASE("what is wrong is named") {
   expect_error(llama(), "general.architecture", "gpt2", Status::kUnsupported,
                "general.architecture: expected one of: deepseek2, qwen2, llama, qwen3, qwen3moe");
   expect_error(llama(), "general.architecture", 3U, Status::kCorruptFile, "expected a string");
   expect_error(llama(), "llama.block_count", "two", Status::kCorruptFile, "llama.block_count");
   expect_error(llama(), "llama.block_count", 0U, Status::kCorruptFile, "num_hidden_layers");
-  expect_error(llama(), "llama.rope.scaling.type", "linear", Status::kUnsupported,
-               "llama.rope.scaling.type: expected \"none\" or \"yarn\", found \"linear\"");
+  expect_error(llama(), "llama.rope.scaling.type", "longrope", Status::kUnsupported,
+               "llama.rope.scaling.type: expected \"none\", \"linear\" or \"yarn\", found "
+               "\"longrope\"");
   expect_error(llama(), "llama.rope.scaling.type", "yarn", Status::kCorruptFile,
                "rope_scaling.factor: missing");
   for (const char* key :
@@ -218,7 +267,8 @@ TEST_CASE("what is wrong is named") {
     keys[key] = 1.0F;
     CHECK(!good(keys).rope_scaling);
   }
-  expect_error(llama(), "tokenizer.ggml.eos_token_id", 8U, Status::kCorruptFile, "eos_token_id");
+  expect_error(llama(), "tokenizer.ggml.eos_token_id", "</s>", Status::kCorruptFile,
+               "tokenizer.ggml.eos_token_id: expected an integer");
   expect_error(r1(false), "deepseek2.attention.key_length", 64U, Status::kCorruptFile,
                "deepseek2.attention.key_length: expected more than rope.dimension_count (64)");
   Keys keys = r1(false);

@@ -360,6 +360,12 @@ TEST_CASE("YaRN: defaults and errors") {
   expect_error(with("/rope_scaling", 3), Status::kCorruptFile, "rope_scaling: expected an object");
   expect_error(with("/rope_scaling/type", "llama3"), Status::kUnsupported, "rope_scaling.type");
   expect_error(with("/rope_scaling/truncate", false), Status::kUnsupported, "truncate");
+  expect_error(with("/rope_scaling/extrapolation_factor", 0.5), Status::kUnsupported,
+               "rope_scaling.extrapolation_factor: expected 1.0, found 0.5");
+  CHECK(good(with("/rope_scaling/extrapolation_factor", 1)).rope_scaling.has_value());
+  expect_error(with("/partial_rotary_factor", 0.5), Status::kUnsupported,
+               "config.json: partial_rotary_factor: expected 1.0, found 0.5");
+  CHECK(good(with("/partial_rotary_factor", 1)).rope_scaling.has_value());
   bad("attention_factor", -1.0, "rope_scaling.attention_factor");
   bad("attn_factor", 0, "rope_scaling.attn_factor");
   CHECK(good(with("/rope_scaling/attention_factor", nullptr)).rope_scaling->attention_factor ==

@@ -244,6 +244,20 @@ TEST_CASE("gates and ups of all experts may lie in one tensor") {
               {"ffn_gate_up_exps", "expected shape (3, 8, 8), found (3, 4, 8)"});
 }
 
+TEST_CASE("the layer of multi-token prediction is there if its weights are") {
+  const std::string models = PENSEE_TEST_DATA "/models/";
+  const auto has = [&](const std::string& name, int64_t promised) {
+    const auto checkpoint = Checkpoint::open(models + name).value();
+    Config config = read_config(*checkpoint).value();
+    config.num_nextn_predict_layers = promised;
+    return has_mtp_layer(*checkpoint, config);
+  };
+  CHECK(has("v3_mtp_bf16", 1));
+  CHECK(has("gguf/v3_nextn.gguf", 1));
+  CHECK_FALSE(has("v3_mtp_bf16", 0));
+  CHECK_FALSE(has("gguf/v3_merged_kv_b.gguf", 1));
+}
+
 TEST_CASE("matrices of another shape or type are refused") {
   BreakableCheckpoint transposed;
   auto& shape = transposed.header.at(kProjection).at("shape");

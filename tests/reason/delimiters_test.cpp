@@ -120,7 +120,7 @@ TEST_CASE("the token that ends a turn in the template ends a reply") {
   };
   const auto end_of = [&](const std::string& word, std::vector<int32_t> given) {
     Delimiters delimiters{{}, {}, std::move(given)};
-    const Result<void> added = add_turn_end(tokenizer, chat(word), "tokenizer.json", delimiters);
+    const Result<void> added = add_turn_end(tokenizer, chat(word), delimiters);
     REQUIRE_MESSAGE(added, added.error().message);
     return delimiters.end;
   };
@@ -129,11 +129,46 @@ TEST_CASE("the token that ends a turn in the template ends a reply") {
   CHECK(end_of("<|EOT|>", {eos}) == std::vector<int32_t>{eos, eot});
   CHECK(end_of("<｜end▁of▁sentence｜>", {eos}) == std::vector<int32_t>{eos});
   CHECK(end_of("\n", {eos}) == std::vector<int32_t>{eos});
-  Delimiters delimiters;
-  const auto missing = add_turn_end(tokenizer, chat("<|im_end|>"), "tokenizer.json", delimiters);
+}
+
+TEST_CASE("a template's control words must be the tokenizer's") {
+  const auto check = [](const Tokenizer& tokenizer) {
+    const auto chat = ChatTemplate::from_jinja(
+        "{% for m in messages %}<｜User｜>{{ m.content }}<|EOT|>{% endfor %}", "file");
+    return check_control_words(tokenizer, chat.value(), "tokenizer.json");
+  };
+  const auto changed = [](const std::string& to) {
+    std::string json = tokenizer_json();
+    const std::string word = "\"<|EOT|>\"";
+    for (size_t at = 0; (at = json.find(word)) != std::string::npos; at += to.size()) {
+      json.replace(at, word.size(), to);
+    }
+    return json;
+  };
+  const auto with = [](const std::string& json) {
+    auto tokenizer = Tokenizer::from_json(json, "tokenizer.json");
+    REQUIRE_MESSAGE(tokenizer, tokenizer.error().message);
+    return std::move(tokenizer).value();
+  };
+  CHECK(check(tokenizer_of(true)).ok());
+  const auto missing = check(with(changed("\"(another)\"")));
   REQUIRE_FALSE(missing);
-  CHECK(missing.error().status == Status::kCorruptFile);
-  CHECK(missing.error().message.find("tokenizer.json: no token <|im_end|>") == 0);
+  CHECK(missing.error().status == Status::kUnsupported);
+  CHECK(missing.error().message.find("tokenizer.json: no token <|EOT|>, but the chat template") ==
+        0);
+  // A word of the vocabulary alone is no control word.
+  auto root = Json::parse(tokenizer_json());
+  auto& added = root["added_tokens"];
+  for (size_t i = 0; i < added.size(); ++i) {
+    if (added[i]["content"] != "<|EOT|>") continue;
+    root["model"]["vocab"]["<|EOT|>"] = added[i]["id"];
+    added.erase(i--);
+  }
+  const auto ordinary = check(with(root.dump()));
+  REQUIRE_FALSE(ordinary);
+  CHECK(ordinary.error().status == Status::kUnsupported);
+  CHECK(ordinary.error().message.find(", <|EOT|>, is no control token, but the chat template") !=
+        std::string::npos);
 }
 
 }  // namespace

@@ -162,15 +162,21 @@ TEST_CASE("a broken generation_config.json is an error that names file and key")
   CHECK(contains(message(R"({"do_sample": 1})"), "do_sample"));
 }
 
-TEST_CASE("a tokenizer without the template's tokens is an error that names file and token") {
+TEST_CASE("a model whose tokenizer lacks the template's tokens takes ready prompts only") {
   for (const std::string token : {"<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>"}) {
     CAPTURE(token);
     const Copy copy;
     copy.replace("tokenizer.json", "\"" + token + "\"", "\"(another)\"");
-    const Error error = copy.error();
-    CHECK(error.status == Status::kCorruptFile);
+    const auto model = copy.loaded();
+    REQUIRE(!model->chat_template().ok());
+    const Error error = model->chat_template().error();
+    CHECK(error.status == Status::kUnsupported);
     CHECK(contains(error.message, "tokenizer.json"));
     CHECK(contains(error.message, token));
+    const auto session = Session::create(model).value();
+    REQUIRE(session->add_message(Role::kUser, "1+1").ok());
+    CHECK(session->start().error().status == Status::kUnsupported);
+    CHECK(session->start_prompt(std::vector<int32_t>{0, 5}).ok());
   }
 }
 
@@ -410,6 +416,20 @@ TEST_CASE("memory is estimated without the weights' bytes") {
   CHECK(Model::estimate_memory(copied).error().status == Status::kNotFound);
 }
 
+TEST_CASE("memory of the prediction layer is counted where its weights are") {
+  const Copy copy;
+  const auto bytes = [&](Speculation speculation) {
+    const SessionOptions options = {.context_length = 256, .speculation = speculation};
+    return Model::estimate_memory(copy.path(), options, 1).value().session_bytes;
+  };
+  CHECK(bytes(Speculation::kAuto) > bytes(Speculation::kOff));
+  // Now the layer after the last one is one of the model's own.
+  const std::string n_layers = std::to_string(tiny()->config().n_layers);
+  copy.replace("config.json", "\"num_hidden_layers\": " + n_layers,
+               "\"num_hidden_layers\": " + std::to_string(tiny()->config().n_layers - 1));
+  CHECK(bytes(Speculation::kAuto) == bytes(Speculation::kOff));
+}
+
 TEST_CASE("what an FP8 checkpoint converts is counted") {
   const std::string path = std::string(PENSEE_TEST_DATA) + "/models/mla_yarn_fp8";
   const auto checkpoint = Checkpoint::open(path).value();
@@ -458,6 +478,15 @@ TEST_CASE("the log tells what was loaded and how, and warns of a missing templat
   REQUIRE(copy.load(options).ok());
   REQUIRE(messages.size() == 3);
   CHECK(contains(messages[2].second, "tokenizer_config.json"));
+  copy.write("chat_template.jinja",
+             "{{ bos_token }}{% for m in messages %}{{ m.content.split('</think>')[-1] }}"
+             "{% endfor %}");
+  copy.write("tokenizer_config.json", R"({"bos_token": "<｜begin▁of▁sentence｜>"})");
+  messages.clear();
+  REQUIRE(copy.load(options).ok());
+  REQUIRE(messages.size() == 3);
+  CHECK(messages[2].first == LogLevel::kWarning);
+  CHECK(contains(messages[2].second, "opens no thought"));
   // A load that fails says so by its error alone.
   copy.remove("tokenizer.json");
   messages.clear();

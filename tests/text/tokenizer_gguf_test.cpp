@@ -153,6 +153,17 @@ TEST_CASE("unused tokens and those that fill holes are never found in text") {
   for (const int32_t id : *ids) CHECK(id < unused);
 }
 
+TEST_CASE("tokens of an undefined type are normal") {
+  Vocabulary vocabulary = tiny_vocabulary();
+  for (int32_t& type : vocabulary.types) type = type == 1 ? 0 : type;
+  const auto tokenizer = load(vocabulary);
+  REQUIRE_MESSAGE(tokenizer, tokenizer.error().message);
+  const auto normal = load(tiny_vocabulary());
+  for (const std::string text : {"What is 34 + 57?", "<｜User｜>a<think>"}) {
+    CHECK(tokenizer->encode(text).value() == normal->encode(text).value());
+  }
+}
+
 TEST_CASE("a file without vocabulary is known") {
   Vocabulary none;
   none.model = "";
@@ -175,7 +186,8 @@ TEST_CASE("what is malformed is an error that says where") {
   const std::vector<Case> cases = {
       {"tokenizer.ggml.model: missing", [](auto& v) { v.model = ""; }},
       {"only \"gpt2\"", [](auto& v) { v.model = "llama"; }, Status::kUnsupported},
-      {"tokenizer.ggml.pre: missing", [](auto& v) { v.pre = ""; }},
+      {"tokenizer.ggml.pre: missing, as in files of before May 2024", [](auto& v) { v.pre = ""; },
+       Status::kUnsupported},
       {"unknown pre-tokenizer \"gpt-5\"; known are deepseek-v3, deepseek-llm",
        [](auto& v) { v.pre = "gpt-5"; }, Status::kUnsupported},
       {"tokenizer.ggml.tokens: missing", [](auto& v) { v.tokens.clear(); }},
@@ -185,9 +197,9 @@ TEST_CASE("what is malformed is an error that says where") {
       {"tokens[600]: expected a token, found an empty one", [](auto& v) { v.tokens[600] = ""; }},
       {"tokens[601]: not UTF-8", [](auto& v) { v.tokens[601] = "\xC3"; }},
       {"tokens[602]: \"a\" is also token ", [](auto& v) { v.tokens[602] = "a"; }},
-      {"token_type[603]: expected an array of integers from 1 to 6, found 0",
-       [](auto& v) { v.types[603] = 0; }},
-      {"token_type[603]: expected an array of integers from 1 to 6, found 7",
+      {"token_type[603]: expected an array of integers from 0 to 6, found -1",
+       [](auto& v) { v.types[603] = -1; }},
+      {"token_type[603]: expected an array of integers from 0 to 6, found 7",
        [](auto& v) { v.types[603] = 7; }},
       {"token_type[604]: byte tokens", [](auto& v) { v.types[604] = 6; }, Status::kUnsupported},
       {"merges[1]: \"ab\" is not two tokens", [](auto& v) { v.merges[1] = "ab"; }},

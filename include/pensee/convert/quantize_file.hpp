@@ -25,6 +25,7 @@
 #include "pensee/base/threads.hpp"
 #include "pensee/convert/converted_tensor.hpp"
 #include "pensee/convert/gguf_keys.hpp"
+#include "pensee/convert/gguf_sampling.hpp"
 #include "pensee/convert/gguf_tokenizer.hpp"
 #include "pensee/convert/hf_tensors.hpp"
 #include "pensee/convert/type_choice.hpp"
@@ -84,6 +85,7 @@ inline Result<void> plan_hf(const Checkpoint& checkpoint, bool mtp, Plan& plan) 
   const std::filesystem::path folder = std::filesystem::path(checkpoint.directory()) / "";
   const std::string name = folder.lexically_normal().parent_path().filename().string();
   if (!name.empty()) plan.header.set("general.name", name);
+  PENSEE_RETURN_IF_ERROR(set_sampling_keys(checkpoint, plan.header));
   PENSEE_RETURN_IF_ERROR(set_tokenizer_keys(checkpoint, config, plan.header));
   PENSEE_ASSIGN_OR_RETURN(HfTensors hf, HfTensors::load(checkpoint, config, mtp));
   plan.tensors = hf.list();
@@ -256,11 +258,12 @@ inline Result<void> write_tensors(const Plan& plan, const Checkpoint& checkpoint
 // written; until then the data is in GgufWriter::part_path(path), and a call with the same input
 // and types goes on from there. Tensors that have the wished type are copied as they are.
 //
-// Errors: of safetensors those of read_config, Weights::load, set_architecture_keys and
-// set_tokenizer_keys, and kUnsupported for `mtp` without such a layer; those of ThreadPool::create,
-// TypeChoice::choose and GgufWriter; kInvalidArgument for the number of threads, `mtp` with a GGUF
-// file, or where `path` or its part_path() is a file of the checkpoint; kCorruptFile for numbers
-// that the type cannot hold or a name that is not UTF-8; kCancelled; kOutOfMemory.
+// Errors: of safetensors those of read_config, Weights::load, set_architecture_keys,
+// set_sampling_keys and set_tokenizer_keys, and kUnsupported for `mtp` without such a layer; those
+// of ThreadPool::create, TypeChoice::choose and GgufWriter; kInvalidArgument for the number of
+// threads, `mtp` with a GGUF file, or where `path` or its part_path() is a file of the checkpoint;
+// kCorruptFile for numbers that the type cannot hold or a name that is not UTF-8; kCancelled;
+// kOutOfMemory.
 [[nodiscard]] inline Result<QuantizeReport> quantize_file(const Checkpoint& checkpoint,
                                                           const std::string& path,
                                                           const QuantizeOptions& options) {

@@ -18,6 +18,7 @@
 #include "pensee/base/result.hpp"
 #include "pensee/base/tensor_view.hpp"
 #include "pensee/io/gguf_metadata.hpp"
+#include "pensee/io/gguf_other_types.hpp"
 #include "pensee/io/lfs_pointer.hpp"
 #include "pensee/io/mapped_file.hpp"
 
@@ -212,7 +213,7 @@ class GgufFile {
     }
     PENSEE_ASSIGN_OR_RETURN(const uint32_t type, reader.number<uint32_t>(what));
     const auto dtype = dtype_from_gguf(type);
-    if (!dtype) return unsupported(where + "unknown tensor type " + std::to_string(type));
+    if (!dtype) return unsupported(where + describe_other_type(type));
     entry.view.dtype = *dtype;
     PENSEE_ASSIGN_OR_RETURN(entry.view.bytes, checked_bytes(entry.view, where));
     PENSEE_ASSIGN_OR_RETURN(entry.offset, reader.number<uint64_t>(what));

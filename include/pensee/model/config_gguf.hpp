@@ -14,6 +14,7 @@
 #include "pensee/base/result.hpp"
 #include "pensee/io/checkpoint.hpp"
 #include "pensee/io/gguf_metadata.hpp"
+#include "pensee/io/gguf_token_ids.hpp"
 #include "pensee/model/config.hpp"
 #include "pensee/model/config_json.hpp"
 
@@ -45,16 +46,11 @@ namespace pensee {
   X("first_k_dense_replace", "leading_dense_block_count")  \
   X("kv_lora_rank", "attention.kv_lora_rank")              \
   X("q_lora_rank", "attention.q_lora_rank")                \
-  X("qk_rope_head_dim", "rope.dimension_count")            \
-  X("num_nextn_predict_layers", "nextn_predict_layers")
+  X("qk_rope_head_dim", "rope.dimension_count")
 #define PENSEE_GGUF_DOUBLES(X)                          \
   X("rms_norm_eps", "attention.layer_norm_rms_epsilon") \
   X("routed_scaling_factor", "expert_weights_scale")    \
   X("rope_theta", "rope.freq_base")
-
-// The roles that the format has for tokens that end something.
-inline constexpr std::array kGgufEndKeys = {
-    "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
 
 namespace config_gguf_detail {
 
@@ -96,9 +92,12 @@ inline Result<void> add_numbers(const Source& source, Json& json) {
   }
   PENSEE_GGUF_DOUBLES(PENSEE_X)
 #undef PENSEE_X
+  // llama.cpp writes 0 where experts' weights are not scaled.
+  if (json.value("routed_scaling_factor", 1.0) == 0.0) json["routed_scaling_factor"] = 1.0;
   // block_count has the prediction layers in it.
   PENSEE_ASSIGN_OR_RETURN(const int64_t next, source.number("nextn_predict_layers", 0));
   if (next > 0) json["num_hidden_layers"] = json.value("num_hidden_layers", int64_t{0}) - next;
+  json["num_nextn_predict_layers"] = next;  // absent: none, other than in config.json
   if (const auto value = source.find("expert_weights_norm")) {
     PENSEE_ASSIGN_OR_RETURN(const bool norm, value->as_bool());
     json["norm_topk_prob"] = norm;
@@ -167,28 +166,48 @@ inline Result<void> add_deepseek_experts(const Source& source, Json& json) {
   return {};
 }
 
-// Refuses a factor that llama.cpp would apply and this library would not.
-inline Result<void> refuse_factor(const Source& source, const char* key) {
+// Refuses a factor that llama.cpp would apply and this library would not. `is_none` tells of a
+// number other than 1 whether it means the same.
+inline Result<void> refuse_factor(
+    const Source& source, const char* key,
+    bool (*is_none)(double) = [](double factor) { return factor == 0.0; }) {
   const auto value = source.find(key);
   if (!value) return {};
   PENSEE_ASSIGN_OR_RETURN(const double factor, value->as_double());
-  if (factor == 1.0 || factor == 0.0) return {};  // 0: none
+  if (factor == 1.0 || is_none(factor)) return {};
   return unsupported(value->where() + ": expected 1, found " + value->found());
+}
+
+// Refuses heads of which only a part is rotated.
+inline Result<void> refuse_partial_rotation(const Source& source, const Config& config) {
+  const char* const kKey = "rope.dimension_count";
+  PENSEE_ASSIGN_OR_RETURN(const int64_t found, source.number(kKey, config.rope_dim()));
+  if (found == config.rope_dim()) return {};
+  return unsupported(source.metadata.file() + ": " + source.prefix + kKey + ": expected " +
+                     std::to_string(config.rope_dim()) + ", all of a head, found " +
+                     std::to_string(found));
 }
 
 inline Result<void> add_rope(const Source& source, Json& json) {
   const auto type = source.find("rope.scaling.type");
-  if (!type) {
-    for (const char* key : {"rope.scaling.attn_factor", "rope.scale_linear"}) {
+  std::string_view name = "linear";  // as llama.cpp takes a missing one
+  if (type) {
+    PENSEE_ASSIGN_OR_RETURN(name, type->as_string());
+  }
+  if (name == "linear") {
+    // llama.cpp writes the name for models without scaling, too.
+    for (const char* key : {"rope.scaling.factor", "rope.scale_linear"}) {
       PENSEE_RETURN_IF_ERROR(refuse_factor(source, key));
     }
-    return refuse_factor(source, "rope.scaling.factor");
   }
-  PENSEE_ASSIGN_OR_RETURN(const std::string_view name, type->as_string());
-  if (name == "none") return refuse_factor(source, "rope.scaling.attn_factor");
+  if (name == "linear" || name == "none") return refuse_factor(source, "rope.scaling.attn_factor");
   if (name != "yarn") {
-    return unsupported(type->where() + ": expected \"none\" or \"yarn\", found " + type->found());
+    return unsupported(type->where() + ": expected \"none\", \"linear\" or \"yarn\", found " +
+                       type->found());
   }
+  // Negative: as the type says, which is 1.
+  PENSEE_RETURN_IF_ERROR(refuse_factor(source, "rope.scaling.yarn_ext_factor",
+                                       [](double factor) { return factor < 0.0; }));
   Json& rope = json["rope_scaling"];
   rope["type"] = "yarn";
   // llama.cpp reads attn_factor. Its converter writes the other one, which may be meant as
@@ -221,19 +240,21 @@ inline Result<void> add_rope(const Source& source, Json& json) {
   return {};
 }
 
+// `json` has vocab_size.
 inline Result<void> add_tokens(const GgufMetadata& metadata, Json& json) {
-  json["bos_token_id"] = nullptr;
-  if (const auto value = metadata.find("tokenizer.ggml.bos_token_id")) {
-    PENSEE_ASSIGN_OR_RETURN(const int64_t id, value->as_int(0));
-    json["bos_token_id"] = id;
+  auto n_tokens = json["vocab_size"].get<int64_t>();
+  if (const auto tokens = metadata.find("tokenizer.ggml.tokens")) {
+    n_tokens = std::min(n_tokens, static_cast<int64_t>(tokens->size()));
   }
+  json["bos_token_id"] = nullptr;
+  PENSEE_ASSIGN_OR_RETURN(const auto begin,
+                          find_gguf_token_id(metadata, "tokenizer.ggml.bos_token_id", n_tokens));
+  if (begin) json["bos_token_id"] = *begin;
   Json& ends = json["eos_token_id"];
   ends = Json::array();
   for (const char* key : kGgufEndKeys) {
-    const auto value = metadata.find(key);
-    if (!value) continue;
-    PENSEE_ASSIGN_OR_RETURN(const int64_t id, value->as_int(0));
-    if (std::find(ends.begin(), ends.end(), Json(id)) == ends.end()) ends.push_back(id);
+    PENSEE_ASSIGN_OR_RETURN(const auto id, find_gguf_token_id(metadata, key, n_tokens));
+    if (id && std::find(ends.begin(), ends.end(), Json(*id)) == ends.end()) ends.push_back(*id);
   }
   return {};
 }
@@ -269,11 +290,12 @@ inline Result<void> add_tokens(const GgufMetadata& metadata, Json& json) {
     PENSEE_RETURN_IF_ERROR(detail::add_heads(source, json));
   }
   PENSEE_RETURN_IF_ERROR(detail::add_rope(source, json));
-  PENSEE_RETURN_IF_ERROR(detail::add_tokens(metadata, json));
   PENSEE_ASSIGN_OR_RETURN(const TensorView embeddings, checkpoint.require("token_embd.weight"));
   json["vocab_size"] = embeddings.shape[0];
+  PENSEE_RETURN_IF_ERROR(detail::add_tokens(metadata, json));
   json["tie_word_embeddings"] = checkpoint.find("output.weight") == nullptr;
   PENSEE_ASSIGN_OR_RETURN(Config config, Config::from_json(JsonView(json, metadata.file())));
+  PENSEE_RETURN_IF_ERROR(detail::refuse_partial_rotation(source, config));
   // Their rows are stored in the order that turns pairs half a head apart into neighbours.
   if (config.family == ModelFamily::kLlama) config.rope_interleave = true;
   return config;

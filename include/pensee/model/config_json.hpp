@@ -120,6 +120,7 @@ inline Result<RopeScaling> read_yarn(const JsonView& rope) {
                         number_text(yarn.beta_slow) + "), found " + number_text(yarn.beta_fast));
   }
   PENSEE_RETURN_IF_ERROR(expect_fixed(rope, "truncate", true, true));
+  PENSEE_RETURN_IF_ERROR(expect_fixed(rope, "extrapolation_factor", 1.0, 1.0));
   return yarn;
 }
 
@@ -137,6 +138,7 @@ inline Result<RopeScaling> read_llama3(const JsonView& rope) {
 
 // `rope_scaling`, or `rope_parameters` as newer files have it; the former wins, as in Hugging Face.
 inline Result<void> read_rope(const JsonView& root, Config& config) {
+  PENSEE_RETURN_IF_ERROR(expect_fixed(root, "partial_rotary_factor", 1.0, 1.0));
   auto rope = root.find("rope_scaling");
   if (!rope) rope = root.find("rope_parameters");
   if (!rope) return {};

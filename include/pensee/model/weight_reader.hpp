@@ -19,14 +19,16 @@
 
 namespace pensee {
 
+[[nodiscard]] inline NamingScheme naming_scheme_of(const Checkpoint& checkpoint) {
+  return checkpoint.gguf() == nullptr ? NamingScheme::kHuggingFace : NamingScheme::kGguf;
+}
+
 // Takes tensors out of a checkpoint by name and checks each against the shape the configuration
 // asks for.
 class WeightReader {
  public:
   WeightReader(const Checkpoint& checkpoint, Weights& weights)
-      : checkpoint_(checkpoint),
-        scheme_(checkpoint.gguf() == nullptr ? NamingScheme::kHuggingFace : NamingScheme::kGguf),
-        weights_(weights) {}
+      : checkpoint_(checkpoint), scheme_(naming_scheme_of(checkpoint)), weights_(weights) {}
 
   // The tensors that follow are those of layer `index`.
   void enter_layer(int64_t index) { layer_ = index; }
@@ -325,10 +327,19 @@ class WeightReader {
   std::unordered_set<std::string_view> biases_;  // those read
 };
 
+// Whether the checkpoint has the layer of multi-token prediction, whatever the configuration says:
+// converted files often lack it. One that alone had experts counts as none, since nobody would have
+// checked their numbers.
+[[nodiscard]] inline bool has_mtp_layer(const Checkpoint& checkpoint, const Config& config) {
+  const bool is_checked = config.has_moe() || !config.is_moe_layer(config.n_layers);
+  if (config.num_nextn_predict_layers == 0 || !is_checked) return false;
+  const NamingScheme scheme = naming_scheme_of(checkpoint);
+  return checkpoint.find(layer_tensor_name(scheme, config.n_layers, "eh_proj.weight")) != nullptr;
+}
+
 // Every tensor of the model that the configuration asks for; others are left alone, but for biases
-// of a GGUF file. The layer of multi-token prediction may be missing, as it often is in converted
-// files, and is read as a whole where it is not; and if it alone had experts, nobody would have
-// checked their numbers. Errors: kNotFound, kCorruptFile, kUnsupported, kCancelled.
+// of a GGUF file. The layer of multi-token prediction is read as a whole where it is there. Errors:
+// kNotFound, kCorruptFile, kUnsupported, kCancelled.
 inline Result<Weights> Weights::load(const Checkpoint& checkpoint, const Config& config,
                                      const LoadProgress& progress) {
   Weights weights;
@@ -351,9 +362,7 @@ inline Result<Weights> Weights::load(const Checkpoint& checkpoint, const Config&
     PENSEE_RETURN_IF_ERROR(report_progress(progress, done, checkpoint.source()));
     PENSEE_RETURN_IF_ERROR(reader.layer(config, i, weights.layers.emplace_back()));
   }
-  reader.enter_layer(config.n_layers);
-  const bool is_checked = config.has_moe() || !config.is_moe_layer(config.n_layers);
-  if (config.num_nextn_predict_layers > 0 && is_checked && reader.has("eh_proj.weight")) {
+  if (has_mtp_layer(checkpoint, config)) {
     weights.mtp = std::make_unique<MtpWeights>();
     PENSEE_RETURN_IF_ERROR(reader.mtp(config, *weights.mtp));
   }

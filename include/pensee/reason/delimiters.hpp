@@ -31,18 +31,31 @@ namespace pensee {
   return delimiters;
 }
 
-// Adds the token that a template writes after an answer to those that end a reply: checkpoints do
-// not always name it. Errors: kCorruptFile, naming `file`, if the tokenizer lacks a control word
-// that the template writes.
-[[nodiscard]] inline Result<void> add_turn_end(const Tokenizer& tokenizer,
-                                               const ChatTemplate& chat_template,
-                                               const std::string& file, Delimiters& delimiters) {
+// Whether the control words that a template writes are control words to the tokenizer: of others
+// the model would see pieces. kUnsupported, naming the word and `file`, if one is not. Errors:
+// those of Tokenizer::encode.
+[[nodiscard]] inline Result<void> check_control_words(const Tokenizer& tokenizer,
+                                                      const ChatTemplate& chat_template,
+                                                      const std::string& file) {
   for (const std::string& word : chat_template.control_words()) {
     PENSEE_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, tokenizer.encode(word));
-    if (ids.size() != 1 || !tokenizer.is_added(ids[0])) {
-      return corrupt_file(file + ": no token " + word + ", which the chat template writes");
-    }
+    if (ids.size() == 1 && tokenizer.is_added(ids[0])) continue;
+    const auto ordinary = tokenizer.token_to_id(word);
+    const std::string found =
+        ordinary ? "token " + std::to_string(*ordinary) + ", " + word + ", is no control token"
+                 : "no token " + word;
+    return unsupported(file + ": " + found +
+                       ", but the chat template writes it as one; give the prompt ready-made, as "
+                       "text or tokens, instead of messages");
   }
+  return {};
+}
+
+// Adds the token that a template writes after an answer to those that end a reply: checkpoints do
+// not always name it. Errors: those of Tokenizer::encode.
+[[nodiscard]] inline Result<void> add_turn_end(const Tokenizer& tokenizer,
+                                               const ChatTemplate& chat_template,
+                                               Delimiters& delimiters) {
   PENSEE_ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
                           tokenizer.encode(chat_template.turn_end()));
   if (ids.empty() || !tokenizer.is_added(ids[0])) return {};

@@ -16,18 +16,20 @@
 #include <vector>
 
 #include "pensee/base/hash.hpp"
-#include "pensee/base/json.hpp"
 #include "pensee/base/log.hpp"
 #include "pensee/base/result.hpp"
 #include "pensee/base/threads.hpp"
-#include "pensee/decode/sampler.hpp"
+#include "pensee/decode/generation_config.hpp"
+#include "pensee/decode/sampler_options.hpp"
 #include "pensee/io/checkpoint.hpp"
 #include "pensee/io/fingerprint.hpp"
+#include "pensee/io/gguf_token_ids.hpp"
 #include "pensee/kernels/reference.hpp"
 #include "pensee/model/config.hpp"
 #include "pensee/model/read_config.hpp"
 #include "pensee/model/sequence.hpp"
 #include "pensee/model/transformer.hpp"
+#include "pensee/model/weight_reader.hpp"
 #include "pensee/reason/delimiters.hpp"
 #include "pensee/reason/phase.hpp"
 #include "pensee/reason/read_template.hpp"
@@ -69,8 +71,8 @@ class Model {
   // GGUF file, the first of a split one, or its directory. A GGUF file without vocabulary gives a
   // model that runs on token ids. Errors: those of Checkpoint::open, read_config, Transformer::load
   // and load_tokenizer, and of reading the other files; kCorruptFile for settings out of range, a
-  // vocabulary larger than vocab_size, or if the tokenizer lacks a token that ends replies or that
-  // the template writes. A chat template that is missing or not known is none: chat_template().
+  // vocabulary larger than vocab_size, or if the tokenizer lacks a token that ends replies. A chat
+  // template that is missing, not known or not for this tokenizer is none: chat_template().
   static Result<std::shared_ptr<const Model>> load(const std::string& path,
                                                    const LoadOptions& options) {
     const auto begin = Clock::now();
@@ -107,7 +109,7 @@ class Model {
       const auto elements = blocks * static_cast<size_t>(dtype_block_elements(tensor.dtype));
       estimate.converted_bytes += elements * sizeof(float);
     }
-    const bool has_mtp = config.num_nextn_predict_layers > 0;
+    const bool has_mtp = has_mtp_layer(*checkpoint, config);
     PENSEE_ASSIGN_OR_RETURN(
         estimate.session_bytes,
         Sequence::estimate_memory(config, session.sequence_options(has_mtp), n_threads, kernels));
@@ -143,13 +145,13 @@ class Model {
     if (!order_) order_.emplace(tokenizer_.vocab_size(), [&](int32_t t) { return text_of(t); });
     return *order_;
   }
-  // kNotFound if the checkpoint has no template, kUnsupported for one that is not known: such a
-  // model takes ready prompts only.
+  // kNotFound if the checkpoint has no template, kUnsupported for one that is not known, or that
+  // writes control words which the tokenizer has not: such a model takes ready prompts only.
   [[nodiscard]] const Result<ChatTemplate>& chat_template() const noexcept { return template_; }
   // What opens and closes a thought, if the model has thoughts, and what ends a reply.
   [[nodiscard]] const Delimiters& delimiters() const noexcept { return delimiters_; }
-  // Settings that the checkpoint's authors advise (generation_config.json); where they give none,
-  // DeepSeek's advice for R1.
+  // Settings that the checkpoint's authors advise, see read_generation_config(); where they give
+  // none, DeepSeek's advice for R1.
   [[nodiscard]] const SamplerOptions& sampler_defaults() const noexcept {
     return sampler_defaults_;
   }
@@ -172,9 +174,7 @@ class Model {
     }
     const std::string tokenizer_file = tokenizer_file_of(*checkpoint);
     Tokenizer tokenizer = std::move(*vocabulary);
-    Result<ChatTemplate> chat_template =
-        tokenizer.vocab_size() > 0 ? read_chat_template(*checkpoint, tokenizer)
-                                   : Error{Status::kNotFound, tokenizer_file + ": no vocabulary"};
+    Result<ChatTemplate> chat_template = usable_template(*checkpoint, tokenizer);
     if (!chat_template && chat_template.error().status != Status::kNotFound &&
         chat_template.error().status != Status::kUnsupported) {
       return std::move(chat_template).error();
@@ -183,7 +183,7 @@ class Model {
     std::shared_ptr<Model> model(new Model(std::move(tokenizer), std::move(chat_template)));
     const std::string source = checkpoint->source();
     PENSEE_RETURN_IF_ERROR(model->check_tokens(config, tokenizer_file));
-    PENSEE_RETURN_IF_ERROR(model->read_generation_config(*checkpoint, config));
+    PENSEE_RETURN_IF_ERROR(model->take_advice(*checkpoint, config));
     const TransformerOptions transformer{options.kernels, options.threads,
                                          part(options.progress, kOpening), options.read_ahead,
                                          options.repack_dir};
@@ -198,6 +198,16 @@ class Model {
   static std::string tokenizer_file_of(const Checkpoint& checkpoint) {
     return checkpoint.gguf() != nullptr ? checkpoint.source()
                                         : checkpoint.path_of("tokenizer.json");
+  }
+
+  // A template whose control words are none to the tokenizer is as one that is not known.
+  static Result<ChatTemplate> usable_template(const Checkpoint& checkpoint,
+                                              const Tokenizer& tokenizer) {
+    const std::string file = tokenizer_file_of(checkpoint);
+    if (tokenizer.vocab_size() == 0) return Error{Status::kNotFound, file + ": no vocabulary"};
+    PENSEE_ASSIGN_OR_RETURN(ChatTemplate chat_template, read_chat_template(checkpoint, tokenizer));
+    PENSEE_RETURN_IF_ERROR(check_control_words(tokenizer, chat_template, file));
+    return chat_template;
   }
 
   // Tells the host what was loaded and how, and what it cannot do.
@@ -216,9 +226,20 @@ class Model {
     if (const InterleavedWeights* interleaved = transformer_->interleaved()) {
       options.log(LogLevel::kInfo, "weights with interleaved rows: " + interleaved->path());
     }
+    if (const GgufMetadata* metadata = checkpoint.gguf()) {
+      const int64_t n_tokens = tokenizer_.vocab_size();
+      const std::string absent =
+          describe_absent_tokens(*metadata, n_tokens > 0 ? n_tokens : config().vocab_size);
+      if (!absent.empty()) options.log(LogLevel::kInfo, absent);
+    }
     if (!template_) {
       options.log(LogLevel::kWarning,
                   "no messages, only ready prompts: " + template_.error().message);
+    } else if (delimiters_.has_thoughts() && template_->knows_thoughts() &&
+               !template_->opens_thought() && !template_->has_thinking_switch()) {
+      options.log(LogLevel::kWarning,
+                  "the chat template opens no thought and has no switch for one: a reply may skip "
+                  "its thought; thinking on forces one");
     }
   }
 
@@ -241,22 +262,11 @@ class Model {
     return {};
   }
 
-  // The end tokens and the sampler's defaults; generation_config.json may be missing.
-  Result<void> read_generation_config(const Checkpoint& checkpoint, const Config& config) {
-    delimiters_.end = config.eos_token_id;
-    sampler_defaults_.temperature = 0.6F;
-    sampler_defaults_.top_p = 0.95F;
-    constexpr const char* kFile = "generation_config.json";
-    const std::string file = checkpoint.path_of(kFile);
-    // A GGUF file stands for itself, whatever lies beside it.
-    const Result<std::string> text =
-        checkpoint.gguf() == nullptr ? checkpoint.read_text(kFile) : Error{Status::kNotFound, file};
-    if (text) {
-      PENSEE_ASSIGN_OR_RETURN(const JsonDocument json, parse_json(*text, file));
-      PENSEE_RETURN_IF_ERROR(read_generation_fields(JsonView(json, file)));
-    } else if (text.error().status != Status::kNotFound) {
-      return text.error();
-    }
+  // The end tokens and the sampler's defaults.
+  Result<void> take_advice(const Checkpoint& checkpoint, const Config& config) {
+    PENSEE_ASSIGN_OR_RETURN(const GenerationConfig advice, read_generation_config(checkpoint));
+    sampler_defaults_ = advice.sampler.over({.temperature = 0.6F, .top_p = 0.95F});
+    delimiters_.end = advice.eos_token_id.value_or(config.eos_token_id);
     const std::string tokenizer_file = tokenizer_file_of(checkpoint);
     for (const int32_t id : delimiters_.end) {
       if (id < tokenizer_.vocab_size() || tokenizer_.vocab_size() == 0) continue;
@@ -264,40 +274,7 @@ class Model {
                           ", which is an eos_token_id");
     }
     if (!template_) return {};
-    return add_turn_end(tokenizer_, *template_, tokenizer_file, delimiters_);
-  }
-
-  Result<void> read_generation_fields(const JsonView& root) {
-    PENSEE_RETURN_IF_ERROR(root.expect_object());
-    if (const auto eos = root.find("eos_token_id")) {
-      delimiters_.end.clear();
-      const size_t n = eos->is_array() ? eos->size() : 1;
-      for (size_t i = 0; i < n; ++i) {
-        const JsonView entry = eos->is_array() ? (*eos)[i] : *eos;
-        PENSEE_ASSIGN_OR_RETURN(const int64_t id, entry.as_int(0, INT32_MAX));
-        delimiters_.end.push_back(static_cast<int32_t>(id));
-      }
-    }
-    const std::array fields = {
-        std::pair{"temperature", &sampler_defaults_.temperature},
-        std::pair{"top_p", &sampler_defaults_.top_p}, std::pair{"min_p", &sampler_defaults_.min_p},
-        std::pair{"repetition_penalty", &sampler_defaults_.repetition_penalty}};
-    for (const auto& [name, value] : fields) {
-      const auto entry = root.find(name);
-      if (!entry) continue;
-      PENSEE_ASSIGN_OR_RETURN(const double number, entry->as_double());
-      *value = static_cast<float>(number);
-    }
-    if (const auto top_k = root.find("top_k")) {
-      PENSEE_ASSIGN_OR_RETURN(const int64_t number, top_k->as_int(0, INT32_MAX));
-      sampler_defaults_.top_k = static_cast<int32_t>(number);
-    }
-    if (const auto do_sample = root.find("do_sample")) {
-      PENSEE_ASSIGN_OR_RETURN(const bool samples, do_sample->as_bool());
-      if (!samples) sampler_defaults_.temperature = 0;
-    }
-    const Result<void> valid = validate(sampler_defaults_);
-    return valid ? valid : corrupt_file(root.where() + ": " + valid.error().message);
+    return add_turn_end(tokenizer_, *template_, delimiters_);
   }
 
   std::shared_ptr<const Transformer> transformer_;

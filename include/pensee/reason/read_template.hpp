@@ -1,7 +1,6 @@
 // Finds a checkpoint's chat template and the tokens that templates know by name.
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -9,6 +8,7 @@
 #include "pensee/base/json.hpp"
 #include "pensee/base/result.hpp"
 #include "pensee/io/checkpoint.hpp"
+#include "pensee/io/gguf_token_ids.hpp"
 #include "pensee/text/chat_template.hpp"
 #include "pensee/text/tokenizer.hpp"
 
@@ -45,10 +45,9 @@ inline constexpr const char* kConfigFile = "tokenizer_config.json";
                                                           const Tokenizer& tokenizer) {
   SpecialTokens tokens;
   const auto read = [&](const char* name, const char* key) -> Result<void> {
-    const auto entry = metadata.find(key);
-    if (!entry) return {};
-    PENSEE_ASSIGN_OR_RETURN(const int64_t id, entry->as_int(0, INT32_MAX));
-    tokens.emplace_back(name, tokenizer.token_bytes(static_cast<int32_t>(id)));
+    PENSEE_ASSIGN_OR_RETURN(const auto id,
+                            find_gguf_token_id(metadata, key, tokenizer.vocab_size()));
+    if (id) tokens.emplace_back(name, tokenizer.token_bytes(*id));
     return {};
   };
 #define PENSEE_X(name, key) PENSEE_RETURN_IF_ERROR(read(name, key));
@@ -61,7 +60,7 @@ inline constexpr const char* kConfigFile = "tokenizer_config.json";
 // The chat template of a GGUF file's metadata, or of chat_template.jinja, or of
 // tokenizer_config.json. Errors: kNotFound if there is none, those of ChatTemplate::from_jinja,
 // kCorruptFile for files that are malformed, kIoError and kUnsupported for those that cannot be
-// read or are too large.
+// read or are too large, and kUnsupported where what the template writes as bos_token is not known.
 [[nodiscard]] inline Result<ChatTemplate> read_chat_template(const Checkpoint& checkpoint,
                                                              const Tokenizer& tokenizer) {
   namespace detail = read_template_detail;
@@ -71,6 +70,12 @@ inline constexpr const char* kConfigFile = "tokenizer_config.json";
     if (!entry) return Error{Status::kNotFound, metadata->file() + ": no " + kKey};
     PENSEE_ASSIGN_OR_RETURN(const std::string_view jinja, entry->as_string());
     PENSEE_ASSIGN_OR_RETURN(SpecialTokens tokens, detail::special_tokens(*metadata, tokenizer));
+    constexpr std::string_view kBegin = "bos_token";  // the first of the tokens
+    if (jinja.find(kBegin) != jinja.npos && (tokens.empty() || tokens[0].first != kBegin)) {
+      return unsupported(metadata->file() + ": " + kKey +
+                         ": the template writes bos_token, but the file has none as "
+                         "tokenizer.ggml.bos_token_id");
+    }
     return ChatTemplate::from_jinja(jinja, metadata->file() + ": " + kKey, std::move(tokens));
   }
   const std::string file = checkpoint.path_of(detail::kConfigFile);

@@ -67,6 +67,7 @@ inline constexpr std::array<GgufPreTokenizer, 8> kPreTokenizers = {{
 
 // `tokenizer.ggml.token_type` of a token.
 enum class TokenType : int64_t {
+  kUndefined = 0,  // what llama.cpp writes for one whose type it does not know: taken as normal
   kNormal = 1,
   kUnknown = 2,
   kControl = 3,
@@ -90,7 +91,8 @@ inline std::string element(const GgufValue& value, size_t i) {
   return !name || *name != "no_vocab";
 }
 
-// Finds the file's pre-tokenizer. kUnsupported, naming those that are known, for another one.
+// Finds the file's pre-tokenizer. kUnsupported, naming those that are known, for another one, and
+// for a file of before there were names.
 [[nodiscard]] inline Result<GgufPreTokenizer> read_pre_tokenizer(const GgufMetadata& metadata) {
   PENSEE_ASSIGN_OR_RETURN(const GgufValue model, metadata.at("tokenizer.ggml.model"));
   PENSEE_ASSIGN_OR_RETURN(const std::string_view model_name, model.as_string());
@@ -98,14 +100,20 @@ inline std::string element(const GgufValue& value, size_t i) {
     return unsupported(model.where() + ": " + model.found() +
                        " is not supported, only \"gpt2\" (byte-level BPE)");
   }
-  PENSEE_ASSIGN_OR_RETURN(const GgufValue pre, metadata.at("tokenizer.ggml.pre"));
-  PENSEE_ASSIGN_OR_RETURN(const std::string_view name, pre.as_string());
+  constexpr const char* kKey = "tokenizer.ggml.pre";
+  const auto pre = metadata.find(kKey);
+  if (!pre) {
+    return unsupported(metadata.file() + ": " + kKey +
+                       ": missing, as in files of before May 2024; what pre-tokenizer the model "
+                       "has is not known, convert it anew");
+  }
+  PENSEE_ASSIGN_OR_RETURN(const std::string_view name, pre->as_string());
   std::string known;
   for (const GgufPreTokenizer& one : gguf_detail::kPreTokenizers) {
     if (name == one.name) return one;
     known += std::string(known.empty() ? "" : ", ") + one.name;
   }
-  return unsupported(pre.where() + ": unknown pre-tokenizer " + pre.found() + "; known are " +
+  return unsupported(pre->where() + ": unknown pre-tokenizer " + pre->found() + "; known are " +
                      known);
 }
 
@@ -124,7 +132,7 @@ inline std::string element(const GgufValue& value, size_t i) {
   }
   PENSEE_ASSIGN_OR_RETURN(parts.tokens, list.as_strings());
   PENSEE_ASSIGN_OR_RETURN(const std::vector<int64_t> types,
-                          type_list.as_ints(static_cast<int64_t>(TokenType::kNormal),
+                          type_list.as_ints(static_cast<int64_t>(TokenType::kUndefined),
                                             static_cast<int64_t>(TokenType::kByte)));
   parts.ids.reserve(parts.tokens.size());
   for (size_t i = 0; i < parts.tokens.size(); ++i) {
@@ -144,7 +152,10 @@ inline std::string element(const GgufValue& value, size_t i) {
     }
     // How llama.cpp's converter fills holes; older ones give these the type of users' tokens.
     const auto is_filler = [&] { return token == "[PAD" + std::to_string(i) + "]"; };
-    if (type == TokenType::kNormal || type == TokenType::kUnused || is_filler()) continue;
+    if (type == TokenType::kUndefined || type == TokenType::kNormal || type == TokenType::kUnused ||
+        is_filler()) {
+      continue;
+    }
     PENSEE_RETURN_IF_ERROR(check_added_length(where(), token));
     AddedToken added;
     added.id = static_cast<int32_t>(i);
