@@ -576,7 +576,8 @@ PENSEE_API int64_t pensee_session_context_length(const pensee_session* session);
 /* --- Forks ------------------------------------------------------------------------------------ */
 
 /* An independent copy, also in the middle of a reply, with a cache of its own: both go on alike
- * until one is reseeded. Errors: OUT_OF_MEMORY, INVALID_ARGUMENT for misaligned memory of the allocator. */
+ * until one is reseeded. Errors: OUT_OF_MEMORY, INVALID_ARGUMENT for misaligned memory of the
+ * allocator. */
 PENSEE_API pensee_status pensee_session_fork(const pensee_session* session, pensee_session** fork,
                                              pensee_error** error);
 /* Gives the sampler a new random stream from the next token on, with which later replies begin,
