@@ -61,7 +61,6 @@ namespace pensee {
   X(229, "IQ1_M_R4")             \
   X(230, "BF16_R16")             \
   X(233, "Q6_0_R4")              \
-  X(239, "MXFP4_R8")             \
   X(335, "IQ2_BN_R4")            \
   X(337, "IQ2_K_R4")             \
   X(338, "IQ3_K_R4")             \
