@@ -68,6 +68,7 @@ namespace pensee {
   X(340, "IQ5_K_R4")             \
   X(344, "IQ4_KS_R4")            \
   X(352, "IQ5_KS_R4")            \
+  X(353, "MXFP4_R8")             \
   X(397, "Q8_K_R16")             \
   X(398, "Q8_KV_R8")             \
   X(399, "Q8_K_R8")
