@@ -60,7 +60,7 @@ inline constexpr const char* kConfigFile = "tokenizer_config.json";
 // The chat template of a GGUF file's metadata, or of chat_template.jinja, or of
 // tokenizer_config.json. Errors: kNotFound if there is none, those of ChatTemplate::from_jinja,
 // kCorruptFile for files that are malformed, kIoError and kUnsupported for those that cannot be
-// read or are too large, and kUnsupported where what the template writes as bos_token is not known.
+// read or are too large.
 [[nodiscard]] inline Result<ChatTemplate> read_chat_template(const Checkpoint& checkpoint,
                                                              const Tokenizer& tokenizer) {
   namespace detail = read_template_detail;
@@ -70,12 +70,6 @@ inline constexpr const char* kConfigFile = "tokenizer_config.json";
     if (!entry) return Error{Status::kNotFound, metadata->file() + ": no " + kKey};
     PENSEE_ASSIGN_OR_RETURN(const std::string_view jinja, entry->as_string());
     PENSEE_ASSIGN_OR_RETURN(SpecialTokens tokens, detail::special_tokens(*metadata, tokenizer));
-    constexpr std::string_view kBegin = "bos_token";  // the first of the tokens
-    if (jinja.find(kBegin) != jinja.npos && (tokens.empty() || tokens[0].first != kBegin)) {
-      return unsupported(metadata->file() + ": " + kKey +
-                         ": the template writes bos_token, but the file has none as "
-                         "tokenizer.ggml.bos_token_id");
-    }
     return ChatTemplate::from_jinja(jinja, metadata->file() + ": " + kKey, std::move(tokens));
   }
   const std::string file = checkpoint.path_of(detail::kConfigFile);
