@@ -103,6 +103,7 @@ CASES = [
     "{% set t = namespace(v=1) %}{% macro f() %}{% set t.v = t.v + 1 %}{% endmacro %}{{ f() }}{{ f() }}{{ t.v }}",
     "{% macro f() %}a{% endmacro %}{{ f() + 'b' }}{{ 'a' in f() }}{{ f is defined }}", "{% macro f() %}{% endmacro %}|{{ f() }}|",
     "{% macro f(a) %}{% endmacro %}{{ f(1, a=2) }}", "{% macro f(a) %}{% endmacro %}{{ f(1, 2) }}", "{% macro f(a) %}{% endmacro %}{{ f(b=2) }}",
+    "{% set x = 42 %}{% macro f(a, b=x, x=23) %}{{ a }}|{{ b }}|{{ x }}{% endmacro %}{{ f(1) }} {{ f(1, x=7) }}",
     "{{ f() }}{% macro f() %}a{% endmacro %}", "{% macro f %}{% endmacro %}", "{% macro f(a=1, b) %}{% endmacro %}", "{% macro f() %}", "{% macro () %}{% endmacro %}",
     "{% set x %}a{{ n }}{% endset %}{{ x }}{{ x | length }}", "{% set x %}{% set y = 1 %}{{ y }}{% endset %}{{ x }}{{ y }}|",
     "{% set x = 1 %}{% set x %}{{ x }}2{% endset %}{{ x }}", "{% for m in messages %}{% set r %}<{{ m.role }}>{% endset %}{{ r }}{% endfor %}{{ r }}|",

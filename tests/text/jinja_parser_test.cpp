@@ -51,9 +51,10 @@ TEST_CASE("statements have their parts") {
 TEST_CASE("what is left out of the language is said to be so") {
   for (const std::string text :
        {"{% call a() %}{% endcall %}", "{% include 'x' %}", "{% raw %}{% endraw %}",
-        "{% set a, b = c %}", "{% set a | f %}b{% endset %}", "{{ a < b < c }}", "{{ a ** b }}",
-        "{{ f(*a) }}", "{{ a[1, 2] }}", "{{ a, b }}", "{{ a is b is c }}", "{{ +a }}",
-        "{% for x in y recursive %}{% endfor %}", "{{ a | b.c }}"}) {
+        "{% set a, b = c %}", "{% set a | f %}b{% endset %}", "{% set a.b %}c{% endset %}",
+        "{{ a < b < c }}", "{{ a ** b }}", "{{ f(*a) }}", "{{ a[1, 2] }}", "{{ a, b }}",
+        "{{ a is b is c }}", "{{ +a }}", "{% for x in y recursive %}{% endfor %}",
+        "{{ a | b.c }}"}) {
     CAPTURE(text);
     const auto program = JinjaParser::parse(text, "file");
     REQUIRE_FALSE(program);

@@ -18,11 +18,11 @@ namespace pensee {
 
 // X(setting of the sampler, key in generation_config.json, key in the metadata of a GGUF file, by
 // llama.cpp's names)
-#define PENSEE_SAMPLING_ADVICE(X)                                           \
-  X(temperature, "temperature", "general.sampling.temp")                    \
-  X(top_k, "top_k", "general.sampling.top_k") /* 0 and below: all tokens */ \
-  X(top_p, "top_p", "general.sampling.top_p")                               \
-  X(min_p, "min_p", "general.sampling.min_p")                               \
+#define PENSEE_SAMPLING_ADVICE(X)                                       \
+  X(temperature, "temperature", "general.sampling.temp")                \
+  X(top_k, "top_k", "general.sampling.top_k") /* 0 or -1: all tokens */ \
+  X(top_p, "top_p", "general.sampling.top_p")                           \
+  X(min_p, "min_p", "general.sampling.min_p")                           \
   X(repetition_penalty, "repetition_penalty", "general.sampling.penalty_repeat")
 
 struct GenerationConfig {

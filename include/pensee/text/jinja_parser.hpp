@@ -147,10 +147,11 @@ class JinjaParser : private JinjaExprParser {
     if (skip_operator(".")) {
       PENSEE_ASSIGN_OR_RETURN(statement.attribute, name());
     }
-    if (is_operator(",") || is_operator("|")) {
-      return unknown("a {% set %} of several values or with a filter");
+    const bool is_block = token().kind == Kind::kEnd;
+    if (is_operator(",") || is_operator("|") || (is_block && !statement.attribute.empty())) {
+      return unknown("a {% set %} of several values, with a filter, or of a part to a block");
     }
-    if (token().kind == Kind::kEnd && statement.attribute.empty()) {
+    if (is_block) {
       statement.kind = JinjaStatement::Kind::kSetBlock;
       PENSEE_RETURN_IF_ERROR(last_branch("endset", statement));
       PENSEE_RETURN_IF_ERROR(expect(Kind::kName, "endset"));

@@ -425,23 +425,28 @@ class JinjaRun {
   }
 
   // The macro's parameters with their values, of which the first `in_order` have no name. A default
-  // may name parameters before it.
+  // may name other parameters; those after it have no value yet unless it was given.
   Result<std::vector<JinjaVariable>> bound(const JinjaStatement& macro, const JinjaArguments& given,
                                            size_t in_order) {
     const size_t first_default = macro.targets.size() - macro.defaults.size();
     scopes_.emplace_back();
+    for (const std::string& name : macro.targets) scopes_.back().emplace_back(name, JinjaValue());
+    std::vector<size_t> missing;
     for (size_t i = 0; i < macro.targets.size(); ++i) {
       const auto named = std::find(given.keywords.begin(), given.keywords.end(), macro.targets[i]);
-      JinjaValue value;
+      JinjaValue& value = scopes_.back()[i].second;
       if (i < in_order) {
         if (named != given.keywords.end()) return fails(macro.targets[i] + " is given twice");
         value = given.values[i];
       } else if (named != given.keywords.end()) {
         value = given.values[in_order + static_cast<size_t>(named - given.keywords.begin())];
       } else if (i >= first_default) {
-        PENSEE_ASSIGN_OR_RETURN(value, evaluate(macro.defaults[i - first_default]));
+        missing.push_back(i);
       }
-      scopes_.back().emplace_back(macro.targets[i], std::move(value));
+    }
+    for (const size_t i : missing) {
+      PENSEE_ASSIGN_OR_RETURN(JinjaValue value, evaluate(macro.defaults[i - first_default]));
+      scopes_.back()[i].second = std::move(value);
     }
     std::vector<JinjaVariable> variables = std::move(scopes_.back());
     scopes_.pop_back();
