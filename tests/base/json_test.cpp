@@ -6,6 +6,7 @@
 #include <limits>
 #include <string>
 #include <string_view>
+#include <vector>
 
 using pensee::Json;
 using pensee::JsonView;
@@ -158,4 +159,14 @@ TEST_CASE("the other types refuse what they are not") {
   CHECK(!root.at("flag")->as_string().ok());
   const Json infinite = std::numeric_limits<double>::infinity();
   CHECK(!JsonView(infinite, "f").as_double().ok());
+}
+
+TEST_CASE("tokens come alone or in a list") {
+  const Json json = parse(R"({"one": 3, "list": [4, 0], "wrong": [4, 5], "none": []})");
+  const JsonView root(json, "f");
+  CHECK(root.at("one")->as_token_ids(5).value() == std::vector<int32_t>{3});
+  CHECK(root.at("list")->as_token_ids(5).value() == std::vector<int32_t>{4, 0});
+  CHECK(root.at("none")->as_token_ids(5).value().empty());
+  CHECK(root.at("wrong")->as_token_ids(5).error().message ==
+        "f: wrong[1]: expected an integer from 0 to 4, found 5");
 }

@@ -233,6 +233,16 @@ class JsonView {
     if (fits && json_->get<int64_t>() >= least) return json_->get<int64_t>();
     return expected("an integer from " + std::to_string(least) + " to " + std::to_string(most));
   }
+  // One token, or a list of them, of those from 0 to `n_tokens` - 1.
+  [[nodiscard]] Result<std::vector<int32_t>> as_token_ids(int64_t n_tokens) const {
+    std::vector<int32_t> ids;
+    for (size_t i = 0; i < (is_array() ? size() : 1); ++i) {
+      PENSEE_ASSIGN_OR_RETURN(const int64_t id,
+                              (is_array() ? (*this)[i] : *this).as_int(0, n_tokens - 1));
+      ids.push_back(static_cast<int32_t>(id));
+    }
+    return ids;
+  }
   // A finite number.
   [[nodiscard]] Result<double> as_double() const {
     if (!json_->is_number() || !std::isfinite(json_->get<double>())) return expected("a number");

@@ -14,6 +14,7 @@
 
 #include "pensee/base/json.hpp"
 #include "pensee/base/result.hpp"
+#include "pensee/decode/generation_config.hpp"
 #include "pensee/io/checkpoint.hpp"
 #include "pensee/io/gguf_header.hpp"
 #include "pensee/io/gguf_token_ids.hpp"
@@ -153,24 +154,9 @@ inline Result<std::vector<int32_t>> end_tokens(const Checkpoint& checkpoint, con
                                                std::optional<int32_t> tokenizers) {
   std::vector<int32_t> ends;
   if (tokenizers) ends.push_back(*tokenizers);
-  std::vector<int32_t> others = config.eos_token_id;
-  constexpr const char* kFile = "generation_config.json";
-  const Result<std::string> text = checkpoint.read_text(kFile);
-  if (!text && text.error().status != Status::kNotFound) return text.error();
-  if (text) {
-    const std::string path = checkpoint.path_of(kFile);
-    PENSEE_ASSIGN_OR_RETURN(const JsonDocument json, parse_json(*text, path));
-    if (const auto eos = JsonView(json, path).find("eos_token_id")) {
-      others.clear();
-      for (size_t i = 0; i < (eos->is_array() ? eos->size() : 1); ++i) {
-        PENSEE_ASSIGN_OR_RETURN(
-            const int64_t id,
-            (eos->is_array() ? (*eos)[i] : *eos).as_int(0, config.vocab_size - 1));
-        others.push_back(static_cast<int32_t>(id));
-      }
-    }
-  }
-  for (const int32_t id : others) {
+  PENSEE_ASSIGN_OR_RETURN(const GenerationConfig advice,
+                          read_generation_config(checkpoint, config.vocab_size));
+  for (const int32_t id : advice.eos_token_id.value_or(config.eos_token_id)) {
     if (std::find(ends.begin(), ends.end(), id) == ends.end()) ends.push_back(id);
   }
   return ends;

@@ -55,16 +55,11 @@ inline Result<void> check(const SamplerOverrides& sampler, const std::string& wh
   return valid ? valid : corrupt_file(where + ": " + valid.error().message);
 }
 
-inline Result<GenerationConfig> from_json(const JsonView& root) {
+inline Result<GenerationConfig> from_json(const JsonView& root, int64_t n_tokens) {
   PENSEE_RETURN_IF_ERROR(root.expect_object());
   GenerationConfig config;
   if (const auto eos = root.find("eos_token_id")) {
-    std::vector<int32_t>& ids = config.eos_token_id.emplace();
-    for (size_t i = 0; i < (eos->is_array() ? eos->size() : 1); ++i) {
-      const JsonView entry = eos->is_array() ? (*eos)[i] : *eos;
-      PENSEE_ASSIGN_OR_RETURN(const int64_t id, entry.as_int(0, INT32_MAX));
-      ids.push_back(static_cast<int32_t>(id));
-    }
+    PENSEE_ASSIGN_OR_RETURN(config.eos_token_id, eos->as_token_ids(n_tokens));
   }
 #define PENSEE_X(name, key, gguf_key)                          \
   if (const auto value = root.find(key)) {                     \
@@ -96,8 +91,9 @@ inline Result<GenerationConfig> from_gguf(const GgufMetadata& metadata) {
 
 // From generation_config.json, which may be missing, or from the metadata of a GGUF file, which
 // stands for itself, whatever lies beside it. kCorruptFile for what is malformed or out of range,
-// and the errors of Checkpoint::read_text.
-[[nodiscard]] inline Result<GenerationConfig> read_generation_config(const Checkpoint& checkpoint) {
+// such as tokens from `n_tokens` on, and the errors of Checkpoint::read_text.
+[[nodiscard]] inline Result<GenerationConfig> read_generation_config(
+    const Checkpoint& checkpoint, int64_t n_tokens = int64_t{INT32_MAX} + 1) {
   namespace detail = generation_config_detail;
   if (checkpoint.gguf() != nullptr) return detail::from_gguf(*checkpoint.gguf());
   constexpr const char* kFile = "generation_config.json";
@@ -106,7 +102,7 @@ inline Result<GenerationConfig> from_gguf(const GgufMetadata& metadata) {
   if (!text) return text.error();
   const std::string file = checkpoint.path_of(kFile);
   PENSEE_ASSIGN_OR_RETURN(const JsonDocument json, parse_json(*text, file));
-  return detail::from_json(JsonView(json, file));
+  return detail::from_json(JsonView(json, file), n_tokens);
 }
 
 }  // namespace pensee

@@ -15,10 +15,12 @@ namespace pensee {
 // The roles that the format has for tokens that end something.
 inline constexpr std::array kGgufEndKeys = {
     "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
-// The others that have a meaning here.
-inline constexpr std::array kGgufOtherRoleKeys = {"tokenizer.ggml.bos_token_id",
-                                                  "tokenizer.ggml.unknown_token_id",
-                                                  "tokenizer.ggml.padding_token_id"};
+// The names that templates have for special tokens, and those of GGUF. X(name, key in GGUF)
+#define PENSEE_SPECIAL_TOKEN_LIST(X)                \
+  X("bos_token", "tokenizer.ggml.bos_token_id")     \
+  X("eos_token", "tokenizer.ggml.eos_token_id")     \
+  X("unk_token", "tokenizer.ggml.unknown_token_id") \
+  X("pad_token", "tokenizer.ggml.padding_token_id")
 
 // The token of the role `key`. None if the key is absent, and for a number that is none of the
 // `n_tokens` there are: llama.cpp writes 4294967295 for a role that no token has. kCorruptFile for
@@ -44,7 +46,10 @@ inline constexpr std::array kGgufOtherRoleKeys = {"tokenizer.ggml.bos_token_id",
     found += (found.empty() ? "" : ", ") + std::string(key) + " " + value->found();
   };
   for (const char* key : kGgufEndKeys) add(key);
-  for (const char* key : kGgufOtherRoleKeys) add(key);
+#define PENSEE_X(name, key) \
+  if (std::string_view(key) != kGgufEndKeys[0]) add(key);  // which both lists have
+  PENSEE_SPECIAL_TOKEN_LIST(PENSEE_X)
+#undef PENSEE_X
   if (found.empty()) return found;
   return metadata.file() + ": not among its " + std::to_string(n_tokens) +
          " tokens, taken as absent: " + found;

@@ -187,11 +187,8 @@ inline Result<void> read_tokens(const JsonView& root, Config& config) {
   }
   if (!root.contains("eos_token_id")) return {};
   config.eos_token_id.clear();
-  const auto value = root.find("eos_token_id");
-  if (!value) return {};
-  for (size_t i = 0; i < (value->is_array() ? value->size() : 1); ++i) {
-    PENSEE_ASSIGN_OR_RETURN(const int64_t token, id(value->is_array() ? (*value)[i] : *value));
-    config.eos_token_id.push_back(static_cast<int32_t>(token));
+  if (const auto value = root.find("eos_token_id")) {
+    PENSEE_ASSIGN_OR_RETURN(config.eos_token_id, value->as_token_ids(config.vocab_size));
   }
   return {};
 }

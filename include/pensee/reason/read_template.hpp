@@ -14,13 +14,6 @@
 
 namespace pensee {
 
-// The names that templates have for special tokens, and those of GGUF. X(name, key in GGUF)
-#define PENSEE_SPECIAL_TOKEN_LIST(X)                \
-  X("bos_token", "tokenizer.ggml.bos_token_id")     \
-  X("eos_token", "tokenizer.ggml.eos_token_id")     \
-  X("unk_token", "tokenizer.ggml.unknown_token_id") \
-  X("pad_token", "tokenizer.ggml.padding_token_id")
-
 namespace read_template_detail {
 inline constexpr const char* kConfigFile = "tokenizer_config.json";
 

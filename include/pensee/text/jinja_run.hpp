@@ -84,12 +84,13 @@ class JinjaRun {
   Result<void> execute(const std::vector<JinjaIndex>& body) {
     for (const JinjaIndex index : body) {
       PENSEE_RETURN_IF_ERROR(spend(0));
-      PENSEE_RETURN_IF_ERROR(execute(index, program_.statements[static_cast<size_t>(index)]));
+      PENSEE_RETURN_IF_ERROR(execute(index));
     }
     return {};
   }
 
-  Result<void> execute(JinjaIndex index, const JinjaStatement& statement) {
+  Result<void> execute(JinjaIndex index) {
+    const JinjaStatement& statement = program_.statements[static_cast<size_t>(index)];
     switch (statement.kind) {
       case JinjaStatement::Kind::kText:
         return write(MarkedText(statement.text, true));
