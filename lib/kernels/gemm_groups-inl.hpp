@@ -34,6 +34,11 @@ struct TileType {
   // Whether a group's products stay in 16 bits: both halves of them, and together without the
   // centre of the codes.
   static constexpr bool kStaysShort = kShortUnits == kUnits / kGroups && kShift == 0;
+  // What narrowing cuts off is rounded: half of it is added before, one less in odd groups.
+  static constexpr int kHalf = (1 << kShift) / 2;
+  static constexpr int kHalves[2] = {kHalf, kHalf == 0 ? 0 : kHalf - 1};
+  // So that the centre can be taken off after narrowing.
+  static_assert(kCentre % (1 << kShift) == 0);
 };
 
 // Where there is a minimum, codes count from the middle of their range, for which the minimum makes
@@ -69,41 +74,19 @@ struct GemmPanel {
   PanelLevels<V, T::kGroups, T::kHasMin> levels;
 };
 
-// Where the products of X inputs' chunk start: minus what the centre of the codes adds, and half of
-// what narrowing cuts off, one less in odd groups.
+// What the centre of the codes adds to the narrowed products of X inputs' chunk, negative. Products
+// with it may be longer than 16 bits; without it they are not, and the bits above cancel out.
 template <class T, unsigned X>
-struct ProductStarts {
-  alignas(32) int32_t numbers[X][T::kGroups];
-
-  explicit ProductStarts(const Q8Chunk* const (&x)[X]) {
-    constexpr int kHalf = (1 << T::kShift) / 2;
-    constexpr int kOdd = kHalf == 0 ? 0 : kHalf - 1;
-    const __m256i half = _mm256_setr_epi32(kHalf, kOdd, kHalf, kOdd, kHalf, kOdd, kHalf, kOdd);
-    for (unsigned i = 0; i < X; ++i) {
-      const int16_t* sums = T::kGroups == 8 ? x[i]->sums_32 : x[i]->sums_16;
-#pragma GCC unroll 2
-      for (unsigned g = 0; g < T::kGroups; g += 8) {
-        const __m256i eight = load_sums(sums + g);
-        const __m256i centre = _mm256_slli_epi32(eight, log2_of(T::kCentre));
-        _mm256_store_si256(reinterpret_cast<__m256i*>(numbers[i] + g),
-                           _mm256_sub_epi32(half, centre));
-      }
-    }
-  }
-};
-
-// The same in 16 bits, in which nothing is cut off.
-template <class T, unsigned X>
-requires(T::kStaysShort) struct ProductStarts<T, X> {
+struct CentreProducts {
   alignas(16) int16_t numbers[X][T::kGroups];
 
-  explicit ProductStarts(const Q8Chunk* const (&x)[X]) {
+  explicit CentreProducts(const Q8Chunk* const (&x)[X]) {
     for (unsigned i = 0; i < X; ++i) {
       const int16_t* sums = T::kGroups == 8 ? x[i]->sums_32 : x[i]->sums_16;
 #pragma GCC unroll 2
       for (unsigned g = 0; g < T::kGroups; g += 8) {
         const __m128i eight = load_128(reinterpret_cast<const char*>(sums + g));
-        const __m128i centre = _mm_slli_epi16(eight, log2_of(T::kCentre));
+        const __m128i centre = _mm_mullo_epi16(eight, _mm_set1_epi16(T::kCentre >> T::kShift));
         _mm_store_si128(reinterpret_cast<__m128i*>(numbers[i] + g),
                         _mm_sub_epi16(_mm_setzero_si128(), centre));
       }
@@ -116,27 +99,39 @@ inline typename V::Ints every_word(const void* p) {
   return V::words(load_word<int32_t>(static_cast<const char*>(p)));
 }
 
-// dots = what they start with and the products of group g, four columns at a time.
+// dots[h] = the products of group g + h, four columns at a time; of V::kGroupsAtOnce groups side by
+// side.
 template <class V, class T, unsigned X>
-[[gnu::always_inline]] inline void dot_group(const GemmPanel<V, T>* const (&panels)[kTilePanels],
-                                             const Q8Chunk* const (&x)[X],
-                                             const ProductStarts<T, X>& starts, unsigned g,
-                                             typename V::Ints (&dots)[X][kTilePanels]) {
+[[gnu::always_inline]] inline void dot_two_groups(
+    const GemmPanel<V, T>* const (&panels)[kTilePanels], const Q8Chunk* const (&x)[X], unsigned g,
+    typename V::Ints (&dots)[2][X][kTilePanels]) {
   constexpr unsigned kGroupUnits = kUnits / T::kGroups;
-#pragma GCC unroll 4
-  for (unsigned i = 0; i < X; ++i) {
+  constexpr unsigned kAtOnce = V::kGroupsAtOnce;
+  int32_t halves[2] = {T::kHalves[0], T::kHalves[1]};
+  V::spare_registers(halves);
 #pragma GCC unroll 2
-    for (typename V::Ints& dot : dots[i]) dot = V::words(starts.numbers[i][g]);
-  }
+  for (unsigned first = 0; first < 2; first += kAtOnce) {
+#pragma GCC unroll 2
+    for (unsigned h = first; h < first + kAtOnce; ++h) {
+#pragma GCC unroll 4
+      for (unsigned i = 0; i < X; ++i) {
+#pragma GCC unroll 2
+        for (typename V::Ints& dot : dots[h][i]) dot = V::words(halves[h]);
+      }
+    }
 #pragma GCC unroll 8
-  for (unsigned u = 0; u < kGroupUnits; ++u) {
-    const unsigned unit = kGroupUnits * g + u;
-#pragma GCC unroll 4
-    for (unsigned i = 0; i < X; ++i) {
-      const typename V::Ints input = every_word<V>(x[i]->codes + 4 * unit);
+    for (unsigned u = 0; u < kGroupUnits; ++u) {
 #pragma GCC unroll 2
-      for (unsigned p = 0; p < kTilePanels; ++p) {
-        dots[i][p] = V::add_fours(dots[i][p], panels[p]->codes[unit], input);
+      for (unsigned h = first; h < first + kAtOnce; ++h) {
+        const unsigned unit = kGroupUnits * (g + h) + u;
+#pragma GCC unroll 4
+        for (unsigned i = 0; i < X; ++i) {
+          const typename V::Ints input = every_word<V>(x[i]->codes + 4 * unit);
+#pragma GCC unroll 2
+          for (unsigned p = 0; p < kTilePanels; ++p) {
+            dots[h][i][p] = V::add_fours(dots[h][i][p], panels[p]->codes[unit], input);
+          }
+        }
       }
     }
   }
@@ -167,11 +162,11 @@ template <class V, class T, unsigned X>
   }
 }
 
-// dots = what they start with and the products of group g.
+// dots = the products of group g, to be narrowed with `half` of what is cut off.
 template <class V, class T, unsigned X>
 [[gnu::always_inline]] inline void dot_group_in_pairs(
-    const GemmPanel<V, T>* const (&panels)[kTilePanels], const Q8Chunk* const (&x)[X],
-    const ProductStarts<T, X>& starts, unsigned g, typename V::Ints (&dots)[X][kTilePanels]) {
+    const GemmPanel<V, T>* const (&panels)[kTilePanels], const Q8Chunk* const (&x)[X], unsigned g,
+    int half, typename V::Ints (&dots)[X][kTilePanels]) {
   constexpr unsigned kGroupUnits = kUnits / T::kGroups;
 #pragma GCC unroll 8
   for (unsigned first = 0; first < kGroupUnits; first += T::kShortUnits) {
@@ -182,7 +177,7 @@ template <class V, class T, unsigned X>
 #pragma GCC unroll 2
       for (unsigned p = 0; p < kTilePanels; ++p) {
         // Late: until now there is no register for them.
-        if (first == 0) dots[i][p] = V::words(starts.numbers[i][g]);
+        if (first == 0) dots[i][p] = V::words(half);
         dots[i][p] = V::add_pairs(dots[i][p], pairs[i][p], V::halves(1));
       }
     }
@@ -193,28 +188,32 @@ template <class V, class T, unsigned X>
 template <class V, class T, unsigned X>
 [[gnu::always_inline]] inline void multiply_groups(
     const GemmPanel<V, T>* const (&panels)[kTilePanels], const Q8Chunk* const (&x)[X],
-    const ProductStarts<T, X>& starts, unsigned g, typename V::Ints (&out)[X][kTilePanels]) {
+    const CentreProducts<T, X>& centres, unsigned g, typename V::Ints (&out)[X][kTilePanels]) {
   typename V::Ints dots[2][X][kTilePanels];
+  if constexpr (T::kShortUnits == 0) {
+    dot_two_groups<V, T, X>(panels, x, g, dots);
+  } else {
 #pragma GCC unroll 2
-  for (unsigned h = 0; h < 2; ++h) {
-    if constexpr (T::kStaysShort) {
-      add_pair_units<V, T, X>(panels, x, kUnits / T::kGroups * (g + h), dots[h]);
-    } else if constexpr (T::kShortUnits > 0) {
-      dot_group_in_pairs<V, T, X>(panels, x, starts, g + h, dots[h]);
-    } else {
-      dot_group<V, T, X>(panels, x, starts, g + h, dots[h]);
+    for (unsigned h = 0; h < 2; ++h) {
+      if constexpr (T::kStaysShort) {
+        add_pair_units<V, T, X>(panels, x, kUnits / T::kGroups * (g + h), dots[h]);
+      } else {
+        dot_group_in_pairs<V, T, X>(panels, x, g + h, T::kHalves[h], dots[h]);
+      }
     }
   }
 #pragma GCC unroll 4
   for (unsigned i = 0; i < X; ++i) {
+    const typename V::Ints centre = every_word<V>(centres.numbers[i] + g);
 #pragma GCC unroll 2
     for (unsigned p = 0; p < kTilePanels; ++p) {
+      typename V::Ints both;
       if constexpr (T::kStaysShort) {
-        const typename V::Ints start = every_word<V>(starts.numbers[i] + g);
-        out[i][p] = V::add_halves(V::add_crosswise(dots[0][i][p], dots[1][i][p]), start);
+        both = V::add_crosswise(dots[0][i][p], dots[1][i][p]);
       } else {
-        out[i][p] = V::template narrow<T::kShift>(dots[0][i][p], dots[1][i][p]);
+        both = V::template narrow<T::kShift>(dots[0][i][p], dots[1][i][p]);
       }
+      out[i][p] = V::add_halves(both, centre);
     }
   }
 }

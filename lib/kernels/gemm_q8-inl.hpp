@@ -43,7 +43,7 @@ template <class S, class V, class T, unsigned X>
 #pragma GCC unroll 2
     for (typename V::Ints& sum : sums[i]) sum = V::words(0);
   }
-  const ProductStarts<T, X> starts(inputs);
+  const CentreProducts<T, X> centres(inputs);
   // Those of the next tile, from the L2 cache into the first.
   constexpr int64_t kNextBytes = int64_t{X} * static_cast<int64_t>(sizeof(Q8Chunk));
   constexpr int64_t kStepBytes = kNextBytes / (T::kGroups / 2) / 64 * 64;
@@ -54,7 +54,7 @@ template <class S, class V, class T, unsigned X>
     prefetch<kStepBytes>(next_inputs);
     next_inputs += kStepBytes;
     typename V::Ints products[X][kTilePanels];
-    multiply_groups<V, T, X>(panels, inputs, starts, g, products);
+    multiply_groups<V, T, X>(panels, inputs, centres, g, products);
 #pragma GCC unroll 4
     for (unsigned i = 0; i < X; ++i) {
       const typename V::Ints scale = T::kGroups == 8 ? every_word<V>(inputs[i]->scale_levels + g)

@@ -16,6 +16,9 @@ struct NarrowInts {
   // registers. Without VNNI more inputs pay though these sums do not stay in registers: within a
   // group the pairs do.
   static constexpr unsigned kTileInputs = kHasVnni ? 2 : 4;
+  static constexpr unsigned kGroupsAtOnce = 1;
+  // The numbers stay in memory until they are needed.
+  static void spare_registers(int32_t (&numbers)[2]) { asm("" : "+m"(numbers)); }
   using Ints = __m256i;
   using Floats = __m256;
 
@@ -33,9 +36,6 @@ struct NarrowInts {
   static Ints multiply_pairs(Ints a, Ints b) {
     return _mm256_maddubs_epi16(a, b);
   }
-  static Ints add_halves(Ints a, Ints b) {
-    return _mm256_add_epi16(a, b);
-  }
   // In the lower half of a word the sum of the halves of `even`, in the upper one that of `odd`.
   static Ints add_crosswise(Ints even, Ints odd) {
     return _mm256_add_epi16(_mm256_blend_epi16(even, _mm256_slli_epi32(odd, 16), 0xaa),
@@ -45,6 +45,9 @@ struct NarrowInts {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
   }
 #endif
+  static Ints add_halves(Ints a, Ints b) {
+    return _mm256_add_epi16(a, b);
+  }
   static Ints multiply_halves(Ints a, Ints b) {
     return _mm256_mulhrs_epi16(a, b);
   }

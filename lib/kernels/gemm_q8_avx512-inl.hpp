@@ -14,6 +14,9 @@ struct WideInts {
   static constexpr unsigned kLanes = 16;
   // With two panels, the sums of two groups' products, and those of chunks: 32 registers.
   static constexpr unsigned kTileInputs = 4;
+  // More sums: adding to one takes longer than eight of them would keep the units busy.
+  static constexpr unsigned kGroupsAtOnce = 2;
+  static void spare_registers(int32_t (&)[2]) {}
   using Ints = __m512i;
   using Floats = __m512;
 
@@ -23,6 +26,7 @@ struct WideInts {
   // sum + products of four unsigned and signed bytes, or of two numbers of 16 bits.
   static Ints add_fours(Ints sum, Ints a, Ints b) { return _mm512_dpbusd_epi32(sum, a, b); }
   static Ints add_pairs(Ints sum, Ints a, Ints b) { return _mm512_dpwssd_epi32(sum, a, b); }
+  static Ints add_halves(Ints a, Ints b) { return _mm512_add_epi16(a, b); }
   // Of numbers of 16 bits, divided by 32768 and rounded.
   static Ints multiply_halves(Ints a, Ints b) { return _mm512_mulhrs_epi16(a, b); }
   // Both shifted to the right, side by side in 16 bits.
