@@ -89,49 +89,39 @@ template <class E, Order kOrder = Wide<E>::kOrder>
   return _mm512_castsi512_si256(_mm512_permutexvar_epi32(in_order, eights));
 }
 
-// R rows and X inputs: the chunks of weights are decoded once. A lane of a sum is a group, of 32
+// A row and X inputs: the chunks of weights are decoded once. A lane of a sum is a group, of 32
 // columns or of 16.
-template <class E, unsigned R, unsigned X, int kGroups = E::kGroups>
+template <class E, unsigned X, int kGroups = E::kGroups>
 struct WideRows {
-  __m256 sums[X][R];
+  __m256 sums[X];
 
   void clear() {
-    for (auto& input : sums) {
-      for (__m256& sum : input) sum = _mm256_setzero_ps();
-    }
+    for (__m256& sum : sums) sum = _mm256_setzero_ps();
   }
 
-  [[gnu::always_inline]] inline void add(const char* const (&w)[R], const Q8Chunk* x) {
-    __m512i codes[R][kWideVectors];
-    GroupScales s[R];
-#pragma GCC unroll 2
-    for (unsigned r = 0; r < R; ++r) {
-      Wide<E>::codes(w[r], codes[r]);
-      E::scales(w[r], s[r]);
-    }
+  [[gnu::always_inline]] inline void add(const char* const (&w)[1], const Q8Chunk* x) {
+    __m512i codes[kWideVectors];
+    GroupScales s;
+    Wide<E>::codes(w[0], codes);
+    E::scales(w[0], s);
 #pragma GCC unroll 4
     for (unsigned i = 0; i < X; ++i) {
       const Q8Chunk* chunk = x + i;
       __m512i input[kWideVectors];
       load_input<Wide<E>::kOrder>(chunk, input);
-      const __m256i x_sums = load_sums(chunk->sums_32);
-      const __m256 x_scale = _mm256_loadu_ps(chunk->scales);
-      const __m256 x_scaled_sums = _mm256_loadu_ps(chunk->scaled_sums_32);
-#pragma GCC unroll 2
-      for (unsigned r = 0; r < R; ++r) {
-        sums[i][r] = add_groups<E>(sums[i][r], dot_groups_of_32<E>(codes[r], input), s[r].d[0],
-                                   s[r].m[0], x_sums, x_scale, x_scaled_sums);
-      }
+      sums[i] = add_groups<E>(sums[i], dot_groups_of_32<E>(codes, input), s.d[0], s.m[0],
+                              load_sums(chunk->sums_32), _mm256_loadu_ps(chunk->scales),
+                              _mm256_loadu_ps(chunk->scaled_sums_32));
     }
   }
 
-  [[nodiscard]] float total(unsigned i, unsigned r) const {
-    return sum_of_tree(sums[i][r]);
+  [[nodiscard]] float total(unsigned i, unsigned /*r*/) const {
+    return sum_of_tree(sums[i]);
   }
 };
 
 template <class E, unsigned X>
-struct WideRows<E, 1, X, 16> {
+struct WideRows<E, X, 16> {
   __m512 sums[X];
 
   void clear() {
