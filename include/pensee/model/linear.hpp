@@ -28,7 +28,8 @@ namespace pensee {
                                    ? 0
                                    : PanelMatmul::kScratch / int64_t{sizeof(float)} +
                                          (kGemmPanel + max_n) * panel_words(kernels);
-  return std::max(kGemmPanel * max_cols, kQ8Panel) + panel_matmul + 2 * kGemmPanel * max_n;
+  return std::max(kGemmPanel * max_cols, kQ8Panel) + panel_matmul +
+         2 * std::max(kGemmPanel * max_n, kVectorResults);
 }
 
 // Rows [begin, end) of a matrix, which a thread will read after what it works on.
@@ -179,7 +180,12 @@ inline void multiply(const Compute& compute, std::span<const Product> products) 
     int64_t begin;  // rows
     int64_t end;
   };
+  // Threads take numbers in turn, more or less: a thread's tasks lie side by side, for memory gives
+  // most where reading goes on without a gap.
   const auto find = [&](int64_t number) {
+    const int64_t share = tasks / threads;
+    const int64_t thread = number % threads;
+    number = thread * share + std::min(thread, tasks % threads) + number / threads;
     const PlannedProduct* first = compute.plan;
     const PlannedProduct* plan = std::upper_bound(
         first, first + products.size(), number,
@@ -193,7 +199,7 @@ inline void multiply(const Compute& compute, std::span<const Product> products) 
   const auto run = [&](int64_t number, int thread) {
     const Task task = find(number);
     LaterRows later;
-    if (number + threads < tasks) {  // threads take turns, more or less
+    if (number + threads < tasks) {
       const Task next = find(number + threads);
       later = {products[next.product].w, next.begin, next.end};
     }

@@ -87,10 +87,12 @@ inline constexpr int64_t kMinGemmPanel = 64;
 inline constexpr int64_t kGemmPanel = PanelMatmul::kRows;
 inline constexpr int64_t kExpertPanel = 512;
 inline constexpr int64_t kTasksPerThread = 8;
-// Short rows go together in tasks of about as many bytes: what a kernel asks for ahead at the end
-// of a task is another thread's.
-inline constexpr int64_t kVectorBytes = 256 * 1024;
-inline constexpr int64_t kMaxVectorPanel = 256;
+// About what a task of the vector kernels reads of a matrix, and how many rows: memory gives most
+// where reading goes on for long.
+inline constexpr int64_t kVectorBytes = 512 * 1024;
+inline constexpr int64_t kMaxVectorPanel = 512;
+// Results of such a task that scratch memory has room for.
+inline constexpr int64_t kVectorResults = kMaxVectorPanel * kGemmRows;
 // Below this many multiply-adds waking another thread costs more than it saves.
 inline constexpr int64_t kSerialWork = int64_t{1} << 16;
 // A rough price of quantising one number, in multiply-adds.
@@ -139,10 +141,15 @@ static_assert(kVectorPanel % kQ8Group == 0 && kMinGemmPanel % kQ8Group == 0 &&
     const int64_t fair = p.w->rows / (kTasksPerThread * compute.pool->size()) / kQ8Group * kQ8Group;
     return std::clamp(fair, kMinGemmPanel, kGemmPanel);
   }
-  // The second result of a task has room for kGemmPanel rows.
-  const int64_t most = p.up != nullptr ? kGemmPanel : kMaxVectorPanel;
+  // As many tasks for every thread. The results of one with two matrices lie in scratch memory.
   const int64_t unit = p.y_q8 != nullptr ? kQ8Group : kTileRows;
-  const int64_t fair = kVectorBytes / std::max<int64_t>(1, p.w->row_bytes) / unit * unit;
+  const int64_t threads = compute.pool->size();
+  const int64_t bytes = std::max<int64_t>(1, p.w->rows * p.w->row_bytes);
+  const int64_t turns = ceil_div(bytes, kVectorBytes * threads);
+  const int64_t fair = ceil_div(p.w->rows, turns * threads * unit) * unit;
+  const int64_t room = kVectorResults / p.n / kQ8Group * kQ8Group;
+  const int64_t most =
+      p.up == nullptr ? kMaxVectorPanel : std::clamp(room, kGemmPanel, kMaxVectorPanel);
   return std::clamp(fair, kVectorPanel, most);
 }
 
