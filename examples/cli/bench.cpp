@@ -151,19 +151,23 @@ Result<void> measure_decode(const Transformer& model, Sequence& sequence,
   return {};
 }
 
-// Seconds a token, of all sessions' greedy replies to prompts of their own, which are read before.
+// Seconds a token, of all sessions' greedy replies to prompts of their own, which are read before;
+// and so is the first token chosen, which needs no pass.
 Result<double> time_replies(std::span<Session* const> sessions, std::span<const int32_t> prompts,
                             int64_t decode) {
   ReplyOptions reply;
-  reply.max_tokens = decode;
+  reply.max_tokens = decode + 1;
   reply.thought_sampler.temperature = 0;
   for (Session* session : sessions) {
     PENSEE_RETURN_IF_ERROR(session->start_prompt(prompts.first(size_t{kSessionPrompt}), reply));
     PENSEE_RETURN_IF_ERROR(session->prefill());
     prompts = prompts.subspan(size_t{kSessionPrompt});
   }
-  const auto start = std::chrono::steady_clock::now();
   std::vector<Session*> busy(sessions.begin(), sessions.end());
+  for (const Result<Event>& event : step_many(busy)) {
+    if (!event) return event.error();
+  }
+  const auto start = std::chrono::steady_clock::now();
   int64_t tokens = 0;
   while (!busy.empty()) {
     for (const Result<Event>& event : step_many(busy)) {
@@ -181,7 +185,7 @@ Result<double> time_replies(std::span<Session* const> sessions, std::span<const 
 Result<void> measure_sessions(const std::shared_ptr<const Model>& model,
                               const BenchOptions& options, BenchReport& report) {
   SessionOptions room;
-  room.context_length = kSessionPrompt + options.decode;
+  room.context_length = kSessionPrompt + options.decode + 1;
   PENSEE_ASSIGN_OR_RETURN(room.cache_type, cache_type_from_name(options.model.cache_type));
   for (const int64_t n : options.sessions) {
     std::vector<std::unique_ptr<Session>> sessions;
