@@ -1,4 +1,5 @@
 // ask and chat: questions, thoughts and answers.
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -144,7 +145,8 @@ Result<int> converse(Session& session, const AskOptions& options, const std::str
   for (;;) {
     PENSEE_ASSIGN_OR_RETURN(const Event event, session.step());
     bar.wipe();
-    if (event.kind == EventKind::kThoughtEnd) interrupt.thought_is_over();
+    const bool answers = event.kind == EventKind::kToken && event.phase == Phase::kAnswer;
+    if (answers || event.kind == EventKind::kThoughtEnd) interrupt.thought_is_over();
     if (event.kind == EventKind::kDone) break;
     if (!options.json) printer.show(event);
   }
@@ -191,6 +193,7 @@ Result<int> elect(Session& session, const AskOptions& options, const std::string
   ProgressBar voting("voting");
   PENSEE_RETURN_IF_ERROR(begin_reply(session, options, prompt, reading));
   InterruptScope interrupt(session);
+  if (options.thinking == "off") interrupt.thought_is_over();
   VoteOptions settings{options.voters, options.reply.thought_sampler.seed.value_or(0)};
   settings.progress = [&](int done, int voters) {
     reading.wipe();
@@ -206,7 +209,10 @@ Result<int> elect(Session& session, const AskOptions& options, const std::string
     if (options.show == Show::kBoth) show_votes(result);
     ReplyPrinter(options.show).show(reply);
   }
-  return exit_code(reply);
+  const bool is_interrupted = std::ranges::any_of(result.ballots, [](const Ballot& ballot) {
+    return ballot.reply.answer_end == AnswerEnd::kCancelled;
+  });
+  return is_interrupted ? kInterrupted : exit_code(reply);
 }
 
 }  // namespace

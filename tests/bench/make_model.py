@@ -8,7 +8,8 @@ one. The file has no vocabulary.
     python make_model.py r1slice q4_k r1.gguf
 
 Models: qwen1.5b (R1-Distill-Qwen-1.5B), llama8b (R1-Distill-Llama-8B), v2lite (DeepSeek-V2-Lite),
-r1slice (DeepSeek-R1 with one dense layer and one with experts, and 32,000 embeddings).
+r1slice (DeepSeek-R1 with one dense layer and one with experts, and 32,000 embeddings), r1moe (the
+same with two layers with experts, 13.6 GB).
 Types: f16, bf16, q8_0, q4_0, q4_k, q6_k; of q4_k models the output matrix is q6_k, as is usual, and
 matrices whose rows are not whole blocks have the type that llama.cpp's quantiser takes instead.
 """
@@ -42,6 +43,8 @@ LATENT = {
     "r1slice": dict(layers=2, hidden=7168, heads=128, q_lora=1536, intermediate=18432, experts=256,
                     used=8, expert_size=2048, shared=1, scale=2.5, sigmoid=True, vocab=32000),
 }
+LATENT["r1moe"] = LATENT["r1slice"] | dict(dense=0)
+
 KV_LORA, NOPE, ROPE, VALUE = 512, 128, 64, 128
 
 
@@ -49,7 +52,7 @@ class Model:
     """A file being written; tensors are added by name and shape."""
 
     def __init__(self, path, architecture, kind):
-        self.writer = gguf.GGUFWriter(path, architecture)
+        self.writer = gguf.GGUFWriter(path, architecture, use_temp_file=True)
         self.writer.add_string("tokenizer.ggml.model", "no_vocab")
         self.kind = kind
         self.random = numpy.random.default_rng(1)
@@ -151,7 +154,8 @@ def latent(path, name, kind):
     w.add_rope_dimension_count(ROPE)
     if c["q_lora"]:
         w.add_q_lora_rank(c["q_lora"])
-    w.add_leading_dense_block_count(1)
+    dense_layers = c.get("dense", 1)
+    w.add_leading_dense_block_count(dense_layers)
     w.add_expert_count(c["experts"])
     w.add_expert_used_count(c["used"])
     w.add_expert_shared_count(c["shared"])
@@ -175,7 +179,7 @@ def latent(path, name, kind):
         model.ones(layer + "attn_kv_a_norm.weight", KV_LORA)
         model.matrix(layer + "attn_kv_b.weight", heads * (NOPE + VALUE), KV_LORA)
         model.matrix(layer + "attn_output.weight", hidden, heads * VALUE)
-        if i == 0:
+        if i < dense_layers:
             model.feed_forward(layer, hidden, c["intermediate"])
             continue
         experts, size = c["experts"], c["expert_size"]

@@ -111,6 +111,7 @@ TEST_CASE("mistakes are named with their place") {
       "root ::= \"x\"{100000}{100000}{100000}{100000}{100000}{100000}{100000}{100000}{100000}"
       "{100000}{100000}",
       "too large");
+  refuses("root ::= a{99999}\na ::= \"x\"?", "too large");  // all may begin at once
   refuses("root ::= [^\\x00-\\U0010FFFF]", "a class with characters");
   refuses("root ::= !éééééééééééé", "é");
 }

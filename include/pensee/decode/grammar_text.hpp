@@ -58,7 +58,11 @@ class Parser {
       }
       return invalid_argument("answer_grammar: a part of it never comes to an end");
     }
-    return builder_.take();
+    auto grammar = builder_.take();
+    // Its rules come to an end, so that only a matcher that gives up finds none.
+    const GrammarMatcher matcher(grammar);
+    if (!matcher.is_complete() && matcher.next_bytes().none()) return too_large();
+    return grammar;
   }
 
  private:
