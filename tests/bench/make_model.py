@@ -9,7 +9,7 @@ one. The file has no vocabulary.
 
 Models: qwen1.5b (R1-Distill-Qwen-1.5B), llama8b (R1-Distill-Llama-8B), v2lite (DeepSeek-V2-Lite),
 r1slice (DeepSeek-R1 with one dense layer and one with experts, and 32,000 embeddings), r1moe (the
-same with two layers with experts, 13.6 GB).
+same with two layers with experts, 13.3 GB).
 Types: f16, bf16, q8_0, q4_0, q4_k, q6_k; of q4_k models the output matrix is q6_k, as is usual, and
 matrices whose rows are not whole blocks have the type that llama.cpp's quantiser takes instead.
 """
@@ -39,9 +39,11 @@ HEAD_DIM = 128
 
 LATENT = {
     "v2lite": dict(layers=27, hidden=2048, heads=16, q_lora=0, intermediate=10944, experts=64,
-                   used=6, expert_size=1408, shared=2, scale=1.0, sigmoid=False, vocab=102400),
+                   used=6, expert_size=1408, shared=2, scale=1.0, sigmoid=False, vocab=102400,
+                   dense=1),
     "r1slice": dict(layers=2, hidden=7168, heads=128, q_lora=1536, intermediate=18432, experts=256,
-                    used=8, expert_size=2048, shared=1, scale=2.5, sigmoid=True, vocab=32000),
+                    used=8, expert_size=2048, shared=1, scale=2.5, sigmoid=True, vocab=32000,
+                    dense=1),
 }
 LATENT["r1moe"] = LATENT["r1slice"] | dict(dense=0)
 
@@ -154,8 +156,7 @@ def latent(path, name, kind):
     w.add_rope_dimension_count(ROPE)
     if c["q_lora"]:
         w.add_q_lora_rank(c["q_lora"])
-    dense_layers = c.get("dense", 1)
-    w.add_leading_dense_block_count(dense_layers)
+    w.add_leading_dense_block_count(c["dense"])
     w.add_expert_count(c["experts"])
     w.add_expert_used_count(c["used"])
     w.add_expert_shared_count(c["shared"])
@@ -179,7 +180,7 @@ def latent(path, name, kind):
         model.ones(layer + "attn_kv_a_norm.weight", KV_LORA)
         model.matrix(layer + "attn_kv_b.weight", heads * (NOPE + VALUE), KV_LORA)
         model.matrix(layer + "attn_output.weight", hidden, heads * VALUE)
-        if i < dense_layers:
+        if i < c["dense"]:
             model.feed_forward(layer, hidden, c["intermediate"])
             continue
         experts, size = c["experts"], c["expert_size"]

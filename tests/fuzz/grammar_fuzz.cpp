@@ -95,7 +95,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   FUZZ_CHECK(matcher.is_complete() || matcher.next_bytes().any());
   for (const char c : input.substr(std::min(end + 1, input.size()))) {
     const bool may_come = matcher.next_bytes().test(static_cast<unsigned char>(c));
-    // A matcher may give up where a symbol of the grammar and a place in the text make an item.
+    // An item is a symbol of the grammar and a place in the text: while there are fewer such pairs
+    // than a matcher may have, it does not give up.
     const bool may_give_up =
         (*grammar)->symbols.size() * (matcher.size() + 2) > GrammarMatcher::kMostItems;
     const bool is_taken = matcher.takes({&c, 1});
