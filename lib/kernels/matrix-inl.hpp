@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+#include "later-inl.hpp"
 #include "pensee/kernels/table.hpp"
 #include "prefetch-inl.hpp"
 
@@ -102,9 +103,10 @@ template <class S, class E, unsigned R, unsigned X>
 // y[i * ldy + r] = W[r0 + r] . x[i] for R rows and X inputs. One accumulator for each result,
 // and one more for each when there are scale blocks: the order of additions depends on cols alone.
 template <class S, class E, unsigned R, unsigned X>
-void dot_tile(const KernelMatrix* w, int64_t r0, const float* x, int64_t ldx, float* y,
-              int64_t ldy) {
+void dot_tile(const KernelMatrix* w, const ReadOrder& order, int64_t r0, const float* x,
+              int64_t ldx, float* y, int64_t ldy) {
   using Vec = typename S::Vec;
+  constexpr int64_t kBytes = kStep<S> * E::kBytes;
   const int64_t cols = w->cols;
   const int64_t block = block_columns<E>(w);
   const char* rows[R];
@@ -118,6 +120,8 @@ void dot_tile(const KernelMatrix* w, int64_t r0, const float* x, int64_t ldx, fl
   }
 #pragma GCC unroll 8
   for (unsigned i = 0; i < X; ++i) inputs[i] = x + i * ldx;
+  // Memory is asked for as one stream, also where several rows are read side by side.
+  const char* later = rows[0] + (R == 1 ? kStepAhead : int64_t{R} * w->row_bytes);
 
   for (int64_t c = 0; c < cols;) {
     const int64_t begin = c;
@@ -128,17 +132,21 @@ void dot_tile(const KernelMatrix* w, int64_t r0, const float* x, int64_t ldx, fl
 #pragma GCC unroll 8
       for (unsigned i = 0; i < X; ++i) acc[r][i] = S::zero();
     }
-    for (; c + kStep<S> <= end; c += kStep<S>) {
-      // The rows that come next follow the last of these.
-      const bool in_row = c * E::kBytes + kStepAhead < w->row_bytes;
-      const int64_t ahead = kStepAhead + (in_row ? 0 : int64_t{R - 1} * w->row_bytes);
-#pragma GCC unroll 8
-      for (unsigned r = 0; r < R; ++r) prefetch<kStep<S> * E::kBytes, Near::kL2>(rows[r] + ahead);
+    const auto step = [&]() __attribute__((always_inline)) {
+      prefetch<R * kBytes, Near::kL2>(order.at(later));
+      later += R * kBytes;
       dot_step<S, E, R, X>(rows, inputs, acc);
 #pragma GCC unroll 8
-      for (unsigned r = 0; r < R; ++r) rows[r] += kStep<S> * E::kBytes;
+      for (const char*& row : rows) row += kBytes;
 #pragma GCC unroll 8
-      for (unsigned i = 0; i < X; ++i) inputs[i] += kStep<S>;
+      for (const float*& input : inputs) input += kStep<S>;
+      c += kStep<S>;
+    };
+    if (E::kScaled && end - c == kScaleBlock) {
+#pragma GCC unroll 8
+      for (int64_t k = 0; k < kScaleBlock; k += kStep<S>) step();
+    } else {
+      while (c + kStep<S> <= end) step();
     }
     if (c < end) {
       Vec tail[R][X];  // a copy, so that the address of `acc` is never taken in the loop above
@@ -171,31 +179,32 @@ void dot_tile(const KernelMatrix* w, int64_t r0, const float* x, int64_t ldx, fl
 
 // `rows` rows, at most kRowGroup, against X inputs.
 template <class S, class E, unsigned X>
-void dot_group(const KernelMatrix* w, int64_t r0, int64_t rows, const float* x, int64_t ldx,
-               float* y, int64_t ldy) {
+void dot_group(const KernelMatrix* w, const ReadOrder& order, int64_t r0, int64_t rows,
+               const float* x, int64_t ldx, float* y, int64_t ldy) {
   constexpr unsigned kTile = S::kDotTileRows[X];
   int64_t r = 0;
   for (; r + kTile <= rows; r += kTile) {
-    dot_tile<S, E, kTile, X>(w, r0 + r, x, ldx, y + r, ldy);
+    dot_tile<S, E, kTile, X>(w, order, r0 + r, x, ldx, y + r, ldy);
   }
-  for (; r < rows; ++r) dot_tile<S, E, 1, X>(w, r0 + r, x, ldx, y + r, ldy);
+  for (; r < rows; ++r) dot_tile<S, E, 1, X>(w, order, r0 + r, x, ldx, y + r, ldy);
 }
 
 template <class S, class E>
 void dot_rows(const KernelMatrix* w, int64_t row_begin, int64_t row_end, const float* x,
               int64_t ldx, int64_t n, float* y, int64_t ldy) {
+  const ReadOrder order(w, row_end);
   for (int64_t r = row_begin; r < row_end; r += kRowGroup) {
     const int64_t rows = row_end - r < kRowGroup ? row_end - r : kRowGroup;
     float* out = y + (r - row_begin);
     int64_t i = 0;
     for (; i + 4 <= n; i += 4) {
-      dot_group<S, E, 4>(w, r, rows, x + i * ldx, ldx, out + i * ldy, ldy);
+      dot_group<S, E, 4>(w, order, r, rows, x + i * ldx, ldx, out + i * ldy, ldy);
     }
     const float* rest = x + i * ldx;
     float* rest_out = out + i * ldy;
-    if (n - i == 3) dot_group<S, E, 3>(w, r, rows, rest, ldx, rest_out, ldy);
-    if (n - i == 2) dot_group<S, E, 2>(w, r, rows, rest, ldx, rest_out, ldy);
-    if (n - i == 1) dot_group<S, E, 1>(w, r, rows, rest, ldx, rest_out, ldy);
+    if (n - i == 3) dot_group<S, E, 3>(w, order, r, rows, rest, ldx, rest_out, ldy);
+    if (n - i == 2) dot_group<S, E, 2>(w, order, r, rows, rest, ldx, rest_out, ldy);
+    if (n - i == 1) dot_group<S, E, 1>(w, order, r, rows, rest, ldx, rest_out, ldy);
   }
 }
 

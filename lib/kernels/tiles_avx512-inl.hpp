@@ -16,7 +16,7 @@
 namespace pensee {
 namespace {
 
-constexpr int64_t kTilesAhead = 8192;  // bytes, into the L2 cache
+constexpr int64_t kTilesAhead = 6144;  // bytes, into the L2 cache
 
 // As RowPanels, of interleaved rows.
 template <class E>
@@ -53,6 +53,12 @@ struct TilePanelSource {
   }
 };
 
+// Whether the parts of a chunk are read in the order of their addresses.
+template <class E>
+constexpr bool kPartsInOrder = true;
+template <>
+constexpr bool kPartsInOrder<Decoder<KernelType::kQ6_K>> = false;
+
 // 16 interleaved rows and X inputs: what panels compute, without storing any.
 template <class E, unsigned X>
 struct TileRows {
@@ -68,23 +74,41 @@ struct TileRows {
     }
   }
 
-  // A chunk; asks for what lies at `later`.
-  [[gnu::always_inline]] void add(const char* tile, const Q8Chunk* x,
-                                  const char* const (&later)[2]) {
+  // A chunk; asks for what will be read after it.
+  [[gnu::always_inline]] void add(const char* tile, const Q8Chunk* x, const ReadOrder& order) {
     const TileWords words{tile};
     __m512 d[kGroups];
     __m512 m[E::kHasMin ? kGroups : 1];
     PanelSource<E>::scales(words, d, m);
     PartCodes<E, TileWords> parts(words);
+    const char* later = order.at(tile + kTilesAhead);
+    if constexpr (kPartsInOrder<E>) {
+      // A loop: hardware that asks memory ahead follows an instruction whose addresses are up to
+      // 2 KB apart; those of a whole chunk are further.
+#pragma GCC unroll 1
+      for (unsigned p = 0; p < 4; ++p) {
+        prefetch<kBytes / 4, Near::kL2>(later + p * (kBytes / 4));
+        add_part(parts, p, x, d, m);
+      }
+    } else {
+      // It does not follow these, and takes down not all of what is asked: so it is asked twice.
+      const char* soon = order.at(tile + kTilesAhead / 2);
 #pragma GCC unroll 4
-    for (unsigned p = 0; p < 4; ++p) {
-#pragma GCC unroll 2
-      for (const char* at : later) prefetch<kBytes / 4, Near::kL2>(at + p * (kBytes / 4));
-      __m512i codes[2][8];
-      parts.read(p, codes);
-      add_run(codes[0], parts.first(p), x, d, m);
-      add_run(codes[1], parts.second(p), x, d, m);
+      for (unsigned p = 0; p < 4; ++p) {
+        prefetch<kBytes / 4, Near::kL2>(later + p * (kBytes / 4));
+        prefetch<kBytes / 4, Near::kL2>(soon + p * (kBytes / 4));
+        add_part(parts, p, x, d, m);
+      }
     }
+  }
+
+  template <unsigned kMins>
+  [[gnu::always_inline]] void add_part(PartCodes<E, TileWords>& parts, unsigned p, const Q8Chunk* x,
+                                       const __m512 (&d)[kGroups], const __m512 (&m)[kMins]) {
+    __m512i codes[2][8];
+    parts.read(p, codes);
+    add_run(codes[0], parts.first(p), x, d, m);
+    add_run(codes[1], parts.second(p), x, d, m);
   }
 
   // 32 columns, from a unit on: a group or two.
@@ -126,8 +150,7 @@ void dot_tile_q8(const KernelMatrix* w, int64_t r, int64_t row_end, const Q8Chun
   TileRows<E, X> rows;
   rows.clear();
   for (int64_t c = 0; c < w->cols / kQ8Columns; ++c) {
-    // Twice: a kernel this fast asks for more at once than the processor takes down.
-    rows.add(tile, x + c * ldx, {order.at(tile + kTilesAhead), order.at(tile + kTilesAhead / 2)});
+    rows.add(tile, x + c * ldx, order);
     tile += TileRows<E, X>::kBytes;
   }
   rows.store(y, ldy);
