@@ -158,6 +158,18 @@ void pack_right(const KernelMatrix* w, int64_t row_begin, int64_t row_end, uint3
   }
 }
 
+// factor * x[c], x[c + 1], ..., as many as a vector of words has, zeros beyond k.
+template <class A>
+[[gnu::always_inline]] inline void load_numbers(const float* x, int64_t c, int64_t k,
+                                                typename A::Simd::Vec factor,
+                                                typename A::Simd::Vec (&v)[A::kPair]) {
+  using S = typename A::Simd;
+  for (int64_t p = 0; p < A::kPair; ++p) {
+    const int64_t first = c + p * S::kLanes;
+    v[p] = first >= k ? S::zero() : S::mul(load_lanes<S>(x + first, k - first, 0.0F), factor);
+  }
+}
+
 template <class A>
 void pack_left(const float* x, int64_t ldx, int64_t m, int64_t k, float factor, uint32_t* left,
                int64_t ld) {
@@ -165,16 +177,38 @@ void pack_left(const float* x, int64_t ldx, int64_t m, int64_t k, float factor, 
   const auto scale = S::set1(factor);
   for (int64_t i = 0; i < m; ++i) {
     for (int64_t c = 0; c < k; c += kWordNumbers<A>) {
-      const float* from = x + i * ldx + c;
       typename S::Vec v[A::kPair];
-      for (int64_t p = 0; p < A::kPair; ++p) {
-        const int64_t count = k - c - p * S::kLanes;
-        v[p] = count <= 0 ? S::zero()
-                          : S::mul(load_lanes<S>(from + p * S::kLanes, count, 0.0F), scale);
-      }
+      load_numbers<A>(x + i * ldx, c, k, scale, v);
       const int64_t count = words<A>(k - c);
       store_lanes<S>(as_floats(left + i * ld + c / A::kPair), count, A::narrow(v));
     }
+  }
+}
+
+template <class A>
+void pack_left_rest(const float* x, int64_t ldx, int64_t m, int64_t k, float factor,
+                    const uint32_t* left, uint32_t* rest, int64_t ld) {
+  using S = typename A::Simd;
+  const auto scale = S::set1(factor);
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t c = 0; c < k; c += kWordNumbers<A>) {
+      const int64_t at = i * ld + c / A::kPair;
+      const int64_t count = words<A>(k - c);
+      typename S::Vec v[A::kPair];
+      typename S::Vec rounded[A::kPair];
+      load_numbers<A>(x + i * ldx, c, k, scale, v);
+      A::widen(load_lanes<S>(as_floats(left + at), count, 0.0F), rounded);
+      for (int64_t p = 0; p < A::kPair; ++p) v[p] = S::sub(v[p], rounded[p]);
+      store_lanes<S>(as_floats(rest + at), count, A::narrow(v));
+    }
+  }
+}
+template <class A>
+constexpr auto rest_or_null() {
+  if constexpr (A::kPair > 1) {
+    return pack_left_rest<A>;
+  } else {
+    return nullptr;
   }
 }
 

@@ -45,6 +45,13 @@ struct Bfloat16Math {
   static constexpr int64_t kPair = 2;
 
   static __m512 narrow(const __m512 (&v)[2]) { return (__m512)_mm512_cvtne2ps_pbh(v[1], v[0]); }
+  static void widen(__m512 words, __m512 (&v)[2]) {
+    const __m512i bits = _mm512_castps_si512(words);
+    const __m512i first = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(bits));
+    const __m512i second = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(bits, 1));
+    v[0] = _mm512_castsi512_ps(_mm512_slli_epi32(first, 16));
+    v[1] = _mm512_castsi512_ps(_mm512_slli_epi32(second, 16));
+  }
   // Two rows of 32 numbers to 32 words, each with a number of either row.
   static void interleave(__m512 (&v)[2]) {
     const __m512i a = _mm512_castps_si512(v[0]);

@@ -155,6 +155,7 @@ template <class A, Caches kFor, class F32, class BF16, class Q8>
 constexpr AttentionKernels make_attention() {
   AttentionKernels k{.pair = A::kPair,
                      .pack_left = pack_left<A>,
+                     .pack_left_rest = rest_or_null<A>(),
                      .pack_transposed = {pack_transposed<A, BF16>, pack_transposed<A, F32>,
                                          pack_transposed<A, Q8>},
                      .pack_right = {pack_right<A, BF16>, pack_right<A, F32>, pack_right<A, Q8>},

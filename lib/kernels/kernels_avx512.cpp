@@ -190,10 +190,15 @@ struct Kernels<KernelType::kBF16> : ElementKernels<Simd, BF16> {};
 template <>
 struct Kernels<KernelType::kF8E4M3> : ElementKernels<Simd, F8E4M3> {};
 
-constexpr KernelTable kWhole = make_table<Simd, Kernels>(
-    "avx512", make_attention<Float32Math<Simd>, Caches::kF32, CacheF32, CacheBF16, CacheQ8>(),
-    make_attention<Bfloat16Math<Simd>, Caches::kOthers, CacheF32, CacheBF16, CacheQ8>(),
-    kLatentKernels<Simd>);
+constexpr KernelTable make_whole() {
+  KernelTable table = make_table<Simd, Kernels>(
+      "avx512", make_attention<Float32Math<Simd>, Caches::kF32, CacheF32, CacheBF16, CacheQ8>(),
+      make_attention<Bfloat16Math<Simd>, Caches::kOthers, CacheF32, CacheBF16, CacheQ8>(),
+      kLatentKernels<Simd>);
+  table.gemm_as_attention = 1;
+  return table;
+}
+constexpr KernelTable kWhole = make_whole();
 
 // For processors that carry out operations on 512 bits in two halves: with 256 bits, codes are
 // spread out in fewer steps, and the sums of lanes take as many.

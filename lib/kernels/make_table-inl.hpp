@@ -75,6 +75,7 @@ constexpr KernelTable make_table(const char* name, const AttentionKernels& atten
       .attention = attention,
       .latents = latents,
       .has_tiles = 0,
+      .gemm_as_attention = 0,
   };
 }
 

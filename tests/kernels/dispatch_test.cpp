@@ -58,6 +58,7 @@ TEST_CASE("Every table is complete") {
         CHECK((attention->pack_right[storage] != nullptr));
       }
       CHECK((attention->pack_left != nullptr));
+      CHECK((attention->pack_left_rest != nullptr) == (attention->pair == 2));
       CHECK((attention->multiply != nullptr));
       CHECK((attention->soften != nullptr));
     }

@@ -211,6 +211,35 @@ TEST_CASE("attention: numbers that bfloat16 cannot hold are rounded to nearest, 
   }
 }
 
+TEST_CASE("attention: what rounding leaves over of a left operand is packed beside it") {
+  constexpr float kFactor = 0.37F;
+  for (const NamedAttention& t : all_attention()) {
+    CAPTURE(t.name);
+    const AttentionKernels& kernels = *t.kernels;
+    if (kernels.pack_left_rest == nullptr) continue;
+    REQUIRE(kernels.pair == 2);
+    for (const int64_t k : {1, 31, 32, 33, 100}) {
+      CAPTURE(k);
+      const int64_t ld = ceil_div(k, 2) + 1;
+      const auto x = random_floats(3 * (k + 2), 7);
+      Words left(3 * ld - 1);
+      Words rest(3 * ld - 1);
+      kernels.pack_left(x.data(), k + 2, 3, k, kFactor, left.data(), ld);
+      kernels.pack_left_rest(x.data(), k + 2, 3, k, kFactor, left.data(), rest.data(), ld);
+      for (int64_t i = 0; i < 3; ++i) {
+        for (int64_t c = 0; c < 2 * ceil_div(k, 2); ++c) {
+          const float number = c < k ? kFactor * x[static_cast<size_t>(i * (k + 2) + c)] : 0.0F;
+          const uint32_t word = rest.data()[i * ld + c / 2];
+          const auto found = bf16_to_f32(static_cast<uint16_t>(c % 2 == 0 ? word : word >> 16));
+          const float left_over = number - bf16_to_f32(f32_to_bf16(number));
+          CHECK(found == bf16_to_f32(f32_to_bf16(left_over)));
+        }
+      }
+      CHECK(rest.is_end_left_alone());
+    }
+  }
+}
+
 TEST_CASE(
     "attention: the softmax kept up over two tiles equals that of both, whatever is visible") {
   constexpr int64_t kRows = 5;

@@ -72,6 +72,29 @@ inline pensee::Matrix matrix_of(const std::vector<float>& values, int64_t rows, 
   return {values.data(), nullptr, pensee::DType::kF32, rows, cols, cols * 4};
 }
 
+// A matrix (rows, cols) of BF16 over the upper halves of floats, which must outlive it.
+inline pensee::Matrix matrix_of(const std::vector<uint16_t>& bf16, int64_t rows, int64_t cols) {
+  return {bf16.data(), nullptr, pensee::DType::kBF16, rows, cols, cols * 2};
+}
+
+// W * x in double precision: (n, rows).
+inline std::vector<float> product_in_double(const std::vector<float>& w,
+                                            const std::vector<float>& x, int64_t rows, int64_t cols,
+                                            int64_t n) {
+  std::vector<float> y;
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t r = 0; r < rows; ++r) {
+      double sum = 0.0;
+      for (int64_t c = 0; c < cols; ++c) {
+        sum += static_cast<double>(x[static_cast<size_t>(i * cols + c)]) *
+               static_cast<double>(w[static_cast<size_t>(r * cols + c)]);
+      }
+      y.push_back(static_cast<float>(sum));
+    }
+  }
+  return y;
+}
+
 // AttentionKernels::pack_left with inputs rounded to bfloat16, as words of float32: what AMX does
 // to them, on any machine.
 inline void pack_rounded(const float* x, int64_t ldx, int64_t m, int64_t k, float factor,

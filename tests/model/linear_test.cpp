@@ -15,25 +15,10 @@ namespace pensee {
 namespace {
 
 using pensee_test::matrix_of;
+using pensee_test::product_in_double;
 using pensee_test::q8_0_rows;
 using pensee_test::random_floats;
 using pensee_test::Workbench;
-
-std::vector<float> product_in_double(const std::vector<float>& w, const std::vector<float>& x,
-                                     int64_t rows, int64_t cols, int64_t n) {
-  std::vector<float> y;
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t r = 0; r < rows; ++r) {
-      double sum = 0.0;
-      for (int64_t c = 0; c < cols; ++c) {
-        sum += static_cast<double>(x[static_cast<size_t>(i * cols + c)]) *
-               static_cast<double>(w[static_cast<size_t>(r * cols + c)]);
-      }
-      y.push_back(static_cast<float>(sum));
-    }
-  }
-  return y;
-}
 
 TEST_CASE("one product equals the sum in double precision, for any number of rows") {
   const int64_t rows = 301;

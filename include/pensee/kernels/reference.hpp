@@ -251,6 +251,7 @@ inline void softmax(float* x, float scale, int64_t n) {
       .attention = ref::kAttention,
       .latents = {},
       .has_tiles = 0,
+      .gemm_as_attention = 0,
   };
   return table;
 }

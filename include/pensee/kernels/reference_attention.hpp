@@ -94,6 +94,7 @@ inline void soften(int64_t m, int64_t n, const float* scores, int64_t lds, const
 inline constexpr AttentionKernels kAttention{
     .pair = 1,
     .pack_left = pack_left,
+    .pack_left_rest = nullptr,
     .pack_transposed = {pack_transposed<KernelType::kBF16>, pack_transposed<KernelType::kF32>,
                         pack_transposed<KernelType::kQ8_0>},
     .pack_right = {pack_right<KernelType::kBF16>, pack_right<KernelType::kF32>,

@@ -136,6 +136,10 @@ struct AttentionKernels {
   /* left[i, c] = factor * x[i * ldx + c] */
   void (*pack_left)(const float* x, int64_t ldx, int64_t m, int64_t k, float factor, uint32_t* left,
                     int64_t ld);
+  /* rest[i, c] = factor * x[i * ldx + c] - left[i, c], which rounding to bfloat16 left over: with
+   * it products are as exact as in float32, nearly. Null for float32. */
+  void (*pack_left_rest)(const float* x, int64_t ldx, int64_t m, int64_t k, float factor,
+                         const uint32_t* left, uint32_t* rest, int64_t ld);
   /* Indexed by CacheStorage. k = w->cols, n = rows: right[c, r - row_begin] = W[r, c]. */
   PackRightFn pack_transposed[CacheStorage::kCount];
   /* k = rows, n = w->cols: right[r - row_begin, c] = W[r, c]. */
@@ -243,6 +247,9 @@ struct KernelTable {
   /* 1 where the processor multiplies tiles of numbers such as `attention` has (AMX): oneDNN's
    * products of panels are the fastest then. */
   int has_tiles;
+  /* 1 where products of some inputs and weights that bfloat16 represents (BF16, FP8) are fastest
+   * by the kernels of `attention`, the inputs in two parts. */
+  int gemm_as_attention;
 };
 
 } /* namespace pensee */

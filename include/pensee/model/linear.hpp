@@ -8,6 +8,7 @@
 #include <span>
 
 #include "pensee/kernels/onednn.hpp"
+#include "pensee/model/gemm_as_attention.hpp"
 #include "pensee/model/product.hpp"
 #include "pensee/model/quantized_rows.hpp"
 
@@ -28,8 +29,8 @@ namespace pensee {
                                    ? 0
                                    : PanelMatmul::kScratch / int64_t{sizeof(float)} +
                                          (kGemmPanel + max_n) * panel_words(kernels);
-  return std::max(kGemmPanel * max_cols, kQ8Panel) + panel_matmul +
-         2 * std::max(kGemmPanel * max_n, kVectorResults);
+  return std::max({kGemmPanel * max_cols, kQ8Panel, attention_gemm_scratch(kernels, max_n)}) +
+         panel_matmul + 2 * std::max(kGemmPanel * max_n, kVectorResults);
 }
 
 // Rows [begin, end) of a matrix, which a thread will read after what it works on.
@@ -38,21 +39,6 @@ struct LaterRows {
   int64_t begin = 0;
   int64_t end = 0;
 };
-
-// packed (n, words) = numbers [first, first + kDepth) of each row of x, zero from `cols` on; each
-// times the scale of its kScaleBlock columns, if there are scales.
-inline void pack_inputs(const KernelTable& kernels, const float* x, int64_t ldx, int64_t n,
-                        int64_t first, int64_t cols, const float* scales, uint32_t* packed) {
-  const int64_t words = panel_words(kernels);
-  const int64_t end = std::min(first + PanelMatmul::kDepth, cols);
-  if (end - first < PanelMatmul::kDepth) std::fill_n(packed, n * words, 0U);
-  const int64_t step = scales == nullptr ? PanelMatmul::kDepth : kScaleBlock;
-  for (int64_t c = first; c < end; c += step) {
-    kernels.attention.pack_left(x + c, ldx, n, std::min(step, end - c),
-                                scales == nullptr ? 1.0F : scales[c / kScaleBlock],
-                                packed + (c - first) / kernels.attention.pair, words);
-  }
-}
 
 // y (n, kGemmPanel) = x * W^T for the panel of W at row `begin`. FP8 weights are exact in bfloat16
 // without their scales, which the inputs take. `panel` as in multiply_panel(). False if oneDNN has
@@ -77,8 +63,11 @@ inline bool multiply_in_tiles(const Compute& compute, const Product& p, const Ma
   kernels.unpack_rows[type](&plain, begin, begin + kGemmPanel, panel, cols);
   std::fill_n(y, whole * kGemmPanel, 0.0F);
   for (int64_t first = 0; first < cols; first += PanelMatmul::kDepth) {
-    pack_inputs(kernels, panel, cols, kGemmPanel, first, cols, nullptr, w);
-    pack_inputs(kernels, p.x, p.ldx, whole, first, cols, scales, x);
+    const int64_t count = std::min(PanelMatmul::kDepth, cols - first);
+    if (count < PanelMatmul::kDepth) std::fill_n(w, (kGemmPanel + whole) * words, 0U);
+    pack_inputs(kernels, panel + first, cols, kGemmPanel, count, nullptr, w, nullptr, words);
+    pack_inputs(kernels, p.x + first, p.ldx, whole, count,
+                scales == nullptr ? nullptr : scales + first / kScaleBlock, x, nullptr, words);
     for (int64_t i = 0; i < whole;) {
       const int64_t n = PanelMatmul::tokens_at_once(whole - i);
       if (!compute.panels->add(n, x + i * words, w, y + i * kGemmPanel, scratch)) return false;
@@ -116,6 +105,10 @@ inline void multiply_panel(const Compute& compute, const Product& p, const Matri
   }
   if (!is_gemm(compute, p, matrix)) {
     compute.kernels->dot_rows[type](&w, begin, end, p.x, p.ldx, p.n, y, ldy);
+    return;
+  }
+  if (is_gemm_as_attention(compute, p, matrix)) {
+    multiply_as_attention(compute, p, matrix, begin, end, y, ldy, panel);
     return;
   }
   bool ok = true;

@@ -79,6 +79,8 @@ inline constexpr int64_t kGemmRows = 16;
 inline constexpr int64_t kExpertGemmRows = 6;
 // From so many on oneDNN's products of panels are used, where they are fast at all.
 inline constexpr int64_t kPanelMatmulRows = 32;
+// From so many on float32 is as fast as products of inputs in two parts.
+inline constexpr int64_t kTwoPartRows = 128;
 // Weight rows in one task of each way, multiples of kTileRows. A panel of the widest matrices stays
 // inside the L2 cache for the vector kernels; a GEMM wants wide panels, and enough of them for its
 // threads to end together.
@@ -115,6 +117,13 @@ inline constexpr int64_t kQ8Group = 32;
   return compute.panels != nullptr && is_gemm(compute, p, w) && p.n >= kPanelMatmulRows &&
          p.x != nullptr && p.rows == nullptr && !p.in_float32 && w.dtype != DType::kF32 &&
          !w.is_interleaved;
+}
+
+// Whether the kernels of attention multiply W, whose numbers theirs represent.
+[[nodiscard]] inline bool is_gemm_as_attention(const Compute& compute, const Product& p,
+                                               const Matrix& w) noexcept {
+  return compute.kernels->gemm_as_attention != 0 && is_gemm(compute, p, w) && p.n < kTwoPartRows &&
+         (w.dtype == DType::kBF16 || w.dtype == DType::kF8E4M3) && !is_panel_matmul(compute, p, w);
 }
 
 // Whether W meets inputs that are quantised.
